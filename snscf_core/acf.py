@@ -1,0 +1,123 @@
+"""Adaptive correlation filters (paper sections 3.5 and 3.6, eqs 5-9).
+
+A filter per level solves ridge regression over all circular shifts of a feature map in closed form. Its numerator and
+denominator are kept as running averages, so the filter adapts. Every function here is differentiable, so the same code
+trains the features (the gradient flows through the Fourier-domain solution).
+
+Feature maps are N x C x H x W; transforms are taken at a size that is fast to transform (``fft_size``), with zeros
+behind the windowed map. Spectra are those of ``torch.fft.rfft2``: N x C x P x (P // 2 + 1), complex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+def fft_size(cells: int) -> int:
+    """The smallest length >= ``cells`` with only the factors 2 and 3."""
+    size = cells
+    while True:
+        rest = size
+        for factor in (2, 3):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 1
+
+
+def hann_window(cells: int) -> Tensor:
+    """cells x cells window that goes to zero just outside the map."""
+    window = torch.hann_window(cells + 2, periodic=False)[1:-1]
+    return window[:, None] * window[None, :]
+
+
+def gaussian_label(cells: int, size: int, sigma: Tensor) -> Tensor:
+    """Eq 6: a Gaussian around the middle cell of a map of ``cells``, periodic with period ``size``.
+
+    ``sigma`` is N x 2 (vertical, horizontal), in cells. Returns N x 1 x size x size.
+    """
+    offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - (cells - 1) / 2
+    offset = (offset + size / 2) % size - size / 2
+    profile = torch.exp(-(offset**2) / (2 * sigma[..., None] ** 2))
+    return (profile[:, 0, :, None] * profile[:, 1, None, :])[:, None]
+
+
+@dataclass(frozen=True)
+class CorrelationFilter:
+    """Eq 8 kept as a fraction: W = numerator / (denominator + regularisation).
+
+    numerator: N x C x P x (P // 2 + 1), Y * conj(X). denominator: N x 1 x P x (P // 2 + 1), sum over channels of |X|^2.
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+    regularisation: float
+
+    def updated(self, new: CorrelationFilter, rate: float) -> CorrelationFilter:
+        """The running average of both parts: (1 - rate) * old + rate * new."""
+        return replace(
+            self,
+            numerator=torch.lerp(self.numerator, new.numerator, rate),
+            denominator=torch.lerp(self.denominator, new.denominator, rate),
+        )
+
+
+def learn(features: Tensor, label: Tensor, regularisation: float) -> CorrelationFilter:
+    """Eq 7 solved by eq 8 for one sample.
+
+    features: N x C x H x W, windowed. label: N x 1 x P x P with P >= H, W. ``regularisation`` is lambda, added to the
+    sum over the channels of the power spectrum (so it has the square of the features' unit, times H * W).
+    """
+    size = label.shape[-1]
+    spectrum = torch.fft.rfft2(features, s=(size, size))
+    return CorrelationFilter(
+        torch.fft.rfft2(label) * spectrum.conj(),
+        (spectrum.real**2 + spectrum.imag**2).sum(1, keepdim=True),
+        regularisation,
+    )
+
+
+def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
+    """Eq 9: the response of the filter on a windowed feature map N x C x H x W, as N x 1 x H x W.
+
+    The value at a cell tells how well a target centred there fits; for the map it was learned on it is the label.
+    """
+    size = filter_.numerator.shape[-2]
+    spectrum = torch.fft.rfft2(features, s=(size, size))
+    product = (filter_.numerator * spectrum).sum(1, keepdim=True) / (filter_.denominator + filter_.regularisation)
+    response = torch.fft.irfft2(product, s=(size, size))
+    return response[..., : features.shape[-2], : features.shape[-1]]
+
+
+def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Tensor, regularisation: float) -> Tensor:
+    """Mean squared error of the response on ``search`` of the filter learned on ``template``: the loss of eq 7.
+
+    Both feature maps are N x C x H x W, windowed; ``label`` belongs to the template map, ``search_label`` (N x 1 x H x W)
+    to the search map. Differentiable in both maps.
+    """
+    return (respond(learn(template, label, regularisation), search) - search_label).square().mean()
+
+
+def peak_to_sidelobe_ratio(response: Tensor, exclude: int = 5) -> Tensor:
+    """(peak - mean) / standard deviation of the sidelobe: all cells but a square of ``2 exclude + 1`` around the peak.
+
+    response: N x 1 x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
+    """
+    n, _, height, width = response.shape
+    peak, index = response.flatten(1).max(1)
+    row, column = index // width, index % width
+    rows = torch.arange(height, device=response.device)
+    columns = torch.arange(width, device=response.device)
+    near = ((rows[None] - row[:, None]).abs() <= exclude)[:, :, None] & (
+        (columns[None] - column[:, None]).abs() <= exclude
+    )[:, None, :]
+    sidelobe = (~near).to(response.dtype)
+    count = sidelobe.sum((1, 2)).clamp(min=1)
+    values = response[:, 0]
+    mean = (values * sidelobe).sum((1, 2)) / count
+    variance = ((values - mean[:, None, None]).square() * sidelobe).sum((1, 2)) / count
+    return torch.where(variance > 1e-12, (peak - mean) / variance.clamp(min=1e-12).sqrt(), torch.zeros_like(peak))

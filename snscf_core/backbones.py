@@ -1,0 +1,165 @@
+"""The two feature extractors: ResNet-50 v1 and MobileNetV2, both at stride 8 with three taps.
+
+Both are laid out so that a crop of 127 pixels gives 15 x 15 cells and one of 255 gives 31 x 31, with the centre of cell
+``k`` at crop pixel ``7 + 8 k`` (index of the pixel): strided convolutions do not pad, so the middle cell sits on the
+middle pixel and a template cell sees the same alignment as a search cell. Later stages keep stride 1 and dilate instead
+(SiamRPN++). Parameter names are those of the ImageNet weights (torchvision's), so these load unchanged.
+
+Input everywhere: N x 3 x H x W, BGR, values 0-255, float. Each backbone does its own normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+STRIDE = 8  # crop pixels per cell
+FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
+
+
+class Backbone(nn.Module):
+    """A feature extractor with three taps.
+
+    ``channels`` are those of the taps, from shallow to deep; ``forward`` takes N x 3 x S x S and returns one
+    N x C_l x G x G tensor per requested level (0, 1, 2), stopping after the deepest one that is asked for.
+    """
+
+    channels: tuple[int, int, int]
+
+    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        raise NotImplementedError
+
+
+class _Bottleneck(nn.Module):
+    """ResNet v1 bottleneck; the stride is on the first 1 x 1 convolution, as He et al. trained it."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1, project: bool = False) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, stride, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, eps=1.001e-5)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width, eps=1.001e-5)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs, eps=1.001e-5)
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs, eps=1.001e-5))
+            if project
+            else None
+        )
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            x = x[..., 1:-1, 1:-1]  # an odd grid keeps its middle cell
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return F.relu(self.bn3(self.conv3(x)) + shortcut, inplace=True)
+
+
+def _stage(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
+    first = _Bottleneck(inputs, width, stride, dilation, project=True)
+    return nn.Sequential(first, *(_Bottleneck(4 * width, width, 1, dilation) for _ in range(blocks - 1)))
+
+
+class ResNet50(Backbone):
+    """ResNet-50 v1 with the taps conv3 (512 channels), conv4 (1024) and conv5 (2048) of the paper, section 3.2.
+
+    conv4 and conv5 are dilated by 2 and 4. Input normalisation: BGR minus the ImageNet mean, no division.
+    """
+
+    channels = (512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1), persistent=False)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64, eps=1.001e-5)
+        self.layer1 = _stage(64, 64, 3, 1, 1)
+        self.layer2 = _stage(256, 128, 4, 2, 1)
+        self.layer3 = _stage(512, 256, 6, 1, 2)
+        self.layer4 = _stage(1024, 512, 3, 1, 4)
+
+    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        x = F.relu(self.bn1(self.conv1(images - self.mean)), inplace=True)
+        x = self.layer1(F.max_pool2d(x, 3, 2, 1))
+        taps: list[Tensor] = []
+        for level, stage in enumerate((self.layer2, self.layer3, self.layer4)):
+            if level > max(levels):
+                break
+            x = stage(x)
+            if level in levels:
+                taps.append(x)
+        return taps
+
+
+class _InvertedResidual(nn.Module):
+    """MobileNetV2 block with folded batch norm: expand, depth-wise, project."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        padding = 0 if stride == 2 else dilation
+        depthwise = nn.Conv2d(hidden, hidden, 3, stride, padding, dilation, groups=hidden)
+        project = nn.Conv2d(hidden, outputs, 1)
+        # Nesting follows torchvision's parameter names: conv.0.0 is a convolution inside its activation pair.
+        if expansion == 1:
+            self.conv = nn.Sequential(nn.Sequential(depthwise, nn.ReLU6(inplace=True)), project)
+        else:
+            self.conv = nn.Sequential(
+                nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU6(inplace=True)),
+                nn.Sequential(depthwise, nn.ReLU6(inplace=True)),
+                project,
+            )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+class MobileNetV2(Backbone):
+    """MobileNetV2 1.0 with taps after blocks 6 (32 channels), 13 (96) and 17 (320), all at stride 8.
+
+    Blocks 7-13 would run at stride 16 and 14-17 at 32; they keep stride 1 and are dilated by 2 and 4 instead. Batch norm
+    is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
+    """
+
+    channels = (32, 96, 320)
+    # (expansion, output channels, stride, dilation) of features.1 ... features.17
+    _BLOCKS = (
+        (1, 16, 1, 1),
+        *((6, 24, 2, 1), (6, 24, 1, 1)),
+        *((6, 32, 2, 1), (6, 32, 1, 1), (6, 32, 1, 1)),
+        *((6, 64, 1, 1), (6, 64, 1, 2), (6, 64, 1, 2), (6, 64, 1, 2)),
+        *((6, 96, 1, 2), (6, 96, 1, 2), (6, 96, 1, 2)),
+        *((6, 160, 1, 2), (6, 160, 1, 4), (6, 160, 1, 4)),
+        (6, 320, 1, 4),
+    )
+    _TAPS = (6, 13, 17)
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.ReLU6(inplace=True))]
+        inputs = 32
+        for expansion, outputs, stride, dilation in self._BLOCKS:
+            block = _InvertedResidual(inputs, outputs, expansion, stride, dilation)
+            blocks.append(block)
+            inputs = outputs
+        self.features = nn.Sequential(*blocks)
+
+    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        x = images.flip(1) / 127.5 - 1
+        taps: list[Tensor] = []
+        for index, block in enumerate(self.features):
+            x = block(x)
+            if index in self._TAPS:
+                level = self._TAPS.index(index)
+                if level in levels:
+                    taps.append(x)
+                if level >= max(levels):
+                    break
+        return taps

@@ -1,0 +1,102 @@
+"""Region proposals: reduction, depth-wise correlation, anchors, the three heads and their fusion (section 3.2, eq 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from .backbones import STRIDE
+
+RATIOS = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # height / width of the anchors of a cell
+ANCHOR_AREA = 64.0**2  # crop pixels: the size of a square target in a template crop
+TEMPLATE_CELLS = 7  # a template's features are cropped to this many cells around the middle
+
+
+class Proposals(NamedTuple):
+    """What a head, or the fusion of all, says of every anchor.
+
+    scores: N x 5 x 25 x 25 logits (target against background).
+    deltas: N x 5 x 4 x 25 x 25, (dx, dy, dw, dh) against the anchor as in Faster R-CNN.
+    """
+
+    scores: Tensor
+    deltas: Tensor
+
+
+def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
+    """Each channel of N x C x H x W correlated with its own channel of N x C x h x w, without padding."""
+    n, channels, height, width = search.shape
+    out = F.conv2d(
+        search.reshape(1, n * channels, height, width),
+        kernel.reshape(n * channels, 1, *kernel.shape[-2:]),
+        groups=n * channels,
+    )
+    return out.view(n, channels, *out.shape[-2:])
+
+
+def anchors(cells: int) -> Tensor:
+    """5 x 4 x cells x cells anchors (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
+    centres = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * STRIDE
+    out = torch.empty(len(RATIOS), 4, cells, cells)
+    out[:, 0] = centres.view(1, 1, cells)
+    out[:, 1] = centres.view(1, cells, 1)
+    for index, ratio in enumerate(RATIOS):
+        width = math.sqrt(ANCHOR_AREA / ratio)
+        out[index, 2] = width
+        out[index, 3] = width * ratio
+    return out
+
+
+def decode(deltas: Tensor, anchor_boxes: Tensor) -> Tensor:
+    """N x 5 x 4 x H x W deltas to boxes (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
+    centre = deltas[:, :, :2] * anchor_boxes[:, 2:] + anchor_boxes[:, :2]
+    size = deltas[:, :, 2:].clamp(max=4.0).exp() * anchor_boxes[:, 2:]
+    return torch.cat([centre, size], dim=2)
+
+
+class _Branch(nn.Module):
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+
+        def adjust() -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(True))
+
+        self.kernel, self.search = adjust(), adjust()
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(True),
+            nn.Conv2d(channels, outputs, 1),
+        )
+
+    def forward(self, template: Tensor, search: Tensor) -> Tensor:
+        out: Tensor = self.head(depthwise_correlation(self.search(search), self.kernel(template)))
+        return out
+
+
+class RegionProposal(nn.Module):
+    """One head: classification and regression branches on one level, channels in = channels of the reduction."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.classification = _Branch(channels, len(RATIOS))
+        self.regression = _Branch(channels, 4 * len(RATIOS))
+
+    def forward(self, template: Tensor, search: Tensor) -> Proposals:
+        """Template N x C x 7 x 7 and search N x C x 31 x 31 to proposals on 25 x 25 cells."""
+        deltas = self.regression(template, search)
+        return Proposals(self.classification(template, search), deltas.unflatten(1, (len(RATIOS), 4)))
+
+
+def fuse(levels: Sequence[Proposals], beta: Tensor, gamma: Tensor) -> Proposals:
+    """Eq 3: B_all = sum_l beta_l B_l, and the same for the scores with gamma; both weights sum to 1 (softmax)."""
+    b, s = beta.softmax(0), gamma.softmax(0)
+    return Proposals(
+        torch.stack([level.scores * w for level, w in zip(levels, s, strict=True)]).sum(0),
+        torch.stack([level.deltas * w for level, w in zip(levels, b, strict=True)]).sum(0),
+    )
