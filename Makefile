@@ -1,0 +1,30 @@
+# make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
+# make test                           lint and the quick tests
+# make test-all                       lint and all tests
+#
+# Each makes the private environment .venv first where it is missing (environment/create.sh says what it obeys).
+
+RUN := bash environment/run.sh
+ARGS ?=
+
+.PHONY: demo test test-all lint environment clean
+
+demo:
+	@$(RUN) python -m snscf_ros.demo $(ARGS)
+
+test: lint
+	@$(RUN) python -m pytest -m "not slow" $(ARGS)
+
+test-all: lint
+	@$(RUN) python -m pytest $(ARGS)
+
+lint: environment
+	@$(RUN) python -m ruff check .
+	@$(RUN) python -m mypy
+
+environment:
+	@bash environment/create.sh
+
+clean:
+	rm -rf .venv demo_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find snscf_core snscf_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

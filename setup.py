@@ -1,0 +1,60 @@
+"""Installs snscf_core, snscf_ros and the `snscf` command with pip; a ROS 2 workspace uses CMakeLists.txt instead."""
+
+from __future__ import annotations
+
+from glob import glob
+
+from setuptools import find_packages, setup
+from setuptools.command.editable_wheel import editable_wheel
+
+REQUIREMENTS = [
+    "numpy>=1.23",
+    "opencv-python-headless>=4.6",
+    "pyyaml>=5.4",
+    "safetensors>=0.4",
+    "torch>=2.1",
+    "tqdm>=4.60",
+]
+EXTRAS = {
+    # The photographs that the generated demonstration scene is made of ship inside scikit-image.
+    "demo": ["scikit-image>=0.21"],
+    "test": [
+        "hypothesis>=6.60",
+        "mypy~=2.4",
+        "pytest>=7.4",
+        "pytest-timeout>=2.1",
+        "rosbags>=0.10",
+        "ruff~=0.17.6",
+    ],
+}
+
+
+class EditableWheel(editable_wheel):
+    """Leaves the share files out of an editable install: copies would hide later edits of launch/ and config/."""
+
+    def run(self) -> None:
+        self.distribution.data_files = []
+        super().run()
+
+
+setup(
+    name="snscf",
+    version="0.1.0",
+    description="Visual object tracking with a Siamese network and correlation filters, with a ROS 2 node",
+    author="snscf maintainers",
+    author_email="maintainers@snscf.dev",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["snscf_core", "snscf_core.*", "snscf_ros", "snscf_ros.*"]),
+    package_data={"snscf_core": ["py.typed", "weights/*"], "snscf_ros": ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/snscf_ros"]),
+        ("share/snscf_ros", ["package.xml"]),
+        ("share/snscf_ros/launch", glob("launch/*.launch.py")),
+        ("share/snscf_ros/config", glob("config/*")),
+    ],
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    cmdclass={"editable_wheel": EditableWheel},
+    zip_safe=False,
+)
