@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 STRIDE = 8  # crop pixels per cell
 FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
@@ -73,6 +73,7 @@ class ResNet50(Backbone):
     """
 
     channels = (512, 1024, 2048)
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()

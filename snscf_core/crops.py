@@ -55,7 +55,7 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
     fill = cv2.mean(np.ascontiguousarray(frame))[:3] if outside else (0.0, 0.0, 0.0)
     if right - left < 1 or bottom - top < 1:
         return np.full((size, size, 3), np.round(fill), np.uint8)
-    region = np.ascontiguousarray(frame[top:bottom, left:right])
+    region: Any = np.ascontiguousarray(frame[top:bottom, left:right])
     x, y = centre[0] - left, centre[1] - top
 
     block = int(scale)
@@ -65,8 +65,7 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
         x, y, scale = x / block, y / block, scale / block
     offset = (0.5 - size / 2) * scale - 0.5
     to_region = np.array([[scale, 0, x + offset], [0, scale, y + offset]])
-    # Replicating first and painting the outside afterwards would cost a mask; a constant border blends half a pixel.
-    return cv2.warpAffine(
+    out: Any = cv2.warpAffine(
         region,
         to_region,
         (size, size),
@@ -74,3 +73,4 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
         borderMode=cv2.BORDER_CONSTANT if outside else cv2.BORDER_REPLICATE,
         borderValue=fill,
     )
+    return out

@@ -1,0 +1,14 @@
+"""SNS-CF: visual tracking of any object, by a Siamese network with spatially semantic correlation features.
+
+>>> tracker = Tracker("snscf_mobilenetv2")
+>>> target = tracker.init(frame, (x, y, w, h))
+>>> track = tracker.update(next_frame, target)
+"""
+
+from .checkpoints import WeightsError
+from .confidence import TrackState
+from .network import MODELS
+from .tracker import ENGINES, MODES, Target, Track, Tracker, TrackerConfig
+
+__version__ = "0.1.0"
+__all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -1,0 +1,1 @@
+"""How well a tracker does: sequences, the one-pass protocol, and its measures."""

@@ -1,0 +1,79 @@
+"""Annotated image sequences on disk, in OTB's layout: ``NAME/img/0001.jpg ...`` and ``NAME/groundtruth_rect.txt``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..boxes import Array
+from ..crops import Frame
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class ImageSequence:
+    """Frames in order and the true boxes (x, y, w, h), N x 4, NaN where the target is absent."""
+
+    name: str
+    files: tuple[Path, ...]
+    boxes: Array
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames as H x W x 3 uint8 BGR. Raises ValueError at a file that is no image."""
+        for file in self.files:
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if frame is None:
+                raise ValueError(f"{file} can't be read as an image")
+            yield np.asarray(frame, np.uint8)
+
+
+def read_boxes(file: Path) -> Array:
+    """N x 4 boxes from a text file, one per line, separated by commas, tabs or spaces; NaN is allowed."""
+    rows = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(value) for value in re.split(r"[,\s]+", line.strip().strip(","))]
+        except ValueError as error:
+            raise ValueError(f"{file} line {number}: {error}") from error
+        if len(row) != 4:
+            raise ValueError(f"{file} line {number} has {len(row)} numbers instead of 4 (x, y, w, h)")
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(-1, 4)
+
+
+def read_sequence(folder: Path) -> ImageSequence:
+    """One sequence in OTB's layout.
+
+    Raises FileNotFoundError, saying what was expected, and ValueError if frames and boxes differ in number.
+    """
+    images, truth = folder / "img", folder / "groundtruth_rect.txt"
+    if not images.is_dir() or not truth.is_file():
+        raise FileNotFoundError(f"{folder} is no sequence: expected {images}/0001.jpg, ... and {truth}")
+    files = tuple(sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+    boxes = read_boxes(truth)
+    if len(files) != len(boxes):
+        raise ValueError(f"{folder} has {len(files)} images but {len(boxes)} boxes")
+    if not files:
+        raise ValueError(f"{folder} has no images")
+    return ImageSequence(folder.name, files, boxes)
+
+
+def read_sequences(root: Path, names: list[str] | None = None) -> list[ImageSequence]:
+    """All sequences in a folder, or the named ones, in alphabetical order. Raises as ``read_sequence`` does."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder; expected {root}/NAME/img/0001.jpg, ... for each sequence")
+    folders = [root / name for name in names] if names else sorted(f for f in root.iterdir() if (f / "img").is_dir())
+    if not folders:
+        raise FileNotFoundError(f"{root} has no sequences; expected {root}/NAME/img/0001.jpg, ... for each")
+    return [read_sequence(folder) for folder in folders]
