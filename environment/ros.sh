@@ -19,7 +19,7 @@ system_ros_python() {
   local candidate
   for candidate in ${PYTHON:-python3 /usr/bin/python3}; do
     command -v "$candidate" >/dev/null && in_version_range "$candidate" || continue
-    candidate=$(interpreter "$candidate" | head -1)
+    candidate=$(interpreter "$candidate" | sed -n 1p)
     "$candidate" -c 'import rclpy, vision_msgs.msg' >/dev/null 2>&1 && { echo "$candidate"; return; }
   done
   return 1
@@ -30,7 +30,7 @@ wheel_python() {
   local candidate first=
   for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.11 python3.10 /usr/bin/python3}; do
     command -v "$candidate" >/dev/null && in_version_range "$candidate" || continue
-    candidate=$(interpreter "$candidate" | head -1)
+    candidate=$(interpreter "$candidate" | sed -n 1p)
     "$candidate" -c 'import os, sysconfig, venv, ensurepip
 raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null \
       && { echo "$candidate"; return; }

@@ -1,0 +1,154 @@
+"""The tree as a package: what pip, colcon and rosdep are told agrees with what is there."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("snscf_core", "snscf_ros")
+
+DETECTION_ARRAY_HASH = "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968"
+
+# What rosdep and pip call the modules that they do not call by their import name.
+ROSDEP_KEYS = {
+    "cv2": "python3-opencv",
+    "numpy": "python3-numpy",
+    "skimage": "python3-skimage",
+    "torch": "python3-torch",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
+}
+PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
+NO_ROSDEP_KEY = {"safetensors"}
+BUILT_HERE = {"snscf_msgs", *PACKAGES}
+USED_WHERE_INSTALLED = {"cv_bridge"}
+
+
+def source_files() -> list[Path]:
+    return sorted(path for name in (*PACKAGES, "launch") for path in (ROOT / name).rglob("*.py"))
+
+
+def third_party_imports() -> set[str]:
+    found = set()
+    for path in source_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - BUILT_HERE - USED_WHERE_INSTALLED
+
+
+def manifest(path: str = "package.xml") -> ElementTree.Element:
+    return ElementTree.parse(ROOT / path).getroot()
+
+
+def commands() -> dict[str, str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options.entry_points"]["console_scripts"].split("\n")
+    return dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if line.strip())
+
+
+def test_rosdep_is_told_of_every_library() -> None:
+    told = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
+    needed = {ROSDEP_KEYS.get(name, name) for name in third_party_imports() - NO_ROSDEP_KEY}
+    assert needed <= told
+
+
+def test_pip_is_told_of_every_library() -> None:
+    lists = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign)
+    }
+    told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *lists["EXTRAS"]["demo"]]}
+    ros = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
+    assert {PIP_NAMES.get(name, name) for name in third_party_imports() - ros} <= told
+
+
+def test_interface_dependencies_are_in_the_only_manifest_that_rosdep_reads() -> None:
+    def dependencies(root: ElementTree.Element) -> set[tuple[str, str | None]]:
+        return {(child.tag, child.text) for child in root if child.tag.endswith("depend")}
+
+    assert dependencies(manifest("msg/package.xml")) <= dependencies(manifest())
+
+
+def test_versions_agree() -> None:
+    version = manifest().findtext("version")
+    assert manifest("msg/package.xml").findtext("version") == version
+    assert re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text()).group(1) == version
+    assert re.search(r"^(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE).group(1) == version
+    assert importlib.import_module("snscf_core").__version__ == version
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_command_has_its_function(command: str) -> None:
+    module, _, function = commands()[command].partition(":")
+    if module.startswith("snscf_ros"):
+        pytest.importorskip("rclpy")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_a_wheel_holds_the_packages_and_the_share_files(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="68")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    names = ["setup.py", "setup.cfg", "pyproject.toml", "package.xml", "README.md", "LICENSE", "resource", "launch"]
+    subprocess.run(["cp", "-r", *(ROOT / name for name in (*names, "config", *PACKAGES)), tree], check=True)
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, tree],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("snscf-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {re.sub(r"^snscf-[^/]+\.data/data/", "", name) for name in archive.namelist()}
+    expected = {path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "snscf_core" / "weights").glob("*")}
+    expected |= {
+        f"share/snscf_ros/{path.relative_to(ROOT).as_posix()}"
+        for path in (*ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/*"))
+    }
+    expected |= {"share/snscf_ros/package.xml", "share/ament_index/resource_index/packages/snscf_ros"}
+    assert "share/snscf_ros/launch/tracker.launch.py" in expected
+    assert expected <= held
+    assert not any(name.startswith(("test/", "environment/")) for name in held)
+
+
+def test_detection_messages_of_the_private_environment_are_the_official_ones() -> None:
+    pytest.importorskip("rosbags")
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    official = {name for name in store.fielddefs if name.startswith("vision_msgs/")}
+    for name in official:
+        del store.fielddefs[name]
+    for path in sorted((ROOT / "environment" / "vision_msgs" / "msg").glob("*.msg")):
+        store.register(get_types_from_msg(path.read_text(), f"vision_msgs/msg/{path.stem}"))
+    assert store.hash_rihs01("vision_msgs/msg/Detection2DArray") == DETECTION_ARRAY_HASH
+
+
+def test_detection_messages_in_use_are_the_official_ones() -> None:
+    prefix = Path(pytest.importorskip("vision_msgs").__file__).parents[4]
+    description = prefix / "share" / "vision_msgs" / "msg" / "Detection2DArray.json"
+    hashes = {entry["type_name"]: entry["hash_string"] for entry in json.loads(description.read_text())["type_hashes"]}
+    assert hashes["vision_msgs/msg/Detection2DArray"] == DETECTION_ARRAY_HASH
+
+
+def test_every_message_definition_is_built() -> None:
+    listed = set(re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', (ROOT / "msg" / "CMakeLists.txt").read_text()))
+    there = {path.relative_to(ROOT / "msg").as_posix() for path in (ROOT / "msg").glob("*/*.*") if path.suffix != ".py"}
+    assert listed == there
