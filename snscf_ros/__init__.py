@@ -1,0 +1,1 @@
+"""SNS-CF as a ROS 2 node: images in, vision_msgs detections out."""

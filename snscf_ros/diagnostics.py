@@ -1,0 +1,127 @@
+"""What the node reports on /diagnostics: is it well, what does a frame cost, which cameras are silent, who is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from snscf_core import Track, TrackState
+from snscf_ros.cameras import Counts
+
+STAGES = ("decode", "track", "publish")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Mean and maximum of one stage over a window, in seconds."""
+
+    mean: float
+    maximum: float
+    count: int
+
+
+class Stages:
+    """Durations of the stages of a frame, collected from one report to the next. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._durations: dict[str, list[float]] = {stage: [] for stage in STAGES}
+
+    def add(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._durations[stage].append(seconds)
+
+    def take(self) -> dict[str, Latency]:
+        """The stages that ran since the last call."""
+        with self._lock:
+            taken, self._durations = self._durations, {stage: [] for stage in STAGES}
+        return {
+            stage: Latency(sum(seconds) / len(seconds), max(seconds), len(seconds))
+            for stage, seconds in taken.items()
+            if seconds
+        }
+
+
+@dataclass(frozen=True)
+class CameraHealth:
+    """A camera's counts and the seconds since its last image, or since activation if none has come."""
+
+    counts: Counts
+    silent_for: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """All that a report is made of."""
+
+    node: str  # fully qualified
+    state: str  # lifecycle state
+    enabled: bool
+    tracker: Mapping[str, str]  # model, mode, device, engine; empty while there is none
+    stages: Mapping[str, Latency] = field(default_factory=dict)
+    cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
+    targets: Mapping[str, Track | None] = field(default_factory=dict)
+
+
+def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
+    """One status for the tracker, one for each camera and one for each target."""
+    array = DiagnosticArray()
+    array.header.stamp = stamp
+    array.status = [_tracker_status(health)]
+    array.status += [_camera_status(health, name, camera, camera_timeout) for name, camera in health.cameras.items()]
+    array.status += [_target_status(health, name, track) for name, track in health.targets.items()]
+    return array
+
+
+def _tracker_status(health: Health) -> DiagnosticStatus:
+    message = health.state
+    if health.state == "active":
+        message = f"following {len(health.targets)}" if health.enabled else "disabled by ~/enable"
+    values = dict(health.tracker)
+    for stage, latency in health.stages.items():
+        values[f"{stage} mean (ms)"] = f"{latency.mean * 1e3:.2f}"
+        values[f"{stage} max (ms)"] = f"{latency.maximum * 1e3:.2f}"
+        values[f"{stage} count"] = str(latency.count)
+    return _status(health, "tracker", DiagnosticStatus.OK, message, values)
+
+
+def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: float) -> DiagnosticStatus:
+    counts = camera.counts
+    level, message = DiagnosticStatus.OK, "images arrive"
+    if camera.silent_for > timeout:
+        level = DiagnosticStatus.WARN
+        seen = "no image" if counts.received else "no image at all"
+        message = f"{seen} for {camera.silent_for:.1f} s"
+    elif not counts.received:
+        message = "waiting for the first image"
+    values = {
+        "received": str(counts.received),
+        "processed": str(counts.processed),
+        "dropped": str(counts.dropped),
+        "rejected": str(counts.rejected),
+        "silent for (s)": f"{camera.silent_for:.2f}",
+    }
+    return _status(health, f"camera {name}".strip(), level, message, values)
+
+
+def _target_status(health: Health, name: str, track: Track | None) -> DiagnosticStatus:
+    if track is None:
+        return _status(health, f"target {name}", DiagnosticStatus.OK, "no frame tracked yet", {})
+    state = TrackState(track.state)
+    level = DiagnosticStatus.WARN if state == TrackState.LOST else DiagnosticStatus.OK
+    values = {"score": f"{track.score:.3f}", "peak quality": f"{track.peak_quality:.2f}"}
+    return _status(health, f"target {name}", level, state.name.lower(), values)
+
+
+def _status(health: Health, part: str, level: bytes, message: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=level,
+        name=f"{health.node}: {part}",
+        message=message,
+        hardware_id=health.tracker.get("device", ""),
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )

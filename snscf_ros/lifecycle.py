@@ -1,0 +1,299 @@
+"""The lifecycle node: wiring only.
+
+Images go from `cameras` to the thread in `tracking`, its results to `outputs`; services are answered here.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from snscf_msgs.srv import InitTarget, RemoveTarget
+from std_srvs.srv import SetBool, Trigger
+
+from snscf_core import Tracker, WeightsError
+from snscf_ros import cameras, diagnostics, images, messages
+from snscf_ros.bringup import NODE_NAME
+from snscf_ros.outputs import Outputs
+from snscf_ros.parameters import Parameters, Settings
+from snscf_ros.targets import Refused, Targets
+from snscf_ros.tracking import TrackedFrame, TrackingThread
+
+_SUCCESS = TransitionCallbackReturn.SUCCESS
+_FAILURE = TransitionCallbackReturn.FAILURE
+_Transition = Callable[["TrackerNode", LifecycleState], TransitionCallbackReturn]
+
+# a frame on a slow CPU with many targets; a thread that takes longer is given up
+_LONGEST_FRAME = 10.0
+
+
+def _transition(callback: _Transition) -> _Transition:
+    """One transition at a time; what it raises is logged, which rclpy does not, and makes it fail."""
+
+    @functools.wraps(callback)
+    def guarded(self: TrackerNode, state: LifecycleState) -> TransitionCallbackReturn:
+        with self._transition:
+            try:
+                return callback(self, state)
+            except Exception:
+                name = callback.__name__.removeprefix("on_")
+                self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+                self._stop()
+                return _FAILURE
+
+    return guarded
+
+
+class TrackerNode(LifecycleNode):
+    """Follows targets in the images of one or more cameras. See the README for topics, services and parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        self._transition = threading.Lock()
+        self._tracker: Tracker | None = None
+        self._targets = Targets()
+        self._outputs: Outputs | None = None
+        self._thread: TrackingThread | None = None
+        self._image_subscriptions: list[Subscription] = []
+        self._activated = 0.0
+        self._stages = diagnostics.Stages()
+        self._declared = Parameters(self, lambda: self._tracker is not None, self._parameters_changed)
+        self._answer_illegal_transitions()
+        self._offer_services()
+        self._start_diagnostics()
+
+    @property
+    def settings(self) -> Settings:
+        return self._declared.settings
+
+    # --- life cycle ---
+
+    @_transition
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        settings = self.settings
+        started = time.monotonic()
+        try:
+            tracker = Tracker(settings.model, device=settings.device, mode=settings.mode, engine=settings.engine)
+            tracker.warm_up()
+        except (WeightsError, ValueError) as error:
+            self.get_logger().error(str(error))
+            return _FAILURE
+        images.cv_bridge_conversion()
+        self._outputs = Outputs(self, lambda: self.settings)
+        self._tracker = tracker
+        self.get_logger().info(
+            f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
+            f" mode {tracker.mode}, device {tracker.device}, engine {tracker.engine}"
+        )
+        return super().on_configure(state)
+
+    @_transition
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._tracker is not None
+        settings = self.settings
+        result = super().on_activate(state)
+        self._stages.take()
+        self._activated = time.monotonic()
+        self._thread = TrackingThread(self._tracker, settings.cameras, self._targets, lambda: self.settings, self)
+        self._thread.start()
+        for camera in settings.cameras:
+            self._image_subscriptions.append(
+                cameras.subscribe(self, camera, settings.image_transport, self._thread.offer)
+            )
+        topics = ", ".join(subscription.topic_name for subscription in self._image_subscriptions)
+        self.get_logger().info(f"active: reading {topics}")
+        return result
+
+    @_transition
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return super().on_deactivate(state)
+
+    @_transition
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_cleanup(state)
+
+    @_transition
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        return super().on_shutdown(state)
+
+    @_transition
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        return super().on_error(state)
+
+    def close(self, timeout: float) -> bool:
+        """Stop for good, before the process ends; False if a transition or a frame takes longer than `timeout`."""
+        deadline = time.monotonic() + timeout
+        if not self._transition.acquire(timeout=timeout):
+            return False
+        return self._thread is None or self._thread.stop(max(0.0, deadline - time.monotonic()))
+
+    def _stop(self) -> None:
+        for subscription in self._image_subscriptions:
+            self.destroy_subscription(subscription)
+        self._image_subscriptions = []
+        thread, self._thread = self._thread, None
+        if thread is not None and not thread.stop(_LONGEST_FRAME):
+            self.get_logger().error(f"the frame at hand is not done after {_LONGEST_FRAME:.0f} s; left behind")
+
+    def _free(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        self._targets.clear()
+        self._tracker = None
+
+    def _answer_illegal_transitions(self) -> None:
+        """rclpy's own callback raises for a transition that the state does not allow, which ends the executor and
+        leaves the caller without an answer."""
+        service = self._service_change_state
+        change_state = service.callback
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change_state(request, response)
+            except Exception as error:  # rclpy's RCLError has no public name
+                self.get_logger().error(f"transition {request.transition.id} refused: {error}")
+                response.success = False
+                return response
+
+        service.callback = answer
+
+    # --- what the tracking thread tells ---
+
+    def wants_pixels(self) -> bool:
+        return self._outputs is not None and self._outputs.wants_overlay()
+
+    def tracked(self, result: TrackedFrame) -> None:
+        if self._outputs is None:
+            return
+        try:
+            self._outputs.publish(result)
+        except Exception as error:  # Fast DDS may refuse a message it has no room for; RCLError
+            if self.context.ok():
+                self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
+
+    def rejected(self, camera: str, reason: str) -> None:
+        source = f"camera '{camera}'" if camera else "camera"
+        self.get_logger().warning(f"image of {source} rejected: {reason}", throttle_duration_sec=2.0)
+
+    def failed(self, camera: str, error: Exception) -> None:
+        source = f"camera '{camera}'" if camera else "camera"
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self.get_logger().error(f"image of {source} could not be tracked:\n{trace}", throttle_duration_sec=10.0)
+
+    def took(self, stage: str, seconds: float) -> None:
+        self._stages.add(stage, seconds)
+
+    # --- services ---
+
+    def _offer_services(self) -> None:
+        # init_target waits for the tracking thread: in a group of its own it keeps nobody else waiting
+        waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_service(InitTarget, "~/init_target", self._init_target, callback_group=waiting)
+        self.create_service(RemoveTarget, "~/remove_target", self._remove_target, callback_group=quick)
+        self.create_service(Trigger, "~/reset", self._reset, callback_group=quick)
+        self.create_service(SetBool, "~/enable", self._enable, callback_group=quick)
+
+    def _active(self) -> TrackingThread:
+        if (thread := self._thread) is None:
+            raise Refused("the tracker is not active: configure and activate it first (ros2 lifecycle set)")
+        return thread
+
+    def _init_target(self, request: InitTarget.Request, response: InitTarget.Response) -> InitTarget.Response:
+        try:
+            box = messages.box_from_message(request.bbox)
+            stamp_ns = request.stamp.sec * 1_000_000_000 + request.stamp.nanosec
+            response.target_id = self._active().init(request.camera, stamp_ns, box, request.target_id)
+            response.success = True
+            x, y, w, h = box
+            response.message = f"following '{response.target_id}' from x {x:g}, y {y:g}, width {w:g}, height {h:g}"
+            self.get_logger().info(response.message)
+        except ValueError as reason:
+            response.message = str(reason)
+            self.get_logger().warning(f"init_target refused: {reason}")
+        except Exception as error:  # an answer is owed, and the executor must go on
+            response.message = f"internal error: {error!r}"
+            self.get_logger().error(f"init_target failed:\n{traceback.format_exc()}")
+        return response
+
+    def _remove_target(self, request: RemoveTarget.Request, response: RemoveTarget.Response) -> RemoveTarget.Response:
+        try:
+            response.message = f"removed '{self._targets.remove(request.target_id)}'"
+            response.success = True
+        except Refused as reason:
+            response.message = str(reason)
+        return response
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        count = self._targets.clear()
+        if (thread := self._thread) is not None:
+            thread.reset()
+        response.success = True
+        response.message = f"forgot {count} targets and all counts"
+        return response
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        try:
+            self._active().enable(request.data)
+            response.success = True
+            response.message = "tracking" if request.data else "targets are kept, images are left alone"
+        except Refused as reason:
+            response.message = str(reason)
+        return response
+
+    # --- diagnostics ---
+
+    def _start_diagnostics(self) -> None:
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=5))
+        self._diagnostics_timer = self.create_timer(
+            1.0 / self.settings.diagnostics_rate,
+            self._report,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            # simulated time may stand still; whether the node is well must still be told
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+
+    def _parameters_changed(self, settings: Settings) -> None:
+        self._diagnostics_timer.timer_period_ns = int(1e9 / settings.diagnostics_rate)
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        tracker, thread = self._tracker, self._thread
+        health = diagnostics.Health(
+            node=self.get_fully_qualified_name(),
+            state=self._state_machine.current_state[1],
+            enabled=thread is not None and thread.enabled,
+            tracker={}
+            if tracker is None
+            else {name: str(getattr(tracker, name)) for name in ("model", "mode", "device", "engine")},
+            stages=self._stages.take(),
+            cameras={}
+            if thread is None
+            else {
+                name: diagnostics.CameraHealth(counts, now - (self._activated if last is None else last))
+                for name, (counts, last) in thread.counts().items()
+            },
+            targets=self._targets.latest(),
+        )
+        array = diagnostics.report(health, self.settings.camera_timeout, self.get_clock().now().to_msg())
+        try:
+            self._diagnostics.publish(array)
+        except Exception as error:  # RCLError
+            if self.context.ok():
+                self.get_logger().warning(f"could not publish diagnostics: {error}", throttle_duration_sec=5.0)

@@ -1,0 +1,51 @@
+"""What Fast DDS and the allocator need so that camera images arrive, as environment variables for processes to come.
+
+Fast DDS puts messages into a shared-memory segment of 0.5 MB unless told otherwise; an image does not fit and is sent
+over the loopback in fragments, of which a best-effort subscription loses most. glibc hands every big message back to
+the kernel and fetches fresh pages for the next one, which more than doubles the cost of receiving an image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+# Humble and Jazzy read the first name, Kilted and later the second.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+ALLOCATOR_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+# segment_size of config/fastdds_shm.xml with its bookkeeping, for the camera's process, the tracker's and one viewer
+_SHARED_MEMORY_NEEDED = 3 * 68 * 1024 * 1024
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def profile_environment(profile: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that make Fast DDS use `profile`; empty where the user has a choice of their own or it cannot work.
+
+    The user's own choice is a profile under either name, or FASTDDS_BUILTIN_TRANSPORTS. It cannot work where /dev/shm
+    is smaller than the segments (Docker's default is 64 MB): Fast DDS would then do without shared memory altogether.
+    """
+    if any(environment.get(name) for name in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")):
+        return {}
+    if not shared_memory_suffices():
+        return {}
+    return {name: str(profile) for name in PROFILE_VARIABLES}
+
+
+def allocator_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that make glibc keep the memory of big messages; empty where the user has tuned malloc already."""
+    if any(environment.get(name) for name in ALLOCATOR_VARIABLES):
+        return {}
+    if "glibc.malloc" in environment.get("GLIBC_TUNABLES", ""):
+        return {}
+    return dict(ALLOCATOR_VARIABLES)
+
+
+def shared_memory_suffices(folder: Path = _SHARED_MEMORY) -> bool:
+    """Whether the shared-memory file system has room for the segments of a camera, a tracker and a viewer."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize >= _SHARED_MEMORY_NEEDED

@@ -1,0 +1,74 @@
+"""What the node sees, drawn over the image: boxes coloured by state, their ids and scores, latency and rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+
+from snscf_core import TrackState
+from snscf_ros.images import Frame
+from snscf_ros.targets import TrackedTarget
+
+Colour = tuple[int, int, int]
+
+# BGR; told apart by brightness too, for the colour-blind
+COLOURS: dict[TrackState, Colour] = {
+    TrackState.TRACKED: (96, 220, 70),
+    TrackState.UNCERTAIN: (40, 190, 255),
+    TrackState.LOST: (70, 70, 240),
+}
+_INK: Colour = (20, 20, 20)
+_PAPER: Colour = (245, 245, 245)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw(frame: Frame, targets: Sequence[TrackedTarget], caption: str) -> None:
+    """Draw `targets` and a line of text into an H x W x 3 uint8 BGR frame, in place."""
+    height, width = frame.shape[:2]
+    scale = min(max(min(height, width) / 480, 0.6), 4.0)
+    for target in sorted(targets, key=lambda target: target.primary):
+        _draw_target(frame, target, scale)
+    _chip(frame, caption, (0, height), _PAPER, _INK, 0.45 * scale)
+
+
+def _draw_target(frame: Frame, target: TrackedTarget, scale: float) -> None:
+    state = TrackState(target.track.state)
+    colour = COLOURS[state]
+    x, y, w, h = target.track.box
+    left, top, right, bottom = round(x), round(y), round(x + w), round(y + h)
+    line = max(1, round(2 * scale))
+    if state == TrackState.LOST:
+        _corners(frame, (left, top, right, bottom), _INK, line + 2)
+        _corners(frame, (left, top, right, bottom), colour, line)
+    else:
+        # a dark rim keeps the box visible on a background of its own colour
+        cv2.rectangle(frame, (left, top), (right, bottom), _INK, line + 2, cv2.LINE_AA)
+        cv2.rectangle(frame, (left, top), (right, bottom), colour, line, cv2.LINE_AA)
+    mark = "* " if target.primary else ""
+    label = f"{mark}{target.target_id}  {target.track.score:.2f}  {state.name.lower()}"
+    _chip(frame, label, (left - line // 2, top), colour, _INK, 0.45 * scale)
+
+
+def _corners(frame: Frame, sides: tuple[int, int, int, int], colour: Colour, line: int) -> None:
+    """Only the corners of a box: the target was there, but is not seen now."""
+    left, top, right, bottom = sides
+    dx, dy = max(2, (right - left) // 4), max(2, (bottom - top) // 4)
+    for x, to_x in ((left, dx), (right, -dx)):
+        for y, to_y in ((top, dy), (bottom, -dy)):
+            cv2.line(frame, (x, y), (x + to_x, y), colour, line, cv2.LINE_AA)
+            cv2.line(frame, (x, y), (x, y + to_y), colour, line, cv2.LINE_AA)
+
+
+def _chip(frame: Frame, text: str, anchor: tuple[int, int], paper: Colour, ink: Colour, size: float) -> None:
+    """Text on a plain ground, its lower left corner at `anchor`, moved so that it stays inside the frame."""
+    height, width = frame.shape[:2]
+    stroke = max(1, round(size * 2))
+    (text_width, text_height), base = cv2.getTextSize(text, _FONT, size, stroke)
+    margin = max(2, round(6 * size))
+    box_width, box_height = text_width + 2 * margin, text_height + base + margin
+    left = max(0, min(anchor[0], width - box_width))
+    bottom = min(height, max(anchor[1], box_height))
+    cv2.rectangle(frame, (left, bottom - box_height), (left + box_width, bottom), paper, cv2.FILLED)
+    origin = (left + margin, bottom - base - margin // 2)
+    cv2.putText(frame, text, origin, _FONT, size, ink, stroke, cv2.LINE_AA)

@@ -1,0 +1,195 @@
+"""The node's parameters: their meaning, their ranges and when they may change, declared once.
+
+Their default values are those of `config/tracker.yaml` and stand nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.parameter import Parameter
+
+from snscf_ros import bringup
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of all parameters at one moment; the fields are the parameters."""
+
+    model: str
+    mode: str
+    device: str
+    engine: str
+    cameras: tuple[str, ...]
+    image_transport: str
+    max_image_pixels: int
+    max_targets: int
+    init_timeout: float
+    class_id: str
+    publish_lost: bool
+    overlay_jpeg_quality: int
+    diagnostics_rate: float
+    camera_timeout: float
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What `ros2 param describe` says of one parameter, and what is checked when it is set."""
+
+    text: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False  # fixed when the node starts
+    read_at_configure: bool = False  # may change only while the node is unconfigured
+
+    def descriptor(self, value: object) -> ParameterDescriptor:
+        """The descriptor for a parameter whose default is `value`."""
+        descriptor = ParameterDescriptor(description=self.text, read_only=self.read_only)
+        if self.choices:
+            descriptor.additional_constraints = "one of " + ", ".join(self.choices)
+        elif self.read_at_configure:
+            descriptor.additional_constraints = "may be set only while the node is unconfigured"
+        if self.minimum is None or self.maximum is None:
+            return descriptor
+        if isinstance(value, int):
+            limits = IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum), step=1)
+            descriptor.integer_range = [limits]
+        else:
+            limits = FloatingPointRange(from_value=float(self.minimum), to_value=float(self.maximum), step=0.0)
+            descriptor.floating_point_range = [limits]
+        return descriptor
+
+
+DECLARATIONS: Mapping[str, Declaration] = {
+    "model": Declaration(
+        "Network: snscf_mobilenetv2 or snscf_r50, or the path of a weights file. Read at configure.",
+        read_at_configure=True,
+    ),
+    "mode": Declaration(
+        "How the tracker decides: snscf, paper, siamese, correlation_filter or naive_fusion; auto takes the best that"
+        " the weights allow. Read at configure.",
+        read_at_configure=True,
+    ),
+    "device": Declaration(
+        "Where the network runs: auto, cpu, cuda, cuda:1, ... Read at configure.", read_at_configure=True
+    ),
+    "engine": Declaration(
+        "What runs the network; auto takes the fastest that is installed. Read at configure.", read_at_configure=True
+    ),
+    "cameras": Declaration(
+        "Names of the cameras: 'front' is read from front/image_raw; the empty name from image_raw.", read_only=True
+    ),
+    "image_transport": Declaration(
+        "raw reads sensor_msgs/Image from image_raw, compressed reads sensor_msgs/CompressedImage (JPEG or PNG) from"
+        " image_raw/compressed.",
+        choices=("raw", "compressed"),
+        read_only=True,
+    ),
+    "max_image_pixels": Declaration(
+        "Images of more pixels (width x height) are rejected before anything is allocated for them.",
+        minimum=256,
+        maximum=2**30,
+    ),
+    "max_targets": Declaration("Targets that may be followed at the same time.", minimum=1, maximum=1000),
+    "init_timeout": Declaration(
+        "Seconds that init_target waits for the tracker before it gives up.", minimum=0.1, maximum=600.0
+    ),
+    "class_id": Declaration("class_id of every detection."),
+    "publish_lost": Declaration("Whether lost targets stay in the detections, with their last credible box."),
+    "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
+    "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
+    "camera_timeout": Declaration(
+        "Seconds without an image after which the diagnostics warn.", minimum=0.05, maximum=3600.0
+    ),
+}
+
+_CAMERA_NAME = re.compile(r"(?:[A-Za-z_~/][A-Za-z0-9_/]*)?")
+
+
+def default_values() -> dict[str, Any]:
+    """The values in `config/tracker.yaml`, by parameter name."""
+    content = yaml.safe_load(bringup.params_file().read_text(encoding="utf-8"))
+    return dict(content["/**"]["ros__parameters"])
+
+
+def problem(name: str, value: Any) -> str | None:
+    """What is wrong with a value beyond its type and range, in one sentence; None if nothing is."""
+    declaration = DECLARATIONS.get(name)
+    if declaration is None:
+        return None
+    if declaration.choices and value not in declaration.choices:
+        return f"{name} is '{value}', must be one of {', '.join(declaration.choices)}"
+    if declaration.read_at_configure and not str(value).strip():
+        return f"{name} is empty"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name} is {value}, must be a finite number"
+    if name == "cameras":
+        names = tuple(value or ("",))
+        for camera in names:
+            if not _CAMERA_NAME.fullmatch(camera):
+                return f"cameras: '{camera}' cannot begin a topic name"
+        if len(set(names)) < len(names):
+            return f"cameras: a name occurs twice in {list(names)}"
+    return None
+
+
+class Parameters:
+    """Declares the parameters on a node and keeps `settings` equal to them.
+
+    `configured` tells whether the node holds a tracker, so that what is read at configure cannot change unnoticed;
+    `changed` is called with the new settings after a successful change.
+
+    Raises rclpy's ParameterException where the user's initial values are of the wrong type or out of range.
+    """
+
+    def __init__(self, node: Node, configured: Callable[[], bool], changed: Callable[[Settings], None]) -> None:
+        self._configured = configured
+        self._changed = changed
+        self._declared = False
+        node.add_on_set_parameters_callback(self._check)
+        values = {}
+        for name, default in default_values().items():
+            declaration = DECLARATIONS[name]
+            values[name] = node.declare_parameter(name, default, declaration.descriptor(default)).value
+        self.settings = _settings(values)
+        self._declared = True
+        # Humble has no post-set callback: nobody else can refuse there, so the check is the last word.
+        self._applies_in_check = not hasattr(node, "add_post_set_parameters_callback")
+        if not self._applies_in_check:
+            node.add_post_set_parameters_callback(self._apply)
+
+    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            reason = problem(parameter.name, parameter.value)
+            declaration = DECLARATIONS.get(parameter.name)
+            if reason is None and self._declared and declaration and declaration.read_at_configure:
+                unchanged = getattr(self.settings, parameter.name) == parameter.value
+                if self._configured() and not unchanged:
+                    reason = f"{parameter.name} is read at configure: deactivate and clean up the node, then set it"
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=reason)
+        if self._declared and self._applies_in_check:
+            self._apply(parameters)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter]) -> None:
+        known = {p.name: p.value for p in parameters if p.name in DECLARATIONS}
+        if known:
+            self.settings = _settings({**dataclasses.asdict(self.settings), **known})
+            self._changed(self.settings)
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    # an empty list in YAML has no type and arrives as None
+    return Settings(**{**values, "cameras": tuple(values["cameras"] or ("",))})
