@@ -61,6 +61,13 @@ def middleware_environment(environment: Mapping[str, str] = os.environ) -> dict[
     return {**profile_environment(environment), **middleware.allocator_environment(environment)}
 
 
+def image_remappings(image_topic: str) -> list[tuple[str, str]]:
+    """Remappings that make the unnamed camera read `image_topic`, raw or compressed."""
+    if not image_topic or image_topic == IMAGE_TOPIC:
+        return []
+    return [(IMAGE_TOPIC, image_topic), (f"{IMAGE_TOPIC}/compressed", f"{image_topic}/compressed")]
+
+
 def tracker_command(
     params_file: str | Path | None = None,
     parameters: Mapping[str, Any] | None = None,
