@@ -96,8 +96,8 @@ def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
 def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Tensor, regularisation: float) -> Tensor:
     """Mean squared error of the response on ``search`` of the filter learned on ``template``: the loss of eq 7.
 
-    Both feature maps are N x C x H x W, windowed; ``label`` belongs to the template map, ``search_label`` (N x 1 x H x W)
-    to the search map. Differentiable in both maps.
+    Both feature maps are N x C x H x W, windowed; ``label`` (N x 1 x P x P) belongs to the template map,
+    ``search_label`` (N x 1 x H x W) to the search map. Differentiable in both maps.
     """
     return (respond(learn(template, label, regularisation), search) - search_label).square().mean()
 
@@ -107,7 +107,7 @@ def peak_to_sidelobe_ratio(response: Tensor, exclude: int = 5) -> Tensor:
 
     response: N x 1 x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
     """
-    n, _, height, width = response.shape
+    _, _, height, width = response.shape
     peak, index = response.flatten(1).max(1)
     row, column = index // width, index % width
     rows = torch.arange(height, device=response.device)

@@ -125,8 +125,8 @@ class _InvertedResidual(nn.Module):
 class MobileNetV2(Backbone):
     """MobileNetV2 1.0 with taps after blocks 6 (32 channels), 13 (96) and 17 (320), all at stride 8.
 
-    Blocks 7-13 would run at stride 16 and 14-17 at 32; they keep stride 1 and are dilated by 2 and 4 instead. Batch norm
-    is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
+    Blocks 7-13 would run at stride 16 and 14-17 at 32; they keep stride 1 and are dilated by 2 and 4 instead. Batch
+    norm is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
     """
 
     channels = (32, 96, 320)

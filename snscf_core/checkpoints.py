@@ -142,8 +142,8 @@ def load(model: str | Path) -> tuple[SNSCF, Weights]:
 def save(
     network: SNSCF, folder: Path, metadata: Mapping[str, str] | None = None, shard_bytes: int = 15_000_000
 ) -> Weights:
-    """Writes all weights of a network as ``<model>.safetensors``, or as shards of at most ``shard_bytes``, and adds them
-    to the folder's SHA256SUMS.
+    """Writes all weights of a network as ``<model>.safetensors``, or as shards of at most ``shard_bytes``, and adds
+    them to the folder's SHA256SUMS.
 
     Matrices and kernels are stored as float16, vectors as float32 (some batch-norm variances do not fit float16).
     """
@@ -229,7 +229,8 @@ def _fit(module: torch.nn.Module, tensors: Mapping[str, Tensor], file: Path, may
     for key, value in tensors.items():
         if value.shape != own[key].shape:
             raise WeightsError(
-                f"{file} does not fit the network: {key} has shape {tuple(value.shape)} instead of {tuple(own[key].shape)}"
+                f"{file} does not fit the network: {key} has shape {tuple(value.shape)} "
+                f"instead of {tuple(own[key].shape)}"
             )
     module.load_state_dict(dict(tensors), strict=False)
 

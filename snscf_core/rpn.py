@@ -1,4 +1,4 @@
-"""Region proposals: reduction, depth-wise correlation, anchors, the three heads and their fusion (section 3.2, eq 3)."""
+"""Region proposals: reduction, depth-wise correlation, anchors, the heads and their fusion (section 3.2, eq 3)."""
 
 from __future__ import annotations
 

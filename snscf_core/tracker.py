@@ -1,4 +1,4 @@
-"""The tracker: what happens from frame to frame. All that changes lives in a ``Target``; a ``Tracker`` holds none of it."""
+"""The tracker: what happens from frame to frame. All that changes lives in a ``Target``, none in the ``Tracker``."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Track:
 class Target:
     """All that is remembered of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
 
-    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: one per level. gains: factor per level
-    that brings its features to unit mean power. template: reduced features per level, or None without trained heads.
+    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: one per level. gains: factor per
+    level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
     """
 
     centre: tuple[float, float]

@@ -74,7 +74,7 @@ def score(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Scores:
 
 
 def mean(scores: list[Scores]) -> Scores:
-    """Every sequence counts the same, however long it is; ``frames`` is the sum. Raises ValueError for an empty list."""
+    """Every sequence counts the same, however long it is; ``frames`` is the sum. ValueError for an empty list."""
     if not scores:
         raise ValueError("there are no scores to average")
     return Scores(

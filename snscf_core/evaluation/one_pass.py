@@ -74,7 +74,7 @@ def evaluate(
     jobs: int = 1,
     finished: Callable[[SequenceResult], None] = lambda _: None,
 ) -> list[SequenceResult]:
-    """All sequences, in ``jobs`` processes; ``finished`` is called after each. Results in the order of the sequences."""
+    """All sequences, in ``jobs`` processes; ``finished`` is called after each. Results in their order."""
     if jobs <= 1:
         tracker = Tracker(model, mode=mode, device=device)
         results = []

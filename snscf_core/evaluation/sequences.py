@@ -28,12 +28,16 @@ class ImageSequence:
         return len(self.files)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames as H x W x 3 uint8 BGR. Raises ValueError at a file that is no image."""
-        for file in self.files:
-            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if frame is None:
-                raise ValueError(f"{file} can't be read as an image")
-            yield np.asarray(frame, np.uint8)
+        """The frames as ``read_frame`` gives them."""
+        return map(read_frame, self.files)
+
+
+def read_frame(file: Path) -> Frame:
+    """An image file as H x W x 3 uint8 BGR. Raises ValueError if it is none."""
+    frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise ValueError(f"{file} can't be read as an image")
+    return np.asarray(frame, np.uint8)
 
 
 def read_boxes(file: Path) -> Array:
