@@ -1,0 +1,369 @@
+"""A camera without a camera: a node that publishes a generated scene, a recorded sequence, a video, or a real device.
+
+Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, where the truth is known, `ground_truth`
+(Detection2DArray with the header of its image; empty where the target is absent). Before `~/play` is called it repeats
+the first frame, so that a target can be chosen in peace; then it plays every frame once, in order. `~/started` and
+`~/finished` (std_msgs/Header, latched) hold the headers of the first and of the last frame played.
+
+    python -m snscf_ros.camera --ros-args -p source:=sequence -p path:=DIR -p rate:=15.0
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection2D, Detection2DArray
+
+from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_sequence
+from snscf_core.scenes import Scene
+from snscf_ros.bringup import IMAGE_TOPIC
+from snscf_ros.images import Frame, OutgoingImage, jpeg_message
+from snscf_ros.messages import Box, box_to_message
+
+NODE_NAME = "camera"
+MODULE = "snscf_ros.camera"
+TRUTH_TOPIC = "ground_truth"
+SOURCES = ("scene", "sequence", "video", "device")
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_READ_AHEAD = 8  # frames
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame of a source. `box` is the true (x, y, w, h), None where the target is absent or the truth unknown."""
+
+    frame: Frame
+    box: Box | None = None
+
+
+class Source(Protocol):
+    """Frames in order. `length` is None where it is not known before the end; a live source drops what nobody takes."""
+
+    name: str
+    length: int | None
+    live: bool
+    has_truth: bool
+
+    def shots(self) -> Iterator[Shot]: ...
+
+
+class SceneSource:
+    """The generated scene."""
+
+    live, has_truth = False, True
+
+    def __init__(self, scene: Scene) -> None:
+        self.name = "generated scene"
+        self.length: int | None = len(scene)
+        self._scene = scene
+
+    def shots(self) -> Iterator[Shot]:
+        for shot in self._scene:
+            yield Shot(shot.image, shot.box if shot.present else None)
+
+
+class SequenceSource:
+    """A folder in OTB's layout, or a folder of images, which has no truth then."""
+
+    live = False
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"sequence folder {folder} does not exist")
+        self.name = folder.resolve().name
+        if (folder / "groundtruth_rect.txt").is_file():
+            sequence = read_sequence(folder)
+            self._files, self._boxes = sequence.files, sequence.boxes
+            self.has_truth = True
+        else:
+            images = folder / "img" if (folder / "img").is_dir() else folder
+            self._files = tuple(sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+            self._boxes = np.full((len(self._files), 4), np.nan)
+            self.has_truth = False
+        if not self._files:
+            raise FileNotFoundError(f"{folder} is no sequence: it holds neither img/0001.jpg, ... nor images")
+        self.length: int | None = len(self._files)
+
+    def shots(self) -> Iterator[Shot]:
+        for file, row in zip(self._files, self._boxes, strict=True):
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if frame is None:
+                raise ValueError(f"{file} can't be read as an image")
+            x, y, w, h = (float(value) for value in row)
+            yield Shot(np.asarray(frame, np.uint8), (x, y, w, h) if np.isfinite(row).all() else None)
+
+
+class VideoSource:
+    """A video file, or a device by its number."""
+
+    has_truth = False
+
+    def __init__(self, video: Path | int) -> None:
+        self.live = isinstance(video, int)
+        self.name = f"camera {video}" if isinstance(video, int) else video.name
+        if isinstance(video, Path) and not video.is_file():
+            raise FileNotFoundError(f"video file {video} does not exist")
+        self._capture = cv2.VideoCapture(video if isinstance(video, int) else str(video))
+        if not self._capture.isOpened():
+            reason = "can't be opened" if self.live else "can't be opened as a video"
+            raise ValueError(f"{self.name if self.live else video} {reason}")
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.length: int | None = count if count > 0 and not self.live else None
+
+    def shots(self) -> Iterator[Shot]:
+        count = 0
+        while True:
+            taken, frame = self._capture.read()
+            if not taken:
+                break
+            count += 1
+            yield Shot(np.asarray(frame, np.uint8))
+        self._capture.release()
+        if count == 0:
+            raise ValueError(f"{self.name} gives no frames")
+
+
+def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> Source:
+    """The source of a name in SOURCES; `frames` is the scene's length, 0 for its default.
+
+    Raises FileNotFoundError and ValueError, saying what is wrong with which file.
+    """
+    if source == "scene":
+        return SceneSource(Scene(frames, seed=seed) if frames else Scene(seed=seed))
+    if source == "device":
+        return VideoSource(device)
+    if source not in SOURCES:
+        raise ValueError(f"source is '{source}', must be one of {', '.join(SOURCES)}")
+    if not path:
+        raise ValueError(f"source is {source}, but path is empty")
+    return SequenceSource(Path(path).expanduser()) if source == "sequence" else VideoSource(Path(path).expanduser())
+
+
+class _Reader:
+    """Reads a source in a thread of its own, some frames ahead; of a live one, it keeps only the newest frame."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._shots: queue.Queue[Shot | Exception | None] = queue.Queue(1 if source.live else _READ_AHEAD)
+        self._closed = False
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+
+    def next(self) -> Shot | None:
+        """The next frame, None after the last one; raises what reading raised."""
+        shot = self._shots.get()
+        if isinstance(shot, Exception):
+            raise shot
+        return shot
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _read(self) -> None:
+        try:
+            for shot in self._source.shots():
+                if self._source.live:
+                    try:
+                        self._shots.get_nowait()
+                    except queue.Empty:
+                        pass
+                self._put(shot)
+                if self._closed:
+                    return
+            self._put(None)
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item: Shot | Exception | None) -> None:
+        while not self._closed:
+            try:
+                self._shots.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                pass
+
+
+class CameraNode(Node):
+    """Publishes the frames of a source; see the module's text. Raises what `open_source` raises."""
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        self._declare_parameters()
+        value = {name: parameter.value for name, parameter in self._declared.items()}
+        self.source = open_source(value["source"], value["path"], value["device"], value["frames"], value["seed"])
+        self._frame_id: str = value["frame_id"]
+        self._jpeg_quality: int = value["jpeg_quality"]
+        self._period = 1.0 / value["rate"] if value["rate"] > 0 else 0.0
+        self._limit: int = value["frames"]
+
+        qos = QoSProfile(depth=5)
+        self._image = self.create_publisher(Image, IMAGE_TOPIC, qos)
+        self._jpeg = self.create_publisher(CompressedImage, f"{IMAGE_TOPIC}/compressed", qos)
+        self._truth = self.create_publisher(Detection2DArray, TRUTH_TOPIC, qos)
+        self._started = self.create_publisher(Header, "~/started", LATCHED)
+        self._finished = self.create_publisher(Header, "~/finished", LATCHED)
+        self.create_service(Trigger, "~/play", self._play)
+
+        self._outgoing = OutgoingImage()
+        self._last_stamp = 0
+        self._playing = threading.Event()
+        self._ending = threading.Event()
+        self.failure: Exception | None = None
+        self._reader = _Reader(self.source)
+        if value["autoplay"]:
+            self._playing.set()
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._ending.set()
+        self._reader.close()
+        self._thread.join(2.0)
+
+    def _declare_parameters(self) -> None:
+        def describe(text: str, low: float | None = None, high: float | None = None) -> ParameterDescriptor:
+            descriptor = ParameterDescriptor(description=text, read_only=True)
+            if isinstance(low, int) and isinstance(high, int):
+                descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+            elif low is not None and high is not None:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+            return descriptor
+
+        declared = {
+            "source": ("scene", describe(f"What to publish: {', '.join(SOURCES)}.")),
+            "path": ("", describe("Folder of a sequence (img/0001.jpg, ..., groundtruth_rect.txt) or a video file.")),
+            "device": (0, describe("Number of a camera of this computer.", 0, 1000)),
+            "rate": (10.0, describe("Frames per second; 0 for a device: as fast as it gives them.", 0.0, 1000.0)),
+            "frames": (0, describe("Frames to play; 0: all of them.", 0, 10_000_000)),
+            "seed": (0, describe("Which scene is generated.", 0, 2**31 - 1)),
+            "frame_id": ("camera", describe("frame_id of the headers.")),
+            "jpeg_quality": (90, describe("JPEG quality of image_raw/compressed.", 1, 100)),
+            "autoplay": (False, describe("Whether to play at once instead of waiting for ~/play.")),
+        }
+        self._declared = {name: self.declare_parameter(name, *rest) for name, rest in declared.items()}
+        if self._declared["rate"].value <= 0 and self._declared["source"].value != "device":
+            raise ValueError(f"rate is {self._declared['rate'].value:g}, must be greater than 0")
+
+    def _play(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = not self._playing.is_set()
+        response.message = "playing" if response.success else "already playing"
+        self._playing.set()
+        return response
+
+    def _run(self) -> None:
+        try:
+            self._run_source()
+        except Exception as error:
+            if self.context.ok() and not self._ending.is_set():
+                self.failure = error
+                self.get_logger().fatal(f"{error}")
+                rclpy.try_shutdown(context=self.context)
+
+    def _run_source(self) -> None:
+        shot = self._reader.next()
+        if shot is None:
+            raise ValueError(f"{self.source.name} has no frames")
+        due = time.monotonic()
+        while not self._playing.is_set() and not self._ending.is_set():
+            self._publish(shot)
+            due = self._wait_until(due)
+            if self.source.live:
+                shot = self._reader.next() or shot
+        played = 0
+        header: Header | None = None
+        while shot is not None and not self._ending.is_set():
+            header = self._publish(shot)
+            if played == 0:
+                self._started.publish(header)
+            played += 1
+            if played == self._limit:
+                break
+            due = self._wait_until(due)
+            shot = self._reader.next()
+        if header is not None:
+            self._finished.publish(header)
+            self.get_logger().info(f"played {played} frames of {self.source.name}")
+
+    def _wait_until(self, due: float) -> float:
+        """Wait for the next frame's turn; returns when that was. After a delay the rhythm starts anew."""
+        due = max(due + self._period, time.monotonic() - self._period)
+        self._ending.wait(max(0.0, due - time.monotonic()))
+        return due
+
+    def _publish(self, shot: Shot) -> Header:
+        # Two frames must not share a stamp, however coarse or adjusted the clock.
+        self._last_stamp = max(self.get_clock().now().nanoseconds, self._last_stamp + 1)
+        header = Header(frame_id=self._frame_id)
+        header.stamp.sec, header.stamp.nanosec = divmod(self._last_stamp, 1_000_000_000)
+        try:
+            if self.source.has_truth:
+                self._truth.publish(_truth_message(header, shot.box))
+            height, width = shot.frame.shape[:2]
+            np.copyto(self._outgoing.view(height, width), shot.frame)
+            self._outgoing.message.header = header
+            self._image.publish(self._outgoing.message)
+            if self._jpeg.get_subscription_count() > 0:
+                message = jpeg_message(shot.frame, self._jpeg_quality)
+                message.header = header
+                self._jpeg.publish(message)
+        except (
+            Exception
+        ) as error:  # Fast DDS may refuse an image it has no room for: RCLError, which has no public name
+            if self.context.ok():
+                self.get_logger().warning(f"an image was not sent: {error}", throttle_duration_sec=5.0)
+        return header
+
+
+def _truth_message(header: Header, box: Box | None) -> Detection2DArray:
+    message = Detection2DArray(header=header)
+    if box is not None:
+        message.detections = [Detection2D(header=header, bbox=box_to_message(box), id="truth")]
+    return message
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the camera; `args` as on the command line. Returns the exit code."""
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = CameraNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (OSError, ValueError, ParameterException) as error:
+        print(f"camera: {error}", file=sys.stderr)
+        return 1
+    finally:
+        try:
+            if node is not None:
+                node.close()
+                node.destroy_node()
+            rclpy.try_shutdown()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+    return 1 if node is not None and node.failure is not None else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

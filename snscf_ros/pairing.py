@@ -1,0 +1,122 @@
+"""Images, truths and tracks that arrive on topics of their own, brought together by the images' stamps."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snscf_core import Track
+from snscf_ros.images import Frame
+from snscf_ros.messages import Box
+from snscf_ros.report import FrameResult
+
+_LATE = 5_000_000_000  # ns after an image's stamp from which its track is not waited for any longer
+_KEPT = 5  # images before the recording
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    track: Track | None
+    latency: float
+
+
+class Pairing:
+    """Filled by the executor's thread and emptied by another one. Stamps are in nanoseconds, of the system's clock."""
+
+    def __init__(self, has_truth: bool) -> None:
+        self._has_truth = has_truth
+        self._lock = threading.Lock()
+        self._images: dict[int, Frame] = {}
+        self._truths: dict[int, Box | None] = {}
+        self._outcomes: dict[int, _Outcome] = {}
+        self._newest_outcome = 0
+        self._newest_taken = 0
+        self._taken = 0
+        self._last_track: Track | None = None
+        self._recording = False
+        self._first: int | None = None
+        self._last: int | None = None
+        self.last_image = time.monotonic()
+
+    def add_image(self, stamp: int, frame: Frame) -> None:
+        with self._lock:
+            self._images[stamp] = frame
+            self.last_image = time.monotonic()
+            if not self._recording:
+                for store in (self._images, self._truths, self._outcomes):
+                    for old in sorted(store)[:-_KEPT]:
+                        del store[old]
+
+    def add_truth(self, stamp: int, box: Box | None) -> None:
+        """`box` is None where the target is absent."""
+        with self._lock:
+            self._truths[stamp] = box
+
+    def add_track(self, stamp: int, track: Track | None, latency: float) -> None:
+        """`track` is None where nothing was followed; `latency` in seconds."""
+        with self._lock:
+            self._outcomes[stamp] = _Outcome(track, latency)
+            self._newest_outcome = max(self._newest_outcome, stamp)
+
+    def newest(self) -> tuple[Frame, Box | None] | None:
+        """The newest image that the tracker has received too, with its truth."""
+        with self._lock:
+            for stamp in sorted(self._images, reverse=True):
+                if stamp in self._outcomes and (stamp in self._truths or not self._has_truth):
+                    return self._images[stamp], self._truths.get(stamp)
+            return None
+
+    def record(self) -> None:
+        """Keep all that comes from now on."""
+        with self._lock:
+            self._recording = True
+
+    def begin(self, stamp: int) -> None:
+        """`stamp` is that of the first frame that counts."""
+        with self._lock:
+            self._first = stamp
+
+    def end(self, stamp: int) -> None:
+        """`stamp` is that of the last frame that counts."""
+        with self._lock:
+            self._last = stamp
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known which frame is the last."""
+        return self._last is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last frame has been taken."""
+        return self._last is not None and self._newest_taken >= self._last
+
+    def take(self, everything: bool = False) -> Iterator[tuple[Frame, FrameResult]]:
+        """The frames whose fate is known, in order: tracked, or passed over for a newer one; or all that are there."""
+        while (item := self._next(everything)) is not None:
+            stamp, frame, truth, outcome = item
+            if outcome is not None and outcome.track is not None:
+                self._last_track = outcome.track
+            self._taken += 1
+            latency = outcome.latency if outcome else None
+            yield frame, FrameResult(self._taken, stamp, truth, self._last_track, outcome is None, latency)
+
+    def _next(self, everything: bool) -> tuple[int, Frame, Box | None, _Outcome | None] | None:
+        with self._lock:
+            if self._first is None:
+                return None
+            for early in [stamp for stamp in self._images if stamp < self._first]:
+                del self._images[early]
+            stamp = min(self._images, default=None)
+            if stamp is None or (self._last is not None and stamp > self._last):
+                return None
+            outcome = self._outcomes.get(stamp)
+            settled = outcome is not None or self._newest_outcome > stamp
+            known = settled and (stamp in self._truths or not self._has_truth)
+            if not known and not everything and time.time_ns() - stamp < _LATE:
+                return None
+            self._newest_taken = stamp
+            self._outcomes.pop(stamp, None)
+            return stamp, self._images.pop(stamp), self._truths.pop(stamp, None), outcome

@@ -1,0 +1,78 @@
+"""Child processes with a log each, ended with their parent whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+_LAST_LINES = 15
+_ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]+\]: (.*)", re.MULTILINE)
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """A process whose output goes to a log; used as a context, at the end of which it is ended, politely first."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+
+    def __enter__(self) -> Child:
+        self._output = self.log.open("wb")
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends its children in order
+            preexec_fn=_end_with_parent,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None and self._output is not None
+        try:
+            for number, patience in ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0)):
+                if self._process.poll() is not None:
+                    break
+                self._process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._output.close()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def last_lines(self) -> str:
+        """The end of its log, indented."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+
+    def last_error(self) -> str:
+        """The message of the last error that ROS logged in it; empty if there is none."""
+        found = _ERROR.findall(self.log.read_text(errors="replace"))
+        return str(found[-1]) if found else ""
+
+
+def _end_with_parent() -> None:
+    """Called in the child: ask Linux to end it if the parent is killed and cannot do so itself."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
