@@ -20,7 +20,7 @@ from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
-from snscf_ros import bringup
+from snscf_ros import bringup, middleware
 
 ARGUMENTS = {
     "image_topic": (bringup.IMAGE_TOPIC, "topic of the images; with image_transport compressed, its base name"),
@@ -55,7 +55,7 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters=[given["params_file"], *([chosen] if chosen else [])],
         remappings=bringup.image_remappings(given["image_topic"]),
         ros_arguments=["--log-level", given["log_level"]],
-        additional_env=bringup.allocator_environment(),
+        additional_env=middleware.allocator_environment(),
         output="screen",
         emulate_tty=True,
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _GRACE = 0.4
 # images, init_target, the other services, and one for transitions and diagnostics
 _THREADS = 4
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Process:
@@ -38,6 +39,9 @@ class _Process:
         self._thread.start()
         self.asked_to_end.wait()
         ended = self._end()
+        # Python gives the signals their deadly default back while it shuts down, and Ctrl-C under launch comes twice
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         sys.stdout.flush()
         sys.stderr.flush()
         if not ended:
@@ -100,7 +104,7 @@ class _Process:
 def main(args: list[str] | None = None) -> int:
     """Run the tracker node; `args` as on the command line. Returns the exit code."""
     process = _Process(args)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, lambda *_: process.asked_to_end.set())
     return process.run()
 
