@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _TILE = (480, 400)  # a frame on the contact sheet fits into this
 _COLUMNS, _MOST_TILES = 4, 16
 _SMALL = 0.16  # a target narrower than this share of the frame gets an enlarged view
 _TRUTH = (255, 255, 255)
+_STALE = (150, 150, 150)
 _INK = (20, 20, 20)
 _PAPER = (245, 245, 245)
 _NAN_BOX = (math.nan,) * 4
@@ -165,7 +167,7 @@ class Report:
         self._length = length
         self._video: cv2.VideoWriter | None = None
         self._video_size = (0, 0)
-        self._shots = _Spread(2 * _MOST_TILES)
+        self._shots = _Spread(8 * _MOST_TILES)
         self.size = (0, 0)
         self.results: list[FrameResult] = []
 
@@ -182,7 +184,7 @@ class Report:
             if not self._video.isOpened():
                 raise OSError(f"{path} can't be written: this OpenCV has no encoder for {_CODEC}")
         self._video.write(_annotated(frame, result, self._video_size, self._length))
-        self._shots.add((frame, result))
+        self._shots.add(frame, result)
         self.results.append(result)
 
     def recent_rate(self) -> float:
@@ -205,7 +207,7 @@ class Report:
 
 
 class _Spread:
-    """Keeps up to `most` items of a stream of unknown length, evenly spread."""
+    """Keeps a part of a stream of unknown length, evenly spread and as JPEG, because a long video would fill memory."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -214,41 +216,93 @@ class _Spread:
         self._kept: list[tuple[Frame, FrameResult]] = []
         self._last: tuple[Frame, FrameResult] | None = None
 
-    def add(self, item: tuple[Frame, FrameResult]) -> None:
+    def add(self, frame: Frame, result: FrameResult) -> None:
+        self._last = (frame, result)
         if self._count % self._every == 0:
-            self._kept.append(item)
+            _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            self._kept.append((np.asarray(encoded, np.uint8), result))
         if len(self._kept) > self._most:
             self._kept = self._kept[::2]
             self._every *= 2
         self._count += 1
-        self._last = item
 
     def evenly(self, count: int) -> list[tuple[Frame, FrameResult]]:
-        items = list(self._kept)
-        if self._last is not None and items[-1] is not self._last:
-            items.append(self._last)
-        chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-        return [items[index] for index in chosen]
+        """Up to `count` frames from the first to the last."""
+        assert self._last is not None
+        before = [item for item in self._kept if item[1] is not self._last[1]]
+        chosen = np.unique(np.linspace(0, len(before), min(count, len(before) + 1)).round().astype(int))[:-1]
+        shots = [(cv2.imdecode(before[index][0], cv2.IMREAD_COLOR), before[index][1]) for index in chosen]
+        return [*((np.asarray(frame, np.uint8), result) for frame, result in shots), self._last]
 
 
 def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: Summary) -> Frame:
-    """The frames in rows of four below the scores, each with its boxes, its number and the overlap."""
+    """The frames in rows of four below the scores, each with its boxes, and below it its number, overlap and state."""
     height, width = shots[0][0].shape[:2]
     factor = min(_TILE[0] / width, _TILE[1] / height)
     size = (round(width * factor), round(height * factor))
-    gap = 6
+    gap, strip = 6, 24
     columns = min(_COLUMNS, len(shots))
     rows = math.ceil(len(shots) / columns)
     heading = _heading(summary, max(columns * (size[0] + gap) + gap, 900))
-    sheet = np.full((heading.shape[0] + rows * (size[1] + gap) + gap, heading.shape[1], 3), 40, np.uint8)
+    sheet = np.full((heading.shape[0] + rows * (size[1] + strip + gap), heading.shape[1], 3), _PAPER, np.uint8)
     sheet[: heading.shape[0]] = heading
     for number, (frame, result) in enumerate(shots):
-        top = heading.shape[0] + gap + number // columns * (size[1] + gap)
+        top = heading.shape[0] + number // columns * (size[1] + strip + gap)
         left = gap + number % columns * (size[0] + gap)
-        tile = _annotated(frame, result, size, None)
-        _enlarge_target(tile, frame, result)
-        sheet[top : top + size[1], left : left + size[0]] = tile
+        sheet[top : top + size[1], left : left + size[0]] = _tile(frame, result, size)
+        _caption(sheet, result, (left, top + size[1] + 17))
     return sheet
+
+
+def _tile(frame: Frame, result: FrameResult, size: tuple[int, int]) -> Frame:
+    """The frame in the given (width, height), with its boxes, and an enlarged view if the target is small in it."""
+    tile = _resized(frame, size)
+    height, width = frame.shape[:2]
+    factors = (size[0] / width, size[1] / height)
+    _draw_boxes(tile, result, lambda box: _scaled(box, factors))
+    anchor = result.truth or (result.track.box if result.track else None)
+    if anchor is None or max(anchor[2] / width, anchor[3] / height) > _SMALL:
+        return tile
+    x, y, w, h = anchor
+    side, view = 2.6 * max(w, h), int(0.4 * size[1])
+    zoom = view / side
+    left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
+    matrix = np.array([[zoom, 0, -left * zoom + (zoom - 1) / 2], [0, zoom, -top * zoom + (zoom - 1) / 2]])
+    near = cv2.warpAffine(frame, matrix, (view, view), flags=cv2.INTER_CUBIC, borderValue=(60, 60, 60))
+    inset = np.asarray(near, np.uint8)
+    _draw_boxes(inset, result, lambda box: _scaled((box[0] - left, box[1] - top, box[2], box[3]), (zoom, zoom)))
+    cv2.rectangle(inset, (0, 0), (view - 1, view - 1), _PAPER, 2)
+    # in the corner farthest from the target
+    column = size[0] - view if x + w / 2 < width / 2 else 0
+    row = size[1] - view if y + h / 2 < height / 2 else 0
+    tile[row : row + view, column : column + view] = inset
+    return tile
+
+
+def _draw_boxes(picture: Frame, result: FrameResult, place: Callable[[Box], Box]) -> None:
+    if result.truth is not None:
+        _outline(picture, place(result.truth), _TRUTH)
+    if result.track is not None:
+        _outline(picture, place(result.track.box), _colour(result))
+
+
+def _colour(result: FrameResult) -> overlay.Colour:
+    return _STALE if result.dropped or result.track is None else overlay.COLOURS[result.track.state]
+
+
+def _caption(sheet: Frame, result: FrameResult, origin: tuple[int, int]) -> None:
+    x, y = origin
+    x = _write(sheet, f"frame {result.number}", (x + 2, y), 0.5) + 16
+    if result.truth is None:
+        x = _write(sheet, "target not visible", (x, y), 0.5) + 16
+    elif result.overlap is not None:
+        x = _write(sheet, f"IoU {result.overlap:.2f}", (x, y), 0.5) + 16
+    _swatch(sheet, _colour(result), (x, y))
+    if result.dropped:
+        text = "dropped, last known box" if result.track else "dropped"
+    else:
+        text = f"{result.track.state.name.lower()} {result.track.score:.2f}" if result.track else "nothing followed"
+    _write(sheet, text, (x + 20, y), 0.5)
 
 
 def _heading(summary: Summary, width: int) -> Frame:
@@ -262,11 +316,16 @@ def _heading(summary: Summary, width: int) -> Frame:
     _write(picture, f"{counts}   {scores}", (12, 52), 0.5)
     x = 12
     colours = [(state.name.lower(), colour) for state, colour in overlay.COLOURS.items()]
-    for name, colour in [*colours, ("ground truth", _TRUTH)]:
-        cv2.rectangle(picture, (x, 68), (x + 16, 82), colour, cv2.FILLED)
-        cv2.rectangle(picture, (x, 68), (x + 16, 82), _INK, 1)
-        x = _write(picture, name, (x + 22, 80), 0.45) + 22
+    for name, colour in [*colours, ("dropped", _STALE), ("ground truth", _TRUTH)]:
+        _swatch(picture, colour, (x, 80))
+        x = _write(picture, name, (x + 20, 80), 0.5) + 24
     return picture
+
+
+def _swatch(picture: Frame, colour: overlay.Colour, origin: tuple[int, int]) -> None:
+    x, y = origin
+    cv2.rectangle(picture, (x, y - 12), (x + 14, y + 2), colour, cv2.FILLED)
+    cv2.rectangle(picture, (x, y - 12), (x + 14, y + 2), _INK, 1)
 
 
 def _write(picture: Frame, text: str, origin: tuple[int, int], size: float) -> int:
@@ -276,12 +335,9 @@ def _write(picture: Frame, text: str, origin: tuple[int, int], size: float) -> i
 
 
 def _annotated(frame: Frame, result: FrameResult, size: tuple[int, int], length: int | None) -> Frame:
-    """A copy of the frame in the given (width, height), with the truth, the track and a caption."""
+    """A copy of the frame in the given (width, height), as the node draws it, with the truth and the overlap."""
     height, width = frame.shape[:2]
-    shape = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
-    canvas = (
-        frame.copy() if size == (width, height) else np.asarray(cv2.resize(frame, size, interpolation=shape), np.uint8)
-    )
+    canvas = _resized(frame, size)
     factors = (size[0] / width, size[1] / height)
     if result.truth is not None:
         _outline(canvas, _scaled(result.truth, factors), _TRUTH)
@@ -289,47 +345,24 @@ def _annotated(frame: Frame, result: FrameResult, size: tuple[int, int], length:
     if result.track is not None and not result.dropped:
         targets = [TrackedTarget("", False, replace(result.track, box=_scaled(result.track.box, factors)))]
     elif result.track is not None:
-        _outline(canvas, _scaled(result.track.box, factors), (150, 150, 150))
-    overlap = result.overlap
+        _outline(canvas, _scaled(result.track.box, factors), _STALE)
     caption = f"{result.number}" + (f"/{length}" if length else "")
-    caption += "" if overlap is None else f"  IoU {overlap:.2f}"
+    caption += "" if result.overlap is None else f"  IoU {result.overlap:.2f}"
     if result.dropped:
         caption += "  dropped, last known box" if result.track else "  dropped"
     overlay.draw(canvas, targets, caption)
     return canvas
 
 
-def _enlarge_target(tile: Frame, frame: Frame, result: FrameResult) -> None:
-    """For a target that is small in the frame, an enlarged view of it in the corner of the tile farthest from it."""
-    boxes = [box for box in (result.truth, result.track.box if result.track else None) if box is not None]
-    height, width = frame.shape[:2]
-    anchor = result.truth or (result.track.box if result.track else None)
-    if anchor is None or max(anchor[2] / width, anchor[3] / height) > _SMALL:
-        return
-    x, y, w, h = anchor
-    side = 2.6 * max(w, h)
-    view = int(0.40 * tile.shape[0])
-    zoom = view / side
-    left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
-    matrix = np.array([[zoom, 0, -left * zoom + (zoom - 1) / 2], [0, zoom, -top * zoom + (zoom - 1) / 2]])
-    crop = np.asarray(
-        cv2.warpAffine(frame, matrix, (view, view), flags=cv2.INTER_CUBIC, borderValue=(60, 60, 60)), np.uint8
-    )
-    colours = [_TRUTH] * (result.truth is not None)
-    if result.track is not None:
-        colours.append((150, 150, 150) if result.dropped else overlay.COLOURS[result.track.state])
-    for (bx, by, bw, bh), colour in zip(boxes, colours, strict=True):
-        _outline(crop, ((bx - left) * zoom, (by - top) * zoom, bw * zoom, bh * zoom), colour)
-    cv2.rectangle(crop, (0, 0), (view - 1, view - 1), _PAPER, 2)
-    right = x + w / 2 < width / 2
-    lower = y + h / 2 < height / 2
-    column = tile.shape[1] - view if right else 0
-    # The caption is in the lower left corner.
-    row = tile.shape[0] - view - (0 if right else 24) if lower else 0
-    tile[row : row + view, column : column + view] = crop
+def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A copy in the given (width, height)."""
+    if size == (frame.shape[1], frame.shape[0]):
+        return frame.copy()
+    shape = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size, interpolation=shape), np.uint8)
 
 
-def _outline(canvas: Frame, box: Box, colour: tuple[int, int, int]) -> None:
+def _outline(canvas: Frame, box: Box, colour: overlay.Colour) -> None:
     x, y, w, h = box
     corners = (round(x), round(y)), (round(x + w), round(y + h))
     cv2.rectangle(canvas, *corners, _INK, 3, cv2.LINE_AA)
