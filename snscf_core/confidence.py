@@ -17,41 +17,32 @@ class TrackState(enum.IntEnum):
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """Thresholds on the relative peak quality: the peak-to-sidelobe ratio over its running mean while tracked.
+    """Thresholds on the peak quality: the peak-to-sidelobe ratio of the response that decides."""
 
-    A ratio to the target's own normal is comparable between targets; an absolute ratio is not.
-    """
-
-    uncertain_below: float = 0.6  # the match is weak: the filters are not updated
-    lost_below: float = 0.35  # hardly a peak at all ...
+    uncertain_below: float = 9.0  # the match is weak: the filters are not updated; scores 0.5
+    lost_below: float = 6.0  # hardly a peak at all ...
     lost_after: int = 5  # ... for this many frames in a row
-    mean_rate: float = 0.05  # how fast the running mean follows
-    midpoint: float = 0.55  # relative quality that scores 0.5
-    slope: float = 8.0  # of the score around the midpoint
+    slope: float = 0.4  # of the score's logit per unit of peak quality
 
 
 @dataclass
 class Confidence:
-    """Peak quality over time for one target. Scores are monotonic in quality but not calibrated probabilities."""
+    """What a target's recent peak qualities say. The score rises with the quality but is no calibrated probability."""
 
-    mean_quality: float = 0.0
     low_frames: int = 0
     state: TrackState = TrackState.TRACKED
 
     def observe(self, quality: float, config: ConfidenceConfig) -> tuple[float, TrackState]:
-        """Takes the peak quality of a new frame (>= 0); returns the score in [0, 1] and the state."""
-        if self.mean_quality <= 0:
-            self.mean_quality = quality
-        relative = quality / self.mean_quality if self.mean_quality > 0 else 0.0
-        self.low_frames = self.low_frames + 1 if relative < config.lost_below else 0
-        if self.low_frames >= config.lost_after or (
-            self.state == TrackState.LOST and relative < config.uncertain_below
-        ):
-            self.state = TrackState.LOST
-        elif relative < config.uncertain_below:
-            self.state = TrackState.UNCERTAIN
-        else:
+        """Takes the peak quality of a new frame (>= 0); returns the score in [0, 1] and the state.
+
+        A lost target is tracked again at the first frame that is not uncertain.
+        """
+        self.low_frames = self.low_frames + 1 if quality < config.lost_below else 0
+        if quality >= config.uncertain_below:
             self.state = TrackState.TRACKED
-            self.mean_quality += config.mean_rate * (quality - self.mean_quality)
-        score = 1 / (1 + math.exp(-config.slope * (relative - config.midpoint)))
+        elif self.state == TrackState.LOST or self.low_frames >= config.lost_after:
+            self.state = TrackState.LOST
+        else:
+            self.state = TrackState.UNCERTAIN
+        score = 1 / (1 + math.exp(-config.slope * (quality - config.uncertain_below)))
         return score, self.state

@@ -38,18 +38,20 @@ class TrackerConfig:
     """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
 
     grid: int = SEARCH_CELLS  # cells a side of the spatially semantic features
-    level_weights: tuple[float, ...] = (1.0, 0.5, 0.25)  # of the responses (shallow to deep), for untrained levels
-    learning_rate: float = 0.015  # of the filters' running averages
+    level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
+    learning_rate: float = 0.01  # of the filters' running averages
     regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
     label_sigma: float = 0.1  # of eq 6, relative to the target's size
+    learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
     scale_steps: tuple[float, ...] = (0.96, 1.0, 1.04)  # scales searched around the last one
-    scale_change_penalty: float = 0.985  # factor on the peak of a scale other than 1
+    scale_change_penalty: float = 0.995  # factor on the peak of a scale other than 1
     anchor_penalty: float = 0.1  # SiamRPN's penalty on changes of size and ratio
     window_influence: float = 0.3  # SiamRPN's cosine window on the proposals' scores
     size_rate: float = 0.4  # how fast the size follows the best proposal
     response_share: float = 0.4  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)  # of mode correlation_filter
+    proposal_confidence: ConfidenceConfig = field(default_factory=lambda: ConfidenceConfig(4.0, 2.5))  # of the others
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class Tracker:
         self.network = network.to(self.device)
         if self.device.type == "cpu":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._levels = LEVELS if self.weights.trained else self._untrained_levels()
+        weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
+        self._levels = LEVELS if self.weights.trained else weighted
         self._window = acf.hann_window(self.config.grid).to(self.device)
         self._level_weights = self._response_weights()
 
@@ -248,14 +251,16 @@ class Tracker:
         else:
             offset, factor, quality = self._best_scale(target, features, side)
             size = (target.size[0] * factor, target.size[1] * factor)
-        score, state = target.confidence.observe(quality, self.config.confidence)
+        config = self.config.proposal_confidence if self._uses_proposals else self.config.confidence
+        score, state = target.confidence.observe(quality, config)
 
         width, height = target.frame_size
         old_size = target.size
-        target.centre = (
-            min(max(target.centre[0] + offset[0], 0.0), float(width)),
-            min(max(target.centre[1] + offset[1], 0.0), float(height)),
-        )
+        if state != TrackState.LOST:
+            target.centre = (
+                min(max(target.centre[0] + offset[0], 0.0), float(width)),
+                min(max(target.centre[1] + offset[1], 0.0), float(height)),
+            )
         if state == TrackState.TRACKED:
             target.size = _limited(size, old_size, self.config.min_side, width, height)
             if self.mode not in ("siamese", "naive_fusion"):
@@ -320,13 +325,20 @@ class Tracker:
     # Filters --------------------------------------------------------------------------------------------------------
 
     def _learn(self, target: Target, features: list[Tensor]) -> list[acf.CorrelationFilter]:
-        """Filters for features centred on the target (eq 8)."""
+        """Filters for features centred on the target (eq 8).
+
+        Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter
+        that learns all of the search region follows a still background as soon as the target moves before it.
+        """
         grid = self.config.grid
-        side = context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE
-        sigma = self.config.label_sigma * math.sqrt(target.size[0] * target.size[1]) / side * grid
+        cells_per_pixel = grid / (context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE)
+        w, h = (side * cells_per_pixel for side in target.size)
+        sigma = self.config.label_sigma * math.sqrt(w * h)
         label = acf.gaussian_label(grid, acf.fft_size(grid), torch.full((1, 2), sigma, device=self.device))
+        extent = torch.tensor([[h, w]], device=self.device) * self.config.learning_window
+        window = acf.gaussian_label(grid, grid, extent)
         regularisation = self.config.regularisation * grid**2
-        return [acf.learn(level, label, regularisation) for level in self._windowed(target, features)]
+        return [acf.learn(level * window, label, regularisation) for level in self._windowed(target, features)]
 
     def _adapt(
         self, target: Target, features: list[Tensor], offset: tuple[float, float], zoom: float, side: float
@@ -365,9 +377,6 @@ class Tracker:
         """What the filters work on: the reduced features with trained weights, else the backbone's taps."""
         levels = self.network.reduce(taps) if self.weights.trained else taps
         return spatially_semantic_features([level.contiguous() for level in levels], self.config.grid)
-
-    def _untrained_levels(self) -> tuple[int, ...]:
-        return self.weights.levels
 
     def _response_weights(self) -> list[float]:
         if self.weights.trained:

@@ -1,0 +1,33 @@
+"""What tests of all parts share: where the development data is, if it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():
+    # before anything is imported that reads it, and for every process that the tests start
+    os.environ["SNSCF_WEIGHTS"] = str(_DATA / "weights")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder named by SNSCF_DATA; skips where there is none."""
+    if not _DATA.is_dir():
+        pytest.skip("there is no development data: set SNSCF_DATA to its folder")
+    return _DATA
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The folder with the weights; skips where there is none."""
+    from snscf_core import WeightsError
+    from snscf_core.checkpoints import find
+
+    try:
+        return find("snscf_mobilenetv2")[0].parent
+    except WeightsError as reason:
+        pytest.skip(str(reason))

@@ -1,0 +1,129 @@
+"""Weights: found in the documented places, verified, refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from snscf_core import Tracker, WeightsError
+from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
+from snscf_core.network import SNSCF
+
+NAME = "snscf_mobilenetv2"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(1)
+    network = SNSCF(NAME, channels=32).eval()
+    folder = tmp_path_factory.mktemp("weights")
+    save(network, folder, {"data": "none"}, shard_bytes=2_000_000)
+    return network, folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(saved[1], tmp_path / "copy")
+
+
+def test_saved_weights_come_back_in_their_stored_precision(saved):
+    network, folder = saved
+    loaded, weights = load(folder)
+    assert len(weights.files) > 1 and weights.trained and weights.model == NAME
+    assert weights.metadata["data"] == "none"
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            stored = value.half().float() if value.dim() > 1 else value
+            assert torch.equal(loaded.state_dict()[key], stored), key
+
+
+def test_a_name_is_looked_up_in_the_variable_the_package_and_the_cache(saved, tmp_path, monkeypatch):
+    _, folder = saved
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SNSCF_WEIGHTS", str(folder))
+    assert find(NAME)[0].parent == folder
+    assert find(folder / find(NAME)[1].name) == find(NAME), "any shard stands for all"
+    monkeypatch.delenv("SNSCF_WEIGHTS")
+    shutil.copytree(folder, tmp_path / "snscf")
+    assert find(NAME)[0].parent == tmp_path / "snscf"
+
+
+def test_without_weights_one_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SNSCF_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match="set SNSCF_WEIGHTS to the folder") as refused:
+        Tracker("snscf_r50")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_variable_that_names_nothing_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNSCF_WEIGHTS", str(tmp_path / "nowhere"))
+    with pytest.raises(WeightsError, match="nowhere"):
+        find(NAME)
+
+
+def test_a_flipped_bit_is_refused_by_its_checksum(folder):
+    file = next(folder.glob("*00002-of*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="sha256"):
+        load(folder)
+
+
+def test_a_truncated_file_is_refused_also_without_checksums(folder):
+    (folder / CHECKSUMS).unlink()
+    file = next(folder.glob("*00001-of*"))
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="can't be read as safetensors"):
+        load(folder)
+
+
+def test_a_missing_shard_is_named(folder):
+    gone = next(folder.glob("*00002-of*"))
+    gone.unlink()
+    with pytest.raises(WeightsError, match=gone.name):
+        load(folder)
+
+
+def test_weights_of_another_width_are_refused_naming_the_tensor(folder):
+    from safetensors.torch import load_file, save_file
+
+    (folder / CHECKSUMS).unlink()
+    file = next(folder.glob("*00001-of*"))
+    save_file(load_file(file), file, metadata={"model": NAME, "channels": "64"})
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        load(folder)
+
+
+@pytest.mark.parametrize("what", ["no/such/file.safetensors", "snscf_vgg"])
+def test_an_unknown_name_or_path_is_refused(what):
+    with pytest.raises(WeightsError, match=what):
+        load(what)
+
+
+def test_a_file_with_other_tensors_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="holds no network"):
+        load(tmp_path / "other.safetensors")
+
+
+def test_imagenet_weights_serve_the_correlation_filter_only(weights):
+    if not (weights / IMAGENET_FILES[NAME]).is_file():
+        pytest.skip("there are no ImageNet weights")
+    path = weights / IMAGENET_FILES[NAME]
+    assert Tracker(path).mode == "correlation_filter"
+    with pytest.raises(ValueError, match="needs trained heads"):
+        Tracker(path, mode="snscf")
+
+
+def test_resnet_without_conv5_tracks_with_two_levels(weights):
+    if not (weights / IMAGENET_FILES["snscf_r50"]).is_file():
+        pytest.skip("there are no ImageNet weights")
+    _, found = load(weights / IMAGENET_FILES["snscf_r50"])
+    assert found.levels == (0, 1) and not found.trained

@@ -1,0 +1,80 @@
+"""Context crops against an independent resampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snscf_core.crops import check_frame, context_side, crop
+
+
+def smooth_frame(height: int = 120, width: int = 160) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    channels = [127 + 100 * np.sin(x / 17 + k) * np.cos(y / 23 - k) for k in range(3)]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def bilinear(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear interpolation written out, at continuous coordinates whose pixel centres are at i + 0.5."""
+    u, v = x - 0.5, y - 0.5
+    i, j = np.floor(v).astype(int), np.floor(u).astype(int)
+    a, b = (v - i)[..., None], (u - j)[..., None]
+    f = frame.astype(np.float64)
+    return f[i, j] * (1 - a) * (1 - b) + f[i + 1, j] * a * (1 - b) + f[i, j + 1] * (1 - a) * b + f[i + 1, j + 1] * a * b
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(50, 110), st.floats(40, 80), st.floats(10, 70))
+def test_crop_is_the_independent_warp(cx, cy, side):
+    frame, size = smooth_frame(), 63
+    out = crop(frame, (cx, cy), side, size)
+    # Crop coordinate u shows frame coordinate cx + (u - size / 2) * side / size.
+    step = (np.arange(size) + 0.5 - size / 2) * side / size
+    x, y = np.meshgrid(cx + step, cy + step)
+    # OpenCV interpolates with weights in steps of 1 / 32.
+    assert np.abs(out - bilinear(frame, x, y)).max() < 2.5
+
+
+def test_a_shrinking_crop_averages_instead_of_aliasing():
+    frame = np.zeros((400, 400, 3), np.uint8)
+    frame[:, ::2] = 255  # stripes that bilinear sampling would turn into patterns
+    out = crop(frame, (200, 200), 380, 95)
+    assert abs(out[5:-5, 5:-5].astype(float).mean() - 127.5) < 2
+    assert out[5:-5, 5:-5].std() < 15
+
+
+@pytest.mark.parametrize("side", [60, 800])
+def test_outside_the_frame_is_the_mean_colour(side):
+    frame = smooth_frame()
+    out = crop(frame, (0, 0), side, 127)
+    mean = frame.reshape(-1, 3).mean(0)
+    assert np.abs(out[:50, :50] - mean).max() <= 1
+    assert np.abs(crop(frame, (-500, -500), 60, 31) - mean).max() <= 1
+
+
+def test_a_view_with_padded_rows_gives_the_same_crop():
+    wide = np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8)
+    view = wide[:, 20:140]
+    assert np.array_equal(crop(view, (60, 45), 70, 63), crop(view.copy(), (60, 45), 70, 63))
+
+
+def test_context_of_a_square_target_doubles_its_side():
+    assert context_side(50, 50) == pytest.approx(100)
+    assert context_side(20, 80) == pytest.approx(np.sqrt(70 * 130))
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "text"),
+    [
+        ([[0]], TypeError, "list"),
+        (np.zeros((50, 50), np.uint8), ValueError, r"\(50, 50\)"),
+        (np.zeros((50, 50, 4), np.uint8), ValueError, r"\(50, 50, 4\)"),
+        (np.zeros((50, 50, 3), np.float32), ValueError, "float32"),
+        (np.zeros((1, 1, 3), np.uint8), ValueError, "1 x 1"),
+    ],
+)
+def test_a_wrong_frame_is_refused_naming_what_is_wrong(frame, error, text):
+    with pytest.raises(error, match=text):
+        check_frame(frame)

@@ -1,0 +1,154 @@
+"""Measures against published figures, sequences on disk, and the command line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from snscf_core.cli import main
+from snscf_core.evaluation.metrics import mean, score, success_auc
+from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
+
+WEIGHTS_FLOOR = {"snscf_mobilenetv2": 0.42, "snscf_r50": 0.45}
+
+
+def test_measures_are_those_of_the_definition():
+    truth = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [np.nan] * 4, [0, 0, 10, 10]])
+    found = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [0, 0, 1, 1], [30, 40, 10, 10]])
+    measured = score(found, truth)
+    assert measured.frames == 3
+    # Overlaps 1, 1/3 and 0: above 20, 7 and 0 of the 21 thresholds.
+    assert measured.success_auc == pytest.approx((20 + 7) / 21 / 3)
+    assert measured.overlap_success == pytest.approx(1 / 3)
+    assert measured.precision == pytest.approx(2 / 3)
+    assert measured.centre_error == pytest.approx((0 + 5 + 50) / 3)
+
+
+def test_no_box_given_counts_as_a_miss_and_absent_truth_not_at_all():
+    measured = score([[np.nan] * 4, [0, 0, 4, 4]], [[0, 0, 4, 4], [np.nan] * 4])
+    assert measured.frames == 1 and measured.success_auc == 0 and measured.precision == 0
+    assert math.isnan(success_auc([]))
+    with pytest.raises(ValueError, match="N x 4"):
+        score(np.zeros((3, 4)), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="no scores"):
+        mean([])
+
+
+def test_published_results_of_struck_give_its_published_scores(data):
+    """Struck on OTB-2015: success AUC 0.4625, and that of each of the 100 sequences."""
+    golden = data / "golden"
+    expected = json.loads((golden / "expected.json").read_text())["otb"]["STRUCK"]
+    annotations = json.loads(gzip.decompress((golden / "OTB2015.json.gz").read_bytes()))
+    results = np.load(golden / "otb100_struck_results.npz")
+    scores = []
+    for name, (auc, precision) in expected["per_sequence"].items():
+        boxes, truth = results[name].copy(), np.array(annotations[name]["gt_rect"], float)
+        count = min(len(boxes), len(truth))
+        boxes[0] = truth[0]
+        scores.append(score(boxes[:count], truth[:count]))
+        # The stored results are rounded: a few frames fall on the other side of one of the 21 thresholds.
+        assert scores[-1].success_auc == pytest.approx(auc, abs=3 / (21 * count) + 6e-5), name
+        assert scores[-1].precision == pytest.approx(precision, abs=6e-5), name
+    assert len(scores) == 100
+    assert mean(scores).success_auc == pytest.approx(expected["auc"], abs=6e-5)
+
+
+@pytest.mark.parametrize("line", ["1,2,3,4", "1\t2\t3\t4", "1 2 3 4", "1, 2, 3, 4,"])
+def test_boxes_are_read_with_any_separator(line, tmp_path):
+    file = tmp_path / "boxes.txt"
+    file.write_text(f"{line}\nNaN,NaN,NaN,NaN\n")
+    boxes = read_boxes(file)
+    assert boxes[0].tolist() == [1, 2, 3, 4] and np.isnan(boxes[1]).all()
+
+
+@pytest.mark.parametrize(("content", "text"), [("1,2,3\n", "line 1 has 3"), ("1,2,3,4\n1,x,3,4\n", "line 2")])
+def test_a_wrong_line_is_named(content, text, tmp_path):
+    file = tmp_path / "boxes.txt"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=text):
+        read_boxes(file)
+
+
+@pytest.fixture
+def sequence(tmp_path):
+    folder = tmp_path / "sequences" / "Patch"
+    (folder / "img").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    background = cv2.GaussianBlur(rng.integers(0, 256, (120, 160, 3), np.uint8), (0, 0), 2)
+    patch = rng.integers(0, 256, (6, 6, 3), np.uint8).repeat(5, 0).repeat(5, 1)
+    lines = []
+    for index in range(6):
+        frame = background.copy()
+        frame[40:70, 40 + 4 * index : 70 + 4 * index] = patch
+        cv2.imwrite(str(folder / "img" / f"{index + 1:04d}.png"), frame)
+        lines.append(f"{40 + 4 * index},40,30,30")
+    (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_missing_or_uneven_sequence_is_described(sequence, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"groundtruth_rect\.txt"):
+        read_sequence(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        read_sequences(tmp_path / "none")
+    (sequence / "img" / "0006.png").unlink()
+    with pytest.raises(ValueError, match="5 images but 6 boxes"):
+        read_sequence(sequence)
+
+
+def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["eval", "--root", str(sequence.parent), "--output", str(out), "--jobs", "2"]) == 0
+    assert "mean of 1" in capsys.readouterr().out
+    report = json.loads((out / "results.json").read_text())
+    assert report["sequences"]["Patch"]["success_auc"] > 0.6
+    boxes = read_boxes(out / "Patch.txt")
+    assert score(boxes, read_sequence(sequence).boxes).success_auc == pytest.approx(
+        report["mean"]["success_auc"], abs=0.02
+    )
+
+
+def test_the_track_command_writes_boxes_and_a_video(sequence, weights, tmp_path, capsys):
+    text, video = tmp_path / "boxes.txt", tmp_path / "out.mp4"
+    assert main(["track", str(sequence), "--output", str(text), "--video", str(video)]) == 0
+    rows = [line.split(",") for line in text.read_text().splitlines()]
+    assert len(rows) == 6 and rows[-1][5] == "TRACKED"
+    assert abs(float(rows[-1][0]) - 60) < 4
+    assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    # The video is an input too.
+    assert main(["track", str(video), "--box", "40,40,30,30"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["track", "nowhere.mp4", "--box", "1,2,3,4"], "nowhere.mp4 does not exist"),
+        (["track", "{sequence}", "--box", "1,2,x"], "--box must be"),
+        (["track", "{sequence}/img"], "--box x,y,w,h"),
+        (["track", "{sequence}", "--model", "nothing"], "nothing"),
+        (["eval", "--root", "nowhere"], "nowhere is no folder"),
+    ],
+)
+def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys):
+    assert main([argument.format(sequence=sequence) for argument in arguments]) == 1
+    printed = capsys.readouterr().err
+    assert text in printed and "Traceback" not in printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("model", WEIGHTS_FLOOR)
+def test_correlation_filters_track_real_sequences(model, data, weights, tmp_path):
+    """Mean success AUC over the 17 development sequences, without any training."""
+    options = ["--model", model, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
+    status = main(["eval", "--root", str(data / "sequences"), *options])
+    assert status == 0
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert len(report["sequences"]) == 17
+    assert report["mean"]["success_auc"] >= WEIGHTS_FLOOR[model]

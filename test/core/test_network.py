@@ -1,0 +1,196 @@
+"""The networks: grids, alignment, heads, and the conventions of the ImageNet weights."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from snscf_core.backbones import FIRST_CELL, STRIDE, MobileNetV2
+from snscf_core.checkpoints import IMAGENET_FILES, load
+from snscf_core.network import MODELS, SNSCF
+from snscf_core.rpn import RATIOS, Proposals, anchors, decode, depthwise_correlation, fuse
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def network(request) -> SNSCF:
+    torch.manual_seed(0)
+    return SNSCF(request.param).eval()
+
+
+def test_crops_give_grids_of_15_and_31_cells(network):
+    with torch.inference_mode():
+        for size, cells in ((127, 15), (255, 31)):
+            taps = network.extract(torch.rand(1, 3, size, size) * 255)
+            assert [tuple(tap.shape) for tap in taps] == [(1, c, cells, cells) for c in network.backbone.channels]
+
+
+def test_a_cell_is_centred_on_its_pixel(network):
+    """The gradient of a cell reaches as far to the left as to the right, and as far up as down."""
+    image = torch.rand(1, 3, 255, 255, requires_grad=True)
+    cell = 15
+    network.extract(image * 255, (0,))[0][0, :, cell, cell].square().sum().backward()
+    assert image.grad is not None
+    weight = image.grad[0].abs().sum(0)
+    for axis in (0, 1):
+        reached = torch.nonzero(weight.sum(axis)).flatten()
+        assert abs(float(reached[0] + reached[-1]) / 2 - (FIRST_CELL + STRIDE * cell)) <= 1
+
+
+def test_only_the_levels_asked_for_are_computed(network):
+    with torch.inference_mode():
+        crops = torch.rand(1, 3, 127, 127) * 255
+        both, deep = network.extract(crops, (0, 1)), network.extract(crops, (1,))
+    assert len(both) == 2 and len(deep) == 1
+    assert torch.equal(both[1], deep[0])
+
+
+def test_heads_propose_on_25_cells_and_a_batch_is_its_members(network):
+    with torch.inference_mode():
+        z, x = torch.rand(2, 3, 127, 127) * 255, torch.rand(2, 3, 255, 255) * 255
+        together, alone = network(z, x), network(z[1:], x[1:])
+    assert together.scores.shape == (2, 5, 25, 25)
+    assert together.deltas.shape == (2, 5, 4, 25, 25)
+    assert torch.allclose(together.deltas[1:], alone.deltas, rtol=1e-3, atol=1e-4)
+
+
+def test_depthwise_correlation_is_the_sum_over_the_kernel():
+    search, kernel = torch.randn(2, 3, 6, 7), torch.randn(2, 3, 2, 3)
+    out = depthwise_correlation(search, kernel)
+    assert out.shape == (2, 3, 5, 5)
+    assert out[1, 2, 3, 4].item() == pytest.approx((search[1, 2, 3:5, 4:7] * kernel[1, 2]).sum().item(), rel=1e-4)
+
+
+def test_anchors_lie_around_the_middle_and_zero_deltas_are_the_anchors():
+    boxes = anchors(25)
+    assert boxes[:, :2, 12, 12].abs().max() == 0
+    assert boxes[0, 0, 12, 13] == STRIDE and boxes[0, 1, 13, 12] == STRIDE
+    assert torch.allclose(boxes[:, 2] * boxes[:, 3], torch.tensor(64.0**2))
+    assert torch.allclose(boxes[:, 3, 0, 0] / boxes[:, 2, 0, 0], torch.tensor(RATIOS))
+    assert torch.equal(decode(torch.zeros(1, 5, 4, 25, 25), boxes)[0], boxes)
+
+
+def test_fusion_is_the_weighted_sum_of_eq_3():
+    levels = [Proposals(torch.full((1, 5, 2, 2), v), torch.full((1, 5, 4, 2, 2), 10 * v)) for v in (1.0, 2.0, 4.0)]
+    fused = fuse(levels, torch.log(torch.tensor([0.2, 0.3, 0.5])), torch.zeros(3))
+    assert fused.deltas.mean().item() == pytest.approx(10 * (0.2 + 0.6 + 2.0))
+    assert fused.scores.mean().item() == pytest.approx(7 / 3)
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(ValueError, match="snscf_vgg"):
+        SNSCF("snscf_vgg")
+
+
+class SameMobileNetV2(torch.nn.Module):
+    """MobileNetV2 as TensorFlow runs it, written independently of ours: SAME padding, output stride 32."""
+
+    STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.w = tensors
+
+    def conv(self, x: torch.Tensor, key: str, stride: int = 1, groups: int = 1) -> torch.Tensor:
+        weight = self.w[key + ".weight"]
+        if weight.shape[-1] == 3:
+            odd = stride == 1 or x.shape[-1] % 2 == 1
+            x = F.pad(x, (1, 1, 1, 1) if odd else (0, 1, 0, 1))
+        return F.conv2d(x, weight, self.w[key + ".bias"], stride, groups=groups)
+
+    def features(self, image: torch.Tensor, until: int = 17) -> torch.Tensor:
+        x = F.relu6(self.conv(image.flip(1) / 127.5 - 1, "features.0.0", 2))
+        for n, stride in enumerate(self.STRIDES[:until], 1):
+            y = x if n == 1 else F.relu6(self.conv(x, f"features.{n}.conv.0.0"))
+            depthwise = f"features.{n}.conv.0.0" if n == 1 else f"features.{n}.conv.1.0"
+            y = F.relu6(self.conv(y, depthwise, stride, y.shape[1]))
+            y = self.conv(y, f"features.{n}.conv.{1 if n == 1 else 2}")
+            x = x + y if stride == 1 and x.shape == y.shape else y
+        return x
+
+    def classify(self, image: torch.Tensor) -> torch.Tensor:
+        pooled = F.relu6(self.conv(self.features(image), "features.18.0")).mean((2, 3))
+        return F.linear(pooled, self.w["classifier.1.weight"], self.w["classifier.1.bias"])
+
+
+@pytest.fixture(scope="module")
+def mobilenet(weights) -> dict[str, torch.Tensor]:
+    file = weights / IMAGENET_FILES["snscf_mobilenetv2"]
+    if not file.is_file():
+        pytest.skip(f"there is no {file}")
+    return {key: value.float() for key, value in load_file(file).items()}
+
+
+def test_mobilenet_features_are_those_of_the_original_between_its_strides(mobilenet):
+    """A dilated network at stride 8 repeats the strided one at every 2nd and 4th cell, away from the borders."""
+    ours = MobileNetV2().eval()
+    ours.load_state_dict({key: value for key, value in mobilenet.items() if key in ours.state_dict()})
+    original = SameMobileNetV2(mobilenet)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 512, 512)).astype(np.float32))
+    image = F.avg_pool2d(image, 5, 1, 2)
+    with torch.inference_mode():
+        taps = ours(image)
+        for tap, block, step in ((taps[0], 6, 1), (taps[1], 13, 2), (taps[2], 17, 4)):
+            theirs = original.features(image, block)
+            same = tap[..., step - 1 :: step, step - 1 :: step]
+            cells = min(same.shape[-1], theirs.shape[-1])
+            middle = (..., slice(cells // 2 - 1, cells // 2 + 1), slice(cells // 2 - 1, cells // 2 + 1))
+            assert torch.allclose(same[middle], theirs[middle], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_mobilenet_weights_classify_as_published(mobilenet, data):
+    """Top-1 0.870 and top-5 0.980 on 200 ImageNet samples: input, padding and activation are the original's."""
+    stills = data / "train" / "stills"
+    images = json.loads((stills / "instances.json").read_text())["images"]
+    files = [stills / entry["file_name"] for entry in images if entry["source"] == "imagenet"][3::5]
+    original, hits = SameMobileNetV2(mobilenet), np.zeros(2)
+    for label, file in zip(range(3, 1000, 5), files, strict=True):
+        square = cv2.resize(cv2.imread(str(file)), (224, 224))
+        with torch.inference_mode():
+            logits = original.classify(torch.from_numpy(square).permute(2, 0, 1)[None].float())[0]
+        best = logits.topk(5).indices.tolist()
+        hits += (best[0] == label, label in best)
+    assert hits / 200 == pytest.approx([0.870, 0.980], abs=0.02)
+
+
+@pytest.mark.slow
+def test_resnet_statistics_are_those_it_was_trained_with(weights, data):
+    """On natural images every batch norm sees the mean and variance it stored, if all conventions are right.
+
+    With RGB for BGR, or the stride on the 3 x 3 convolutions, they are not.
+    """
+    if not (weights / IMAGENET_FILES["snscf_r50"]).is_file():
+        pytest.skip("there are no ResNet-50 weights")
+    network, _ = load("snscf_r50")
+    sums: dict[str, list] = {}
+
+    def observe(name):
+        def hook(_module, inputs):
+            x = inputs[0].double()
+            mean, square, count = sums.setdefault(name, [0, 0, 0])
+            sums[name] = [mean + x.mean((0, 2, 3)), square + x.square().mean((0, 2, 3)), count + 1]
+
+        return hook
+
+    norms = {n: m for n, m in network.backbone.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    for name, module in norms.items():
+        module.register_forward_pre_hook(observe(name))
+    stills = data / "train" / "stills"
+    images = json.loads((stills / "instances.json").read_text())["images"]
+    for entry in [entry for entry in images if entry["source"] == "imagenet"][::40]:
+        image = cv2.resize(cv2.imread(str(stills / entry["file_name"])), (255, 255))
+        with torch.inference_mode():
+            network.extract(torch.from_numpy(image).permute(2, 0, 1)[None].float(), (0, 1))
+    assert len(sums) > 30
+    for name, (total, squares, count) in sums.items():
+        mean, variance = total / count, squares / count - (total / count) ** 2
+        ratio = (variance / norms[name].running_var).median()
+        assert 0.5 < float(ratio) < 2, name
+        if name != "bn1":  # its means are all near zero
+            assert np.corrcoef(mean, norms[name].running_mean)[0, 1] > 0.9, name

@@ -1,0 +1,186 @@
+"""The tracker on moving pictures: what a user of the library notices."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from snscf_core import MODES, Target, Tracker, TrackState
+from snscf_core.boxes import iou
+from snscf_core.checkpoints import save
+from snscf_core.network import SNSCF
+
+
+def texture(height: int, width: int, seed: int, grain: float = 3.0) -> np.ndarray:
+    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), grain)
+    return cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+BACKGROUND, OBJECT = texture(240, 320, 0), texture(50, 40, 1, 4.0)
+
+
+def picture(x: int, y: int, scale: float = 1.0) -> tuple[np.ndarray, tuple[float, ...]]:
+    patch = cv2.resize(OBJECT, None, fx=scale, fy=scale)
+    frame = BACKGROUND.copy()
+    frame[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+    return frame, (x, y, patch.shape[1], patch.shape[0])
+
+
+@pytest.fixture(scope="module")
+def tracker(weights) -> Tracker:
+    return Tracker("snscf_mobilenetv2", device="cpu", mode="correlation_filter")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Weights with heads, untrained: enough to run every mode, not to track well."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("heads")
+    save(SNSCF("snscf_mobilenetv2", channels=32), folder)
+    return folder
+
+
+def test_it_follows_a_moving_and_growing_object(tracker):
+    frame, box = picture(60, 60)
+    target = tracker.init(frame, box)
+    overlaps = []
+    for step in range(1, 25):
+        frame, truth = picture(60 + 5 * step, 60 + 2 * step, 1 + 0.02 * step)
+        track = tracker.update(frame, target)
+        overlaps.append(iou(track.box, truth))
+        assert track.state == TrackState.TRACKED
+        assert 0.5 < track.score <= 1
+    assert np.mean(overlaps) > 0.75 and min(overlaps) > 0.55
+
+
+def test_nothing_there_is_an_answer_and_it_finds_the_object_again(tracker):
+    frame, box = picture(100, 90)
+    target = tracker.init(frame, box)
+    for _ in range(3):
+        tracker.update(frame, target)
+    black = np.zeros_like(frame)
+    states = [tracker.update(black, target).state for _ in range(8)]
+    assert TrackState.TRACKED not in states and states[-1] == TrackState.LOST
+    frame, truth = picture(104, 92)
+    track = tracker.update(frame, target)
+    assert track.state == TrackState.TRACKED and iou(track.box, truth) > 0.7
+
+
+def test_targets_are_independent_and_a_batch_is_its_members(tracker):
+    frame, a = picture(60, 60)
+    b = (200.0, 100.0, 50.0, 60.0)
+    alone = [tracker.init(frame, a), tracker.init(frame, b)]
+    together = [tracker.init(frame, a), tracker.init(frame, b)]
+    for step in range(1, 4):
+        frame, _ = picture(60 + 4 * step, 60)
+        one_by_one = [tracker.update(frame, target) for target in alone]
+        batch = tracker.update(frame, together)
+        for x, y in zip(one_by_one, batch, strict=True):
+            assert np.allclose(x.box, y.box, atol=1e-2)
+            assert x.score == pytest.approx(y.score, abs=1e-2)
+    assert tracker.update(frame, []) == []
+
+
+def test_the_tracker_is_deterministic(tracker):
+    def run():
+        frame, box = picture(60, 60)
+        target = tracker.init(frame, box)
+        return [tracker.update(picture(60 + 5 * step, 60)[0], target) for step in range(5)]
+
+    assert run() == run()
+
+
+@pytest.mark.parametrize("mode", ["correlation_filter", "snscf"])
+def test_a_saved_target_goes_on_as_if_never_saved(mode, tracker, heads, tmp_path):
+    used = tracker if mode == "correlation_filter" else Tracker(heads, mode=mode, device="cpu")
+    frame, box = picture(60, 60)
+    target = used.init(frame, box)
+    used.update(picture(63, 60)[0], target)
+    target.save(tmp_path / "target")
+    restored = Target.load(tmp_path / "target")
+    frame, _ = picture(68, 62)
+    assert used.update(frame, target) == used.update(frame, restored)
+
+
+def test_a_file_that_is_no_target_is_refused(tmp_path):
+    (tmp_path / "target").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="holds no saved target"):
+        Target.load(tmp_path / "target")
+
+
+def test_another_frame_size_scales_the_target(tracker):
+    frame, box = picture(100, 80)
+    target = tracker.init(frame, box)
+    tracker.update(frame, target)
+    half = cv2.resize(frame, (160, 120), interpolation=cv2.INTER_AREA)
+    track = tracker.update(half, target)
+    assert iou(track.box, np.array(box) / 2) > 0.7
+
+
+def test_a_refused_frame_changes_nothing(tracker):
+    frame, box = picture(100, 80)
+    target = tracker.init(frame, box)
+    before = target.box
+    with pytest.raises(ValueError, match="1 x 1"):
+        tracker.update(np.zeros((1, 1, 3), np.uint8), target)
+    assert target.box == before and target.frame_size == (320, 240)
+    assert iou(tracker.update(frame, target).box, box) > 0.8
+
+
+def test_boxes_at_the_border_and_as_large_as_the_frame_are_followed(tracker):
+    frame, _ = picture(0, 0)
+    for box in ((-10, -10, 50, 60), (0, 0, 320, 240), (310, 230, 9.5, 9.5)):
+        target = tracker.init(frame, box)
+        for _ in range(2):
+            track = tracker.update(frame, target)
+        assert np.isfinite(track.box).all()
+        assert iou(track.box, box) > 0.6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_runs_with_heads(mode, heads):
+    tracker = Tracker(heads, mode=mode, device="cpu")
+    assert tracker.mode == mode
+    frame, box = picture(60, 60)
+    target = tracker.init(frame, box)
+    tracks = [tracker.update(frame, target) for _ in range(3)]
+    assert all(np.isfinite(track.box).all() and 0 <= track.score <= 1 for track in tracks)
+    # Only the adaptive modes change their filters (Table 3: the naive fusion does not).
+    fresh = tracker.init(frame, box)
+    changed = any(not torch.equal(a.numerator, b.numerator) for a, b in zip(target.filters, fresh.filters, strict=True))
+    adapted = target.confidence.state == TrackState.TRACKED and mode not in ("siamese", "naive_fusion")
+    assert changed == adapted
+
+
+def test_the_default_mode_with_heads_is_the_full_tracker(heads):
+    assert Tracker(heads).mode == "snscf"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"mode": "magic"}, "magic"), ({"device": "quantum"}, "quantum"), ({"engine": "steam"}, "steam")],
+)
+def test_unknown_options_are_refused(options, text, heads):
+    with pytest.raises(ValueError, match=text):
+        Tracker(heads, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(heads):
+    with pytest.raises(ValueError, match="cuda"):
+        Tracker(heads, device="cuda:0")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_boxes_of_the_cpu(tracker, weights):
+    gpu = Tracker("snscf_mobilenetv2", device="cuda", mode="correlation_filter")
+    frame, box = picture(60, 60)
+    targets = [used.init(frame, box) for used in (tracker, gpu)]
+    for step in range(1, 6):
+        frame, _ = picture(60 + 4 * step, 60)
+        a, b = (used.update(frame, target) for used, target in zip((tracker, gpu), targets, strict=True))
+        assert np.allclose(a.box, b.box, atol=0.5)
