@@ -92,6 +92,10 @@ class Camera:
         self._waiting = False
         return self.newest
 
+    def pass_over(self) -> None:
+        """Leave the newest image alone if it has not been taken yet."""
+        self._waiting = False
+
     def count_received(self) -> None:
         self.counts = replace(self.counts, received=self.counts.received + 1)
         self.last_received = time.monotonic()

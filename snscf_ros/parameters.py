@@ -162,7 +162,7 @@ class Parameters:
         for name, default in default_values().items():
             declaration = DECLARATIONS[name]
             values[name] = node.declare_parameter(name, default, declaration.descriptor(default)).value
-        self.settings = _settings(values)
+        self.settings = settings_of(values)
         self._declared = True
         # Humble has no post-set callback: nobody else can refuse there, so the check is the last word.
         self._applies_in_check = not hasattr(node, "add_post_set_parameters_callback")
@@ -186,10 +186,11 @@ class Parameters:
     def _apply(self, parameters: list[Parameter]) -> None:
         known = {p.name: p.value for p in parameters if p.name in DECLARATIONS}
         if known:
-            self.settings = _settings({**dataclasses.asdict(self.settings), **known})
+            self.settings = settings_of({**dataclasses.asdict(self.settings), **known})
             self._changed(self.settings)
 
 
-def _settings(values: Mapping[str, Any]) -> Settings:
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Settings from parameter values by name, as rclpy holds them."""
     # an empty list in YAML has no type and arrives as None
     return Settings(**{**values, "cameras": tuple(values["cameras"] or ("",))})

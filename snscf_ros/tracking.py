@@ -147,6 +147,9 @@ class TrackingThread:
         """Go on tracking, or leave the images alone and keep the targets."""
         with self._news:
             self._enabled = enabled
+            if not enabled:
+                for camera in self._cameras.values():
+                    camera.pass_over()
 
     @property
     def enabled(self) -> bool:

@@ -264,7 +264,7 @@ def test_compressed_transport(start):
             (b"GIF89a" + whole, "gif", "neither JPEG nor PNG"),
             (whole, "16UC1; compressedDepth png", "compressed depth"),
         ):
-            wait_for(lambda d=data, t=text: camera.send(compressed_message(d, t)) or told in log(), told)
+            wait_for(lambda d=data, f=text, t=told: camera.send(compressed_message(d, f)) or t in log(), told)
         message = send(".jpg", "jpeg")
         assert iou(box_of(message.detections[0]), camera.truth) > 0.6
 

@@ -1,0 +1,125 @@
+"""The entry point, the parameter file, the node and what starts it agree on names."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from rcl_interfaces.msg import ParameterDescriptor
+
+from snscf_ros import bringup, middleware, parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_entry_point_is_the_node():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    scripts = dict(
+        (part.strip() for part in line.split("=", 1))
+        for line in setup["options.entry_points"]["console_scripts"].strip().splitlines()
+    )
+    module, _, function = scripts[bringup.EXECUTABLE].partition(":")
+    assert module == bringup.MODULE
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_parameter_file_declarations_and_settings_have_the_same_names():
+    content = yaml.safe_load((ROOT / "config" / "tracker.yaml").read_text(encoding="utf-8"))
+    assert list(content) == ["/**"], "the file must hold for any node name and namespace"
+    written = content["/**"]["ros__parameters"]
+    assert set(written) == set(parameters.DECLARATIONS)
+    assert set(written) == {field.name for field in dataclasses.fields(parameters.Settings)}
+
+
+def test_node_declares_exactly_the_parameters_of_the_file(tracker):
+    from rcl_interfaces.srv import ListParameters
+
+    listed = set(
+        tracker.peer.call(ListParameters, f"{tracker.name}/list_parameters", ListParameters.Request()).result.names
+    )
+    own = {name for name in listed if not name.startswith(("qos_overrides.", "start_type_description_service"))}
+    assert own - {"use_sim_time"} == set(parameters.default_values())
+    for name, value in parameters.default_values().items():
+        assert tracker.get_parameter(name) == value, name
+
+
+def test_defaults_are_valid_and_of_the_types_of_the_settings():
+    kinds = {"str": str, "int": int, "float": float, "bool": bool, "tuple[str, ...]": list}
+    values = parameters.default_values()
+    for field in dataclasses.fields(parameters.Settings):
+        value = values[field.name]
+        assert type(value) is kinds[field.type], field.name
+        assert parameters.problem(field.name, value) is None
+        descriptor: ParameterDescriptor = parameters.DECLARATIONS[field.name].descriptor(value)
+        for limits in (*descriptor.integer_range, *descriptor.floating_point_range):
+            assert limits.from_value <= value <= limits.to_value, field.name
+
+
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("image_transport", "theora", "theora"),
+        ("cameras", ["front", "front"], "twice"),
+        ("cameras", ["two words"], "two words"),
+        ("model", " ", "model is empty"),
+        ("camera_timeout", float("nan"), "nan"),
+    ],
+)
+def test_wrong_values_are_named(name, value, told):
+    assert told in parameters.problem(name, value)
+
+
+def test_share_directory_is_this_tree():
+    assert bringup.share_directory() == ROOT
+    assert bringup.params_file() == ROOT / "config" / "tracker.yaml"
+
+
+def test_profile_is_set_under_both_names_unless_the_user_has_one():
+    profile = Path("/somewhere/profile.xml")
+    if middleware.shared_memory_suffices():
+        assert middleware.profile_environment(profile, {}) == {
+            "FASTRTPS_DEFAULT_PROFILES_FILE": str(profile),
+            "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
+        }
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
+        assert middleware.profile_environment(profile, {name: "theirs"}) == {}
+    assert middleware.allocator_environment({"MALLOC_TRIM_THRESHOLD_": "1"}) == {}
+    assert middleware.allocator_environment({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=1"}) == {}
+    assert set(middleware.allocator_environment({})) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+
+def test_profile_is_left_out_where_shared_memory_is_too_small(monkeypatch):
+    small = os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    assert middleware.profile_environment(Path("/somewhere/profile.xml"), {}) == {}
+
+
+def test_command_carries_everything_that_it_is_given():
+    command = bringup.tracker_command(
+        "/my.yaml",
+        {"max_targets": 3, "model": "/a b.safetensors"},
+        {"image_raw": "/cam/image"},
+        "robot",
+        "eye",
+        "debug",
+    )
+    text = " ".join(command)
+    assert f"-m {bringup.MODULE} --ros-args" in text
+    for part in ("__node:=eye", "__ns:=/robot", "image_raw:=/cam/image", "--params-file /my.yaml", "max_targets:=3"):
+        assert part in text
+    assert 'model:="/a b.safetensors"' in command
+    assert command[-2:] == ["--log-level", "debug"]
+
+
+def test_remapped_image_topic_holds_for_both_transports():
+    assert bringup.image_remappings(bringup.IMAGE_TOPIC) == []
+    assert dict(bringup.image_remappings("/cam/image")) == {
+        "image_raw": "/cam/image",
+        "image_raw/compressed": "/cam/image/compressed",
+    }

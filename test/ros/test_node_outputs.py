@@ -1,0 +1,129 @@
+"""Pictures for those who watch, diagnostics for those who care, and images that really arrive."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from ros_harness import Scene, image_message, key, stamp_of, wait_for
+from sensor_msgs.msg import CompressedImage, Image
+
+from snscf_ros import middleware
+
+
+def by_part(array: DiagnosticArray) -> dict[str, DiagnosticStatus]:
+    return {status.name.removeprefix("/tracker: "): status for status in array.status}
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    return {pair.key: pair.value for pair in status.values}
+
+
+def test_overlay_is_drawn_only_when_somebody_watches(tracker):
+    assert tracker.set_parameter("diagnostics_rate", 20.0).successful
+    with tracker.camera() as camera, tracker.peer.received(DiagnosticArray, "/diagnostics") as diagnostics:
+        # without targets and watchers nothing is decoded
+        camera.next()
+        diagnostics.clear()
+        for _ in range(5):
+            camera.next()
+        wait_for(lambda: len(diagnostics) > 2, "diagnostics")
+        told = [values(by_part(array)["tracker"]) for array in diagnostics]
+        assert any("publish count" in stages for stages in told)
+        assert not any("decode count" in stages for stages in told)
+        with tracker.peer.received(Image, f"{tracker.name}/overlay", depth=1) as pictures:
+            wait_for(lambda: camera.next() and pictures, "an overlay")
+        assert pictures[-1].header.frame_id == "camera"
+
+
+def test_overlay_shows_the_image_and_the_box(tracker):
+    with tracker.camera(Scene(640, 480, 96)) as camera:
+        camera.next()
+        assert tracker.init(camera.truth, "cup").success
+        with tracker.peer.received(Image, f"{tracker.name}/overlay", depth=1) as pictures:
+            wait_for(lambda: camera.next() and pictures, "an overlay")
+            wanted = key(stamp_of(camera.number))
+            camera.next()
+            wait_for(lambda: key(pictures[-1].header.stamp) == wanted, "the overlay of the newest frame")
+            picture = pictures[-1]
+        assert (picture.width, picture.height, picture.encoding) == (640, 480, "bgr8")
+        pixels = np.frombuffer(picture.data, np.uint8).reshape(480, 640, 3).astype(int)
+        changed = np.abs(pixels - camera.scene.frame(camera.number - 1)).max(axis=2) > 0
+        x, y, w, h = map(int, camera.truth)
+        # the outline of the box and its label, the caption at the bottom, and nothing else
+        assert changed[y - 8 : y + h + 8, x - 8 : x + w + 8].any()
+        inside = changed[y + 12 : y + h - 12, x + 12 : x + w - 12]
+        assert not inside.any()
+        assert changed[-25:, :100].any()
+        assert changed.mean() < 0.1
+
+
+def test_compressed_overlay_is_a_jpeg_of_the_set_quality(tracker):
+    with tracker.camera() as camera:
+        camera.next()
+        sizes = []
+        for quality in (10, 95):
+            assert tracker.set_parameter("overlay_jpeg_quality", quality).successful
+            with tracker.peer.received(CompressedImage, f"{tracker.name}/overlay/compressed", depth=1) as pictures:
+                wait_for(lambda: camera.next() and pictures, "a compressed overlay")
+            data = np.frombuffer(pictures[-1].data, np.uint8)
+            assert "jpeg" in pictures[-1].format
+            assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (240, 320, 3)
+            sizes.append(len(data))
+        assert sizes[0] < sizes[1]
+
+
+def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
+    assert tracker.set_parameter("diagnostics_rate", 20.0).successful
+    with tracker.camera() as camera, tracker.peer.received(DiagnosticArray, "/diagnostics") as diagnostics:
+        camera.next()
+        assert tracker.init(camera.truth, "cup").success
+
+        def told() -> dict[str, DiagnosticStatus] | None:
+            camera.next()
+            newest = by_part(diagnostics[-1]) if diagnostics else {}
+            return newest if "track count" in values(newest.get("tracker", DiagnosticStatus())) else None
+
+        parts = wait_for(told, "diagnostics of a tracked frame")
+        tracker_values = values(parts["tracker"])
+        assert tracker_values["model"] == "snscf_mobilenetv2"
+        assert {"mode", "device", "engine"} <= set(tracker_values)
+        for stage in ("decode", "track", "publish"):
+            assert 0 <= float(tracker_values[f"{stage} mean (ms)"]) <= float(tracker_values[f"{stage} max (ms)"])
+        counts = values(parts["camera"])
+        assert int(counts["received"]) >= int(counts["processed"]) > 0
+        assert (counts["dropped"], counts["rejected"]) == ("0", "0")
+        assert parts["target cup"].message in ("tracked", "uncertain", "lost", "no frame tracked yet")
+        assert parts["tracker"].level == DiagnosticStatus.OK
+
+
+def test_processes_get_the_shared_memory_that_images_need(tracker):
+    if not middleware.shared_memory_suffices():
+        pytest.skip("/dev/shm has no room for the profile")
+    maps = Path(f"/proc/{tracker.process.process.pid}/maps").read_text(encoding="ascii")
+    segments = re.findall(r"^(\w+)-(\w+) .*/dev/shm/fast\w+$", maps, re.MULTILINE)
+    sizes = [int(end, 16) - int(start, 16) for start, end in segments]
+    assert max(sizes) >= 64 * 1024 * 1024
+
+
+def test_big_best_effort_images_arrive(tracker):
+    """With the middleware's own settings five of six are lost."""
+    if not middleware.shared_memory_suffices():
+        pytest.skip("/dev/shm has no room for the profile")
+    with tracker.camera(reliable=False) as camera:
+        camera.next()
+        message = image_message(np.zeros((1080, 1920, 3), np.uint8), "bgr8")
+        arrived = 0
+        for number in range(100, 110):
+            message.header.stamp = stamp_of(number)
+            camera.send(message)
+            end = time.monotonic() + 3.0
+            while time.monotonic() < end and key(camera.detections[-1].header.stamp) != key(stamp_of(number)):
+                time.sleep(0.005)
+            arrived += key(camera.detections[-1].header.stamp) == key(stamp_of(number))
+        assert arrived >= 8

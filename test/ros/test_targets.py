@@ -1,0 +1,78 @@
+"""Who is followed, who is the primary target, and that a name is one object."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from snscf_core import Track, TrackState
+from snscf_ros.targets import Refused, Targets
+
+TRACK = Track(box=(1.0, 2.0, 3.0, 4.0), score=0.5, state=TrackState.TRACKED, peak_quality=9.0)
+MOST = 4
+names = st.sampled_from(["", "a", "b", "c", "d", "e", "target_1", "target_2", "target_3"])
+
+
+class AgainstAList(RuleBasedStateMachine):
+    """The registry against a plain list of names in order of age."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets = Targets()
+        self.expected: list[str] = []
+        self.given: set[str] = set()
+
+    @rule(name=names, camera=st.sampled_from(["", "front"]))
+    def add(self, name: str, camera: str) -> None:
+        if name not in self.expected and len(self.expected) >= MOST:
+            with pytest.raises(Refused, match=f"max_targets is {MOST}"):
+                self.targets.add(name, camera, object(), MOST)
+            return
+        got = self.targets.add(name, camera, object(), MOST)
+        if name:
+            assert got == name
+        else:
+            assert got not in self.expected
+            assert got not in self.given, "a chosen name was given twice"
+            self.given.add(got)
+        if got not in self.expected:
+            self.expected.append(got)
+
+    @rule(name=names)
+    def remove(self, name: str) -> None:
+        if not self.expected or (name and name not in self.expected):
+            with pytest.raises(Refused):
+                self.targets.remove(name)
+            return
+        assert self.targets.remove(name) == (name or self.expected[0])
+        self.expected.remove(name or self.expected[0])
+
+    @rule()
+    def clear(self) -> None:
+        assert self.targets.clear() == len(self.expected)
+        self.expected.clear()
+        self.given.clear()
+
+    @invariant()
+    def all_are_there_and_the_oldest_is_primary(self) -> None:
+        assert list(self.targets.latest()) == self.expected
+        followed = [*self.targets.of_camera(""), *self.targets.of_camera("front")]
+        assert sorted(f.target_id for f in followed) == sorted(self.expected)
+        tracked = self.targets.record([(f, TRACK) for f in followed])
+        assert [t.target_id for t in tracked if t.primary] == self.expected[:1]
+
+
+TestAgainstAList = AgainstAList.TestCase
+
+
+def test_outcome_of_a_target_that_was_removed_or_restarted_meanwhile_is_dropped():
+    targets = Targets()
+    for name in ("a", "b", "c"):
+        targets.add(name, "", object(), MOST)
+    followed = targets.of_camera("")
+    targets.remove("a")
+    targets.add("b", "", object(), MOST)
+    tracked = targets.record([(f, TRACK) for f in followed])
+    assert [t.target_id for t in tracked] == ["c"]
+    assert targets.latest() == {"b": None, "c": TRACK}
