@@ -300,7 +300,7 @@ class Scene(Sequence[SceneFrame]):
             wobble += rng.uniform(0.02, 0.06) * np.sin(order * angles + rng.uniform(0, 2 * math.pi))
         side = math.ceil(2.6 * radius)
         outline = side / 2 + radius * (1 + wobble)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        leaves = _tinted(_photograph("grass.png")[..., 0], ((8, 22, 8), (30, 84, 38), (70, 150, 96)), 0.85)
+        leaves = _tinted(_photograph("grass.png")[..., 0], ((14, 27, 7), (48, 88, 26), (104, 158, 84)), 0.9)
         return _Sprite.cut(_fill(leaves, (side, side)), outline), bush
 
     def _on_ground(self, place: tuple[float, float], time: float) -> _Motion:

@@ -10,7 +10,9 @@ the first frame, so that a target can be chosen in peace; then it plays every fr
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import signal
 import sys
 import threading
 import time
@@ -27,6 +29,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -45,6 +48,7 @@ SOURCES = ("scene", "sequence", "video", "device")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 _READ_AHEAD = 8  # frames
+_SCENE_FRAMES = 240
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,13 @@ class VideoSource:
 
 
 def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> Source:
-    """The source of a name in SOURCES; `frames` is the scene's length, 0 for its default.
+    """The source of a name in SOURCES; `frames` is how many will be played: a scene is never shorter than usual, so
+    that its first frames are always the same, but longer if needed.
 
     Raises FileNotFoundError and ValueError, saying what is wrong with which file.
     """
     if source == "scene":
-        return SceneSource(Scene(frames, seed=seed) if frames else Scene(seed=seed))
+        return SceneSource(Scene(max(frames, _SCENE_FRAMES), seed=seed))
     if source == "device":
         return VideoSource(device)
     if source not in SOURCES:
@@ -228,16 +233,20 @@ class CameraNode(Node):
         self._ending = threading.Event()
         self.failure: Exception | None = None
         self._reader = _Reader(self.source)
-        if value["autoplay"]:
-            self._playing.set()
-        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._autoplay: bool = value["autoplay"]
+        self._thread: threading.Thread | None = None
+
+    def start(self, ended: threading.Event) -> None:
+        """Start publishing; `ended` is set if that fails, and `failure` says why."""
+        self._thread = threading.Thread(target=self._run, args=(ended,), name="camera", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop publishing."""
         self._ending.set()
         self._reader.close()
-        self._thread.join(2.0)
+        if self._thread is not None:
+            self._thread.join(2.0)
 
     def _declare_parameters(self) -> None:
         def describe(text: str, low: float | None = None, high: float | None = None) -> ParameterDescriptor:
@@ -257,7 +266,7 @@ class CameraNode(Node):
             "seed": (0, describe("Which scene is generated.", 0, 2**31 - 1)),
             "frame_id": ("camera", describe("frame_id of the headers.")),
             "jpeg_quality": (90, describe("JPEG quality of image_raw/compressed.", 1, 100)),
-            "autoplay": (False, describe("Whether to play at once instead of waiting for ~/play.")),
+            "autoplay": (False, describe("Whether to play as soon as somebody listens, without waiting for ~/play.")),
         }
         self._declared = {name: self.declare_parameter(name, *rest) for name, rest in declared.items()}
         if self._declared["rate"].value <= 0 and self._declared["source"].value != "device":
@@ -269,14 +278,13 @@ class CameraNode(Node):
         self._playing.set()
         return response
 
-    def _run(self) -> None:
+    def _run(self, ended: threading.Event) -> None:
         try:
             self._run_source()
         except Exception as error:
-            if self.context.ok() and not self._ending.is_set():
-                self.failure = error
-                self.get_logger().fatal(f"{error}")
-                rclpy.try_shutdown(context=self.context)
+            self.failure = error
+            self.get_logger().fatal(f"{error}")
+            ended.set()
 
     def _run_source(self) -> None:
         shot = self._reader.next()
@@ -284,6 +292,9 @@ class CameraNode(Node):
             raise ValueError(f"{self.source.name} has no frames")
         due = time.monotonic()
         while not self._playing.is_set() and not self._ending.is_set():
+            if self._autoplay and (self._image.get_subscription_count() or self._jpeg.get_subscription_count()):
+                self._playing.set()
+                break
             self._publish(shot)
             due = self._wait_until(due)
             if self.source.live:
@@ -342,27 +353,33 @@ def _truth_message(header: Header, box: Box | None) -> Detection2DArray:
 
 def main(args: list[str] | None = None) -> int:
     """Run the camera; `args` as on the command line. Returns the exit code."""
-    node = None
+    ended = threading.Event()
+    # rclpy's own handlers shut the context down under whatever is being constructed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        rclpy.init(args=args)
         node = CameraNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     except (OSError, ValueError, ParameterException) as error:
         print(f"camera: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
         return 1
-    finally:
-        try:
-            if node is not None:
-                node.close()
-                node.destroy_node()
-            rclpy.try_shutdown()
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
-    return 1 if node is not None and node.failure is not None else 0
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinning = threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True)
+    spinning.start()
+    node.start(ended)
+    ended.wait()
+    node.close()
+    rclpy.try_shutdown()
+    spinning.join(2.0)
+    node.destroy_node()
+    return 1 if node.failure is not None else 0
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DemoError(f"cannot make the folder {output}: {error.strerror}") from error
-    for name in ("overlay.mp4", "contact_sheet.png", "scores.json", "scores.txt"):
+    for name in ("overlay.mp4", "contact_sheet.png", "scores.json", "scores.txt", "first_frame.png"):
         (output / name).unlink(missing_ok=True)
 
     camera_parameters = _camera_parameters(arguments)
@@ -131,7 +131,7 @@ def _run(arguments: argparse.Namespace) -> int:
             cameras.MODULE,
             "--ros-args",
             "-p",
-            f"rate:={arguments.rate if source else 0.0}",
+            f"rate:={arguments.rate}",
         ]
         for name, value in camera_parameters.items():
             command += ["-p", f"{name}:={value}"]

@@ -12,7 +12,6 @@ from snscf_ros.images import Frame
 from snscf_ros.messages import Box
 from snscf_ros.report import FrameResult
 
-_LATE = 5_000_000_000  # ns after an image's stamp from which its track is not waited for any longer
 _KEPT = 5  # images before the recording
 
 
@@ -23,12 +22,17 @@ class _Outcome:
 
 
 class Pairing:
-    """Filled by the executor's thread and emptied by another one. Stamps are in nanoseconds, of the system's clock."""
+    """Filled by the executor's thread and emptied by another one. Stamps are in nanoseconds.
 
-    def __init__(self, has_truth: bool) -> None:
+    has_truth: whether there will be a truth for every image. patience: seconds after an image's arrival from which its
+    track is not waited for any longer.
+    """
+
+    def __init__(self, has_truth: bool, patience: float = 5.0) -> None:
+        self._patience = patience
         self._has_truth = has_truth
         self._lock = threading.Lock()
-        self._images: dict[int, Frame] = {}
+        self._images: dict[int, tuple[Frame, float]] = {}
         self._truths: dict[int, Box | None] = {}
         self._outcomes: dict[int, _Outcome] = {}
         self._newest_outcome = 0
@@ -42,8 +46,8 @@ class Pairing:
 
     def add_image(self, stamp: int, frame: Frame) -> None:
         with self._lock:
-            self._images[stamp] = frame
             self.last_image = time.monotonic()
+            self._images[stamp] = (frame, self.last_image)
             if not self._recording:
                 for store in (self._images, self._truths, self._outcomes):
                     for old in sorted(store)[:-_KEPT]:
@@ -65,7 +69,7 @@ class Pairing:
         with self._lock:
             for stamp in sorted(self._images, reverse=True):
                 if stamp in self._outcomes and (stamp in self._truths or not self._has_truth):
-                    return self._images[stamp], self._truths.get(stamp)
+                    return self._images[stamp][0], self._truths.get(stamp)
             return None
 
     def record(self) -> None:
@@ -115,8 +119,10 @@ class Pairing:
             outcome = self._outcomes.get(stamp)
             settled = outcome is not None or self._newest_outcome > stamp
             known = settled and (stamp in self._truths or not self._has_truth)
-            if not known and not everything and time.time_ns() - stamp < _LATE:
+            frame, arrived = self._images[stamp]
+            if not known and not everything and time.monotonic() - arrived < self._patience:
                 return None
             self._newest_taken = stamp
             self._outcomes.pop(stamp, None)
-            return stamp, self._images.pop(stamp), self._truths.pop(stamp, None), outcome
+            del self._images[stamp]
+            return stamp, frame, self._truths.pop(stamp, None), outcome

@@ -250,7 +250,7 @@ def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: Summary) -> F
         top = heading.shape[0] + number // columns * (size[1] + strip + gap)
         left = gap + number % columns * (size[0] + gap)
         sheet[top : top + size[1], left : left + size[0]] = _tile(frame, result, size)
-        _caption(sheet, result, (left, top + size[1] + 17))
+        _caption(sheet, result, (left, top + size[1] + 17), summary.success_auc is not None)
     return sheet
 
 
@@ -290,10 +290,10 @@ def _colour(result: FrameResult) -> overlay.Colour:
     return _STALE if result.dropped or result.track is None else overlay.COLOURS[result.track.state]
 
 
-def _caption(sheet: Frame, result: FrameResult, origin: tuple[int, int]) -> None:
+def _caption(sheet: Frame, result: FrameResult, origin: tuple[int, int], truth_known: bool) -> None:
     x, y = origin
     x = _write(sheet, f"frame {result.number}", (x + 2, y), 0.5) + 16
-    if result.truth is None:
+    if truth_known and result.truth is None:
         x = _write(sheet, "target not visible", (x, y), 0.5) + 16
     elif result.overlap is not None:
         x = _write(sheet, f"IoU {result.overlap:.2f}", (x, y), 0.5) + 16
