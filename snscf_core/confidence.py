@@ -19,10 +19,10 @@ class TrackState(enum.IntEnum):
 class ConfidenceConfig:
     """Thresholds on the peak quality: the peak-to-sidelobe ratio of the response that decides."""
 
-    uncertain_below: float = 9.0  # the match is weak: the filters are not updated; scores 0.5
-    lost_below: float = 6.0  # hardly a peak at all ...
+    uncertain_below: float = 11.0  # the match is weak: the filters are not updated; scores 0.5
+    lost_below: float = 10.0  # hardly a peak at all ...
     lost_after: int = 5  # ... for this many frames in a row
-    slope: float = 0.4  # of the score's logit per unit of peak quality
+    slope: float = 0.3  # of the score's logit per unit of peak quality
 
 
 @dataclass
