@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -236,9 +236,9 @@ class CameraNode(Node):
         self._autoplay: bool = value["autoplay"]
         self._thread: threading.Thread | None = None
 
-    def start(self, ended: threading.Event) -> None:
-        """Start publishing; `ended` is set if that fails, and `failure` says why."""
-        self._thread = threading.Thread(target=self._run, args=(ended,), name="camera", daemon=True)
+    def start(self, failed: Callable[[], None]) -> None:
+        """Start publishing; `failed` is called if that comes to a bad end, and `failure` says which."""
+        self._thread = threading.Thread(target=self._run, args=(failed,), name="camera", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -278,13 +278,13 @@ class CameraNode(Node):
         self._playing.set()
         return response
 
-    def _run(self, ended: threading.Event) -> None:
+    def _run(self, failed: Callable[[], None]) -> None:
         try:
             self._run_source()
         except Exception as error:
             self.failure = error
             self.get_logger().fatal(f"{error}")
-            ended.set()
+            failed()
 
     def _run_source(self) -> None:
         shot = self._reader.next()
@@ -353,10 +353,11 @@ def _truth_message(header: Header, box: Box | None) -> Detection2DArray:
 
 def main(args: list[str] | None = None) -> int:
     """Run the camera; `args` as on the command line. Returns the exit code."""
-    ended = threading.Event()
+    # A simple queue, because its put may be interrupted by another one: signals come in bursts.
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()
     # rclpy's own handlers shut the context down under whatever is being constructed.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ended.put(None))
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = CameraNode()
@@ -368,8 +369,8 @@ def main(args: list[str] | None = None) -> int:
     executor.add_node(node)
     spinning = threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True)
     spinning.start()
-    node.start(ended)
-    ended.wait()
+    node.start(failed=lambda: ended.put(None))
+    ended.get()
     node.close()
     rclpy.try_shutdown()
     spinning.join(2.0)

@@ -194,6 +194,8 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         import rclpy
 
+        for child in self._children:
+            child.interrupt()
         rclpy.try_shutdown()
         self._spinning.join(2.0)
 

@@ -26,6 +26,7 @@ class Child:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
+        self._interrupted = False
 
     def __enter__(self) -> Child:
         self._output = self.log.open("wb")
@@ -43,17 +44,25 @@ class Child:
     def __exit__(self, *_: object) -> None:
         assert self._process is not None and self._output is not None
         try:
-            for number, patience in ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0)):
-                if self._process.poll() is not None:
-                    break
-                self._process.send_signal(number)
+            self.interrupt()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
+            if self._process.poll() is None:
+                self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience)
+                    self._process.wait(2.0)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
             self._output.close()
+
+    def interrupt(self) -> None:
+        """Ask it to end, as Ctrl-C does, and do not wait; asking again changes nothing."""
+        assert self._process is not None
+        if not self._interrupted and self._process.poll() is None:
+            self._interrupted = True
+            self._process.send_signal(signal.SIGINT)
 
     @property
     def exit_code(self) -> int | None:

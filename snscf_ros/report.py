@@ -103,11 +103,13 @@ class Summary:
             rows += [
                 ("frames scored", f"{self.frames_with_truth}  (tracked, and the target can be seen)"),
                 ("success AUC", number(self.success_auc, ".3f")),
-                ("success AUC, dropped too", number(self.success_auc_in_real_time, ".3f")),
                 ("IoU > 0.5", number(self.overlap_success, ".3f")),
                 ("precision at 20 px", number(self.precision, ".3f")),
                 ("mean centre error", number(self.centre_error, ".1f") + " px"),
             ]
+        if self.success_auc is not None and self.frames_dropped:
+            real_time = number(self.success_auc_in_real_time, ".3f")
+            rows.append(("success AUC in real time", f"{real_time}  (dropped frames count with the last known box)"))
         rows += [
             ("latency, median", milliseconds(self.latency_p50)),
             ("latency, 95th percentile", milliseconds(self.latency_p95)),
@@ -365,8 +367,8 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
 def _outline(canvas: Frame, box: Box, colour: overlay.Colour) -> None:
     x, y, w, h = box
     corners = (round(x), round(y)), (round(x + w), round(y + h))
-    cv2.rectangle(canvas, *corners, _INK, 3, cv2.LINE_AA)
-    cv2.rectangle(canvas, *corners, colour, 1, cv2.LINE_AA)
+    cv2.rectangle(canvas, *corners, _INK, 4, cv2.LINE_AA)
+    cv2.rectangle(canvas, *corners, colour, 2, cv2.LINE_AA)
 
 
 def _scaled(box: Box, factors: tuple[float, float]) -> Box:

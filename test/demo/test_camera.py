@@ -86,6 +86,15 @@ def test_generated_scene_is_published_as_it_is_made(processes: Processes, viewer
         assert (box.size_x, box.size_y) == pytest.approx((w, h))
 
 
+def test_a_burst_of_signals_ends_the_camera(processes: Processes, viewer: Viewer) -> None:
+    camera = processes.start(CAMERA)
+    viewer.wait(lambda: viewer.images, camera)
+    for _ in range(30):
+        camera.send_signal(signal.SIGTERM)
+    _, errors = camera.communicate(timeout=30)
+    assert camera.returncode == 0 and "Traceback" not in errors
+
+
 def test_video_is_played_without_truth(processes: Processes, viewer: Viewer, tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "greys.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for number in range(8):
