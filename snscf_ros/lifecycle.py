@@ -143,6 +143,12 @@ class TrackerNode(LifecycleNode):
             return False
         return self._thread is None or self._thread.stop(max(0.0, deadline - time.monotonic()))
 
+    def destroy_node(self) -> None:
+        """Also lets go of the state machine, which rclpy forgets: it keeps the node in the graph, and its shared memory
+        on the disk, for as long as the process lives."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _stop(self) -> None:
         for subscription in self._image_subscriptions:
             self.destroy_subscription(subscription)
@@ -168,7 +174,8 @@ class TrackerNode(LifecycleNode):
             try:
                 return change_state(request, response)
             except Exception as error:  # rclpy's RCLError has no public name
-                self.get_logger().error(f"transition {request.transition.id} refused: {error}")
+                if self.context.ok():
+                    self.get_logger().error(f"transition {request.transition.id} refused: {error}")
                 response.success = False
                 return response
 

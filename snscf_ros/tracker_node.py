@@ -10,18 +10,16 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from rclpy.executors import Executor
-
     from snscf_ros.lifecycle import TrackerNode
 
 # a Ctrl-C should end the process within a second, whatever it is doing
 _GRACE = 0.4
 # images, init_target, the other services, and one for transitions and diagnostics
 _THREADS = 4
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Process:
@@ -30,24 +28,21 @@ class _Process:
     def __init__(self, args: list[str] | None) -> None:
         self._args = args
         self._node: TrackerNode | None = None
+        self._initialised = False
+        self._exit_code = 0
         self.asked_to_end = threading.Event()
-        self.exit_code = 0
         self._thread = threading.Thread(target=self._live, name="node", daemon=True)
 
-    def run(self) -> int:
-        """Live until a signal or an error; returns the exit code."""
+    def run(self) -> NoReturn:
+        """Live until a signal or an error, and end the process."""
         self._thread.start()
         self.asked_to_end.wait()
-        ended = self._end()
-        # Python gives the signals their deadly default back while it shuts down, and Ctrl-C under launch comes twice
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        self._end()
         sys.stdout.flush()
         sys.stderr.flush()
-        if not ended:
-            # weights are being loaded or a frame is being tracked: nothing that must be finished
-            os._exit(self.exit_code)
-        return self.exit_code
+        # All that outlives a process is tidied. Python and torch would take most of a second to take themselves down,
+        # with the signals' deadly defaults in force again, and Ctrl-C under ros2 launch comes twice.
+        os._exit(self._exit_code)
 
     def _live(self) -> None:
         try:
@@ -59,14 +54,13 @@ class _Process:
 
             from snscf_ros.lifecycle import TrackerNode
 
-            if self.asked_to_end.is_set():
-                return
+            self._initialised = True
             rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
             try:
                 node = TrackerNode()
             except ParameterException as error:
                 print(f"tracker_node: {error}", file=sys.stderr)
-                self.exit_code = 1
+                self._exit_code = 1
                 return
             executor = MultiThreadedExecutor(num_threads=_THREADS)
             executor.add_node(node)
@@ -75,39 +69,37 @@ class _Process:
                 executor.spin()
             except (KeyboardInterrupt, ExternalShutdownException):
                 pass
-            self._tidy(executor, node)
+            executor.shutdown(timeout_sec=0)
+            # this removes the shared memory, which would outlive the process
+            node.destroy_node()
         except BaseException:
-            self.exit_code = 1
-            raise
+            # what fails while everything is being taken down is no news
+            if not self.asked_to_end.is_set():
+                self._exit_code = 1
+                traceback.print_exc()
         finally:
             self.asked_to_end.set()
 
-    def _tidy(self, executor: Executor, node: TrackerNode) -> None:
-        executor.shutdown(timeout_sec=0)
-        node.destroy_node()
-
-    def _end(self) -> bool:
-        """Stop the node; False if a thread of it is still at work."""
-        if self._node is None:
-            self._thread.join(_GRACE if self.exit_code == 0 else None)
-            return not self._thread.is_alive()
+    def _end(self) -> None:
+        """Let the frame at hand end and destroy the node, as far as that is possible within the grace."""
+        if not self._initialised:
+            return
         import rclpy
 
-        if not self._node.close(_GRACE):
-            return False
-        # this wakes the executor
+        if self._node is not None:
+            self._node.close(_GRACE)
+        # this ends spinning, or the making of the node
         rclpy.try_shutdown()
         self._thread.join(_GRACE)
-        return not self._thread.is_alive()
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the tracker node; `args` as on the command line. Returns the exit code."""
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the tracker node; `args` as on the command line."""
     process = _Process(args)
-    for number in _SIGNALS:
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: process.asked_to_end.set())
-    return process.run()
+    process.run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
