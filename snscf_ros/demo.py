@@ -40,6 +40,8 @@ _SERVICE = 30.0
 _SILENCE = 15.0  # s without an image from which a run is given up
 _LINGER = 5.0  # s to wait for the last detections
 _TELL_EVERY = 5.0
+# Another demo, or a tracker of the user's, may run in the same domain.
+_NAMESPACE = f"demo_{os.getpid()}"
 
 
 class DemoError(Exception):
@@ -112,10 +114,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     camera_parameters = _camera_parameters(arguments)
     tracker_parameters = {name: value for name in ("model", "mode", "device") if (value := getattr(arguments, name))}
+    tracker_command = bringup.tracker_command(parameters=tracker_parameters, namespace=_NAMESPACE)
     with contextlib.ExitStack() as stack:
-        tracker = stack.enter_context(
-            Child("tracker", bringup.tracker_command(parameters=tracker_parameters), output / "tracker.log")
-        )
+        tracker = stack.enter_context(Child("tracker", tracker_command, output / "tracker.log"))
         # This process's imports take a second; the tracker's process is importing meanwhile.
         from snscf_ros import camera as cameras
 
@@ -130,6 +131,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "-m",
             cameras.MODULE,
             "--ros-args",
+            "-r",
+            f"__ns:=/{_NAMESPACE}",
             "-p",
             f"rate:={arguments.rate}",
         ]
@@ -183,7 +186,7 @@ class _Session:
 
         self._pairing = Pairing(self._source is not None and self._source.has_truth)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self._node: Node = rclpy.create_node("demo")
+        self._node: Node = rclpy.create_node("demo", namespace=_NAMESPACE)
         self._subscribe()
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
@@ -203,7 +206,8 @@ class _Session:
         """All steps; returns the exit code. Raises DemoError."""
         arguments = self._arguments
         domain = os.environ["ROS_DOMAIN_ID"]
-        _say(f"starting the tracker and the camera (ROS_DOMAIN_ID={domain}, logs in {arguments.output})")
+        place = f"in namespace /{_NAMESPACE} of ROS_DOMAIN_ID {domain}"
+        _say(f"starting the tracker and the camera {place}; their logs are in {arguments.output}")
         self._activate()
         frame, truth = self._first_image()
         box = arguments.box or truth or self._select(frame)
@@ -282,7 +286,7 @@ class _Session:
 
         def on_diagnostics(message: DiagnosticArray) -> None:
             for status in message.status:
-                if status.name.endswith(f"{tracker}: tracker"):
+                if status.name == f"/{_NAMESPACE}/{tracker}: tracker":
                     self._tracker_details = {value.key: value.value for value in status.values}
 
         many = QoSProfile(depth=100)

@@ -31,10 +31,18 @@ class Processes:
 
     def __init__(self, domain: int, folder: Path) -> None:
         self.domain = domain
+        # Other tests, of other people even, may have drawn the same domain.
+        self.namespace = f"test_{os.getpid()}_{time.monotonic_ns()}"
         self._folder = folder
         self._started: list[subprocess.Popen] = []
 
+    def camera(self, **parameters: object) -> subprocess.Popen:
+        """Starts the camera node with these parameters."""
+        pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+        return self.start("snscf_ros.camera", "--ros-args", "-r", f"__ns:=/{self.namespace}", *pairs)
+
     def start(self, module: str, *arguments: str) -> subprocess.Popen:
+        """Runs `python -m module` in the test's folder."""
         environment = {
             **os.environ,
             "ROS_DOMAIN_ID": str(self.domain),
@@ -75,7 +83,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 class Viewer:
     """A node that keeps all that a camera publishes."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, namespace: str) -> None:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
@@ -87,7 +95,7 @@ class Viewer:
 
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node("viewer", context=self._context)
+        self.node = rclpy.create_node("viewer", context=self._context, namespace=namespace)
         self.images: list[Image] = []
         self.jpegs: list[CompressedImage] = []
         self.truths: dict[int, Detection2DArray] = {}
@@ -144,7 +152,7 @@ class Viewer:
 
 @pytest.fixture
 def viewer(processes: Processes) -> Iterator[Viewer]:
-    viewer = Viewer(processes.domain)
+    viewer = Viewer(processes.domain, processes.namespace)
     yield viewer
     viewer.close()
 

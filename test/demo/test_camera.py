@@ -14,12 +14,6 @@ from conftest import Processes, Viewer, grey, stamp_of
 
 from snscf_core.scenes import Scene
 
-CAMERA = "snscf_ros.camera"
-
-
-def parameters(**values: object) -> list[str]:
-    return ["--ros-args", *(part for name, value in values.items() for part in ("-p", f"{name}:={value}"))]
-
 
 def level(image) -> int:
     """Which grey an Image shows."""
@@ -29,7 +23,7 @@ def level(image) -> int:
 def test_sequence_waits_at_its_first_frame_and_plays_once_in_order_with_its_truth(
     processes: Processes, viewer: Viewer, greys: Path
 ) -> None:
-    camera = processes.start(CAMERA, *parameters(source="sequence", path=greys, rate=25.0, frame_id="front"))
+    camera = processes.camera(source="sequence", path=greys, rate=25.0, frame_id="front")
     viewer.wait(lambda: len(viewer.images) >= 5, camera)
     assert not viewer.started and {level(image) for image in viewer.images} == {10}
 
@@ -71,7 +65,7 @@ def test_sequence_waits_at_its_first_frame_and_plays_once_in_order_with_its_trut
 
 
 def test_generated_scene_is_published_as_it_is_made(processes: Processes, viewer: Viewer) -> None:
-    camera = processes.start(CAMERA, *parameters(rate=40.0, frames=6, seed=4))
+    camera = processes.camera(rate=40.0, frames=6, seed=4)
     viewer.wait(lambda: viewer.images, camera)
     viewer.play(camera)
     viewer.wait(lambda: viewer.finished, camera)
@@ -87,7 +81,7 @@ def test_generated_scene_is_published_as_it_is_made(processes: Processes, viewer
 
 
 def test_a_burst_of_signals_ends_the_camera(processes: Processes, viewer: Viewer) -> None:
-    camera = processes.start(CAMERA)
+    camera = processes.camera()
     viewer.wait(lambda: viewer.images, camera)
     for _ in range(30):
         camera.send_signal(signal.SIGTERM)
@@ -100,7 +94,7 @@ def test_video_is_played_without_truth(processes: Processes, viewer: Viewer, tmp
     for number in range(8):
         writer.write(grey(20 + 25 * number))
     writer.release()
-    camera = processes.start(CAMERA, *parameters(source="video", path="greys.avi", rate=30.0, autoplay="true"))
+    camera = processes.camera(source="video", path="greys.avi", rate=30.0, autoplay="true")
     viewer.wait(lambda: viewer.finished and viewer.images, camera)
     viewer.wait(lambda: stamp_of(viewer.images[-1].header) == stamp_of(viewer.finished[0]), camera)
     # The first frames may have been played before the viewer was found.
@@ -117,14 +111,14 @@ def test_wrong_input_ends_with_a_sentence(processes: Processes, tmp_path: Path) 
     torn.mkdir()
     (torn / "1.jpg").write_bytes(b"\xff\xd8 no JPEG")
     cases = [
-        (parameters(source="sequence", path="nowhere"), "sequence folder nowhere does not exist"),
-        (parameters(source="sequence", path="torn"), "1.jpg can't be read as an image"),
-        (parameters(source="video", path="nowhere.mp4"), "video file nowhere.mp4 does not exist"),
-        (parameters(source="video", path="text.mp4"), "text.mp4 can't be opened as a video"),
-        (parameters(source="film"), "must be one of scene, sequence, video, device"),
-        (parameters(rate=-1.0), "rate"),
+        ({"source": "sequence", "path": "nowhere"}, "sequence folder nowhere does not exist"),
+        ({"source": "sequence", "path": "torn"}, "1.jpg can't be read as an image"),
+        ({"source": "video", "path": "nowhere.mp4"}, "video file nowhere.mp4 does not exist"),
+        ({"source": "video", "path": "text.mp4"}, "text.mp4 can't be opened as a video"),
+        ({"source": "film"}, "must be one of scene, sequence, video, device"),
+        ({"rate": -1.0}, "rate"),
     ]
-    started = [(processes.start(CAMERA, *arguments), said) for arguments, said in cases]
+    started = [(processes.camera(**arguments), said) for arguments, said in cases]
     for camera, said in started:
         _, errors = camera.communicate(timeout=60)
         assert camera.returncode == 1, errors
@@ -135,7 +129,7 @@ def test_an_image_that_cannot_be_read_ends_the_camera_when_its_turn_comes(
     processes: Processes, viewer: Viewer, greys: Path
 ) -> None:
     (greys / "img" / "0006.png").write_bytes(b"no image")
-    camera = processes.start(CAMERA, *parameters(source="sequence", path=greys, rate=20.0))
+    camera = processes.camera(source="sequence", path=greys, rate=20.0)
     viewer.wait(lambda: viewer.images, camera)
     viewer.play(camera)
     _, errors = camera.communicate(timeout=60)
