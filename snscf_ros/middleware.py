@@ -8,11 +8,15 @@ the kernel and fetches fresh pages for the next one, which more than doubles the
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# Humble and Jazzy read the first name, Kilted and later the second.
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+# the name that each generation of Fast DDS reads, by the folder that it installs under share/
+PROFILE_VARIABLES = {
+    "fastrtps": "FASTRTPS_DEFAULT_PROFILES_FILE",  # Fast DDS 2: Humble, Jazzy
+    "fastdds": "FASTDDS_DEFAULT_PROFILES_FILE",  # Fast DDS 3: Kilted and later, which warn of the old name
+}
 ALLOCATOR_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 # segment_size of config/fastdds_shm.xml with its bookkeeping, for the camera's process, the tracker's and one viewer
@@ -26,11 +30,20 @@ def profile_environment(profile: Path, environment: Mapping[str, str] = os.envir
     The user's own choice is a profile under either name, or FASTDDS_BUILTIN_TRANSPORTS. It cannot work where /dev/shm
     is smaller than the segments (Docker's default is 64 MB): Fast DDS would then do without shared memory altogether.
     """
-    if any(environment.get(name) for name in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")):
+    if any(environment.get(name) for name in (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")):
         return {}
     if not shared_memory_suffices():
         return {}
-    return {name: str(profile) for name in PROFILE_VARIABLES}
+    return {name: str(profile) for name in _variables_read_here(environment)}
+
+
+def _variables_read_here(environment: Mapping[str, str]) -> list[str]:
+    """The variable that the installed Fast DDS reads; both where that cannot be told."""
+    prefixes = [*filter(None, environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    installed = [
+        name for folder, name in PROFILE_VARIABLES.items() if any(Path(p, "share", folder).is_dir() for p in prefixes)
+    ]
+    return installed or list(PROFILE_VARIABLES.values())
 
 
 def allocator_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

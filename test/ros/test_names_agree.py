@@ -80,13 +80,28 @@ def test_share_directory_is_this_tree():
     assert bringup.params_file() == ROOT / "config" / "tracker.yaml"
 
 
-def test_profile_is_set_under_both_names_unless_the_user_has_one():
+def test_profile_is_set_for_the_installed_generation_of_fast_dds(monkeypatch, tmp_path):
+    if not middleware.shared_memory_suffices():
+        pytest.skip("/dev/shm has no room for the profile")
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "python"))
     profile = Path("/somewhere/profile.xml")
-    if middleware.shared_memory_suffices():
-        assert middleware.profile_environment(profile, {}) == {
-            "FASTRTPS_DEFAULT_PROFILES_FILE": str(profile),
-            "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
-        }
+
+    def variables(*installed: str) -> set[str]:
+        for folder in installed:
+            (tmp_path / "+".join(installed) / "share" / folder).mkdir(parents=True)
+        environment = {"AMENT_PREFIX_PATH": str(tmp_path / ("+".join(installed) or "none"))}
+        chosen = middleware.profile_environment(profile, environment)
+        assert set(chosen.values()) == {str(profile)}
+        return set(chosen)
+
+    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    assert variables("fastrtps") == {old}
+    assert variables("fastdds") == {new}
+    assert variables() == {old, new}
+
+
+def test_users_own_middleware_settings_are_left_alone():
+    profile = Path("/somewhere/profile.xml")
     for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
         assert middleware.profile_environment(profile, {name: "theirs"}) == {}
     assert middleware.allocator_environment({"MALLOC_TRIM_THRESHOLD_": "1"}) == {}
