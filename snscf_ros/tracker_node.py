@@ -6,6 +6,7 @@ that could hit an import, a transition or the clean-up, and the exit code is 0 w
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -97,7 +98,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the tracker node; `args` as on the command line."""
     process = _Process(args)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: process.asked_to_end.set())
+        # not in the handler itself: a signal that interrupts the handler would wait for the event's lock for ever
+        signal.signal(number, lambda *_: _thread.start_new_thread(process.asked_to_end.set, ()))
     process.run()
 
 
