@@ -51,9 +51,14 @@ def params_file() -> Path:
     return share_directory() / "config" / "tracker.yaml"
 
 
+def profile_file() -> Path:
+    """`config/fastdds_shm.xml`, the profile that gives images shared memory."""
+    return share_directory() / "config" / "fastdds_shm.xml"
+
+
 def profile_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Variables for every process that publishes or receives images; see `middleware`."""
-    return middleware.profile_environment(share_directory() / "config" / "fastdds_shm.xml", environment)
+    return middleware.profile_environment(profile_file(), environment)
 
 
 def middleware_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

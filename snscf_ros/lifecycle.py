@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -22,8 +23,7 @@ from snscf_msgs.srv import InitTarget, RemoveTarget
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, WeightsError
-from snscf_ros import cameras, diagnostics, images, messages
-from snscf_ros.bringup import NODE_NAME
+from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware
 from snscf_ros.outputs import Outputs
 from snscf_ros.parameters import Parameters, Settings
 from snscf_ros.targets import Refused, Targets
@@ -58,7 +58,7 @@ class TrackerNode(LifecycleNode):
     """Follows targets in the images of one or more cameras. See the README for topics, services and parameters."""
 
     def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+        super().__init__(bringup.NODE_NAME)
         self._transition = threading.Lock()
         self._tracker: Tracker | None = None
         self._targets = Targets()
@@ -112,6 +112,9 @@ class TrackerNode(LifecycleNode):
             )
         topics = ", ".join(subscription.topic_name for subscription in self._image_subscriptions)
         self.get_logger().info(f"active: reading {topics}")
+        advice = middleware.advice(bringup.profile_file(), rclpy.get_rmw_implementation_identifier())
+        if advice is not None and settings.image_transport == "raw":
+            self.get_logger().warning(advice)
         return result
 
     @_transition

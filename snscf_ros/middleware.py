@@ -55,6 +55,27 @@ def allocator_environment(environment: Mapping[str, str] = os.environ) -> dict[s
     return dict(ALLOCATOR_VARIABLES)
 
 
+def advice(profile: Path, implementation: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """What to tell the user of a process into which big images will hardly come, in one sentence; None if all is well.
+
+    `implementation` is that of the middleware, as `rclpy.get_rmw_implementation_identifier` names it.
+    """
+    if not implementation.startswith("rmw_fastrtps"):
+        return None
+    if any(environment.get(name) for name in (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")):
+        return None
+    if not shared_memory_suffices():
+        return (
+            f"{_SHARED_MEMORY} has less than {_SHARED_MEMORY_NEEDED >> 20} MB free, so Fast DDS loses most images of more"
+            " than 0.5 MB; make it bigger (Docker: --shm-size=1g or --ipc=host)"
+        )
+    variables = " and ".join(_variables_read_here(environment))
+    return (
+        "Fast DDS loses most images of more than 0.5 MB unless its shared memory is made bigger: use ros2 launch, or"
+        f" set {variables} to {profile} for this node and for the camera"
+    )
+
+
 def shared_memory_suffices(folder: Path = _SHARED_MEMORY) -> bool:
     """Whether the shared-memory file system has room for the segments of a camera, a tracker and a viewer."""
     try:

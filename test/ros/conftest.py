@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,27 @@ import pytest
 
 from snscf_ros import bringup
 
+_DOMAINS = list(range(1, 101))
+_COORDINATION_PORT = 22119  # of ROS 2's own domain_coordinator: one port for each domain, held while it is in use
+
+
+def _claim_domain() -> socket.socket:
+    """Sets ROS_DOMAIN_ID to a domain that no other test is using; the socket holds the claim."""
+    random.SystemRandom().shuffle(_DOMAINS)
+    for domain in _DOMAINS:
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", _COORDINATION_PORT + domain))
+        except OSError:
+            claim.close()
+            continue
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        return claim
+    raise RuntimeError("every ROS domain is in use")
+
+
 # before rclpy reads them, and for every process that the tests start
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+_claim = _claim_domain()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():

@@ -110,9 +110,21 @@ def test_users_own_middleware_settings_are_left_alone():
 
 
 def test_profile_is_left_out_where_shared_memory_is_too_small(monkeypatch):
+    profile = Path("/somewhere/profile.xml")
     small = os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: small)
-    assert middleware.profile_environment(Path("/somewhere/profile.xml"), {}) == {}
+    assert middleware.profile_environment(profile, {}) == {}
+    assert "--shm-size" in middleware.advice(profile, "rmw_fastrtps_cpp", {})
+
+
+def test_user_is_advised_only_where_images_get_lost(monkeypatch):
+    profile = Path("/somewhere/profile.xml")
+    monkeypatch.setattr(middleware, "shared_memory_suffices", lambda: True)
+    assert str(profile) in middleware.advice(profile, "rmw_fastrtps_cpp", {})
+    assert middleware.advice(profile, "rmw_cyclonedds_cpp", {}) is None
+    assert middleware.advice(profile, "rmw_fastrtps_cpp", {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}) is None
+    chosen = middleware.profile_environment(profile, {})
+    assert middleware.advice(profile, "rmw_fastrtps_cpp", chosen) is None
 
 
 def test_command_carries_everything_that_it_is_given():

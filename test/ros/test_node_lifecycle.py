@@ -7,6 +7,7 @@ import time
 
 import pytest
 from rcl_interfaces.msg import ParameterType
+from rclpy.qos import ReliabilityPolicy
 from ros_harness import box_of, iou, wait_for
 
 
@@ -201,5 +202,25 @@ def test_params_file_reaches_the_node_under_any_name(start, tmp_path):
     wait_for(lambda: tracker.state, "the node")
     assert tracker.get_parameter("max_targets") == 5
     tracker.activate()
+    with tracker.camera() as camera:
+        assert camera.next().detections == []
+
+
+def test_qos_of_the_images_can_be_overridden(start, tmp_path):
+    params = tmp_path / "qos.yaml"
+    params.write_text(
+        "/**:\n  ros__parameters:\n    qos_overrides:\n      /strict/image_raw:\n        subscription:\n"
+        "          reliability: reliable\n          depth: 7\n",
+        encoding="utf-8",
+    )
+    tracker = start(namespace="strict", params_file=params)
+    tracker.activate()
+    (endpoint,) = wait_for(
+        lambda: tracker.peer.node.get_subscriptions_info_by_topic("/strict/image_raw"), "the subscription"
+    )
+    assert endpoint.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    # and still after the subscription has been made anew
+    tracker.transition("deactivate")
+    tracker.transition("activate")
     with tracker.camera() as camera:
         assert camera.next().detections == []
