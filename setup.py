@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.editable_wheel import editable_wheel
@@ -41,6 +42,8 @@ setup(
     name="snscf",
     version="0.1.0",
     description="Visual object tracking with a Siamese network and correlation filters, with a ROS 2 node",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     author="snscf maintainers",
     author_email="maintainers@snscf.dev",
     license="Apache-2.0",
