@@ -1,0 +1,478 @@
+"""All training images, decoded once and kept on one device, where crops are cut from them in batches."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..boxes import Array, iou
+from .images import read_image, read_mask
+from .readers import Clip
+
+BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)  # pixels a side whose means are kept as well: half more memory than the images alone
+MIN_MASK_OVERLAP = 0.5  # IoU of a box and the box around its mask; less, and one of them is wrong
+PART_BYTES = 1 << 28  # of decoded images that are moved to the device at a time
+FORMAT = "snscf image pool 1"
+
+_Bytes = npt.NDArray[np.uint8]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(eq=False)
+class ImagePool:
+    """F images, C clips and their V object views, one view for each frame of a clip: an image, a box and a mask.
+
+    Boxes are (cx, cy, w, h) in continuous pixels of the image as it is kept (``longest_side`` at most). All views of a
+    clip are consecutive. An image that several clips show is kept once. A clip may have no visible view at all: then
+    its images are good as backgrounds only.
+    """
+
+    pixels: Tensor  # P x 3 uint8 BGR: per image its means over BLOCKS, each row by row; one pixel more at either end
+    starts: Tensor  # F int64, the first pixel
+    sizes: Tensor  # F x 2 int64 (h, w)
+    means: Tensor  # F x 3 float32, the mean colour
+    boxes: Tensor  # V x 4 float32, NaN where absent
+    view_image: Tensor  # V int64
+    view_clip: Tensor  # V int64
+    view_has_mask: Tensor  # V bool
+    mask_pixels: Tensor  # M x 1 uint8, 0 or 255: as pixels, but of the rectangle around each view's mask only
+    mask_starts: Tensor  # V int64
+    mask_rectangles: Tensor  # V x 4 int64 (x, y, w, h) in pixels of the image; w = h = 0 without mask
+    clip_start: Tensor  # C int64, the first view
+    clip_length: Tensor  # C int64, views
+    clip_source: Tensor  # C int64, index in sources
+    clip_names: list[str]
+    sources: list[str]
+    longest_side: int
+    _block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
+    _mask_block_starts: Tensor = field(init=False, repr=False)  # V x BLOCKS int64
+
+    def __post_init__(self) -> None:
+        self._block_starts = _block_starts(self.starts, self.sizes)
+        self._mask_block_starts = _block_starts(self.mask_starts, self.mask_rectangles[:, [3, 2]])
+
+    @property
+    def frames(self) -> int:
+        """Number of images."""
+        return len(self.sizes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixels.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
+
+    @classmethod
+    def build(
+        cls,
+        clips: Sequence[Clip],
+        *,
+        device: str | torch.device,
+        longest_side: int = 480,
+        frames_per_clip: int | None = None,
+        progress: bool = True,
+        threads: int | None = None,
+    ) -> tuple[ImagePool, list[str]]:
+        """Decodes the images of all clips, in as many threads as there are processors unless told otherwise.
+
+        Larger images are shrunk to ``longest_side`` by area averaging, boxes and masks with them. With
+        ``frames_per_clip`` only so many frames of a longer clip are kept, evenly spaced. Returns the pool, and what was
+        broken and left out, by name and with the reason: an image that can't be read (its views are left out), a box
+        outside its image (the target counts as absent), a mask that can't be read or does not fit its box (the view
+        is kept without).
+
+        Raises ValueError if no image is left, or if the images need more memory than there is.
+        """
+        if longest_side < 1 or (frames_per_clip is not None and frames_per_clip < 1):
+            raise ValueError(f"longest_side {longest_side} and frames_per_clip {frames_per_clip} must be at least 1")
+        device = torch.device(device)
+        views = _Views(clips, frames_per_clip)
+        problems: list[str] = []
+        memory = _memory(device)
+        pixels, mask_pixels = _PixelStore(3, memory), _PixelStore(1, memory)
+        jobs = ((file, views.of_image(file, clips)) for file in views.images)
+        with tqdm(total=len(views.images), desc="decoding", unit="image", disable=None if progress else True) as bar:
+            for image in _in_threads(lambda job: _prepare(*job, longest_side), jobs, threads):
+                problems += image.problems
+                bar.update()
+                if image.blocks:
+                    views.keep(image, pixels, mask_pixels)
+        if not views.starts:
+            raise ValueError(f"none of the {len(views.images)} images of {len(clips)} clips can be read")
+        return views.pool(cls, pixels, mask_pixels, clips, device, longest_side), problems
+
+    def crop(self, images: Tensor, affine: Tensor, size: int) -> Tensor:
+        """Crops of ``size`` x ``size`` pixels, as ``crops.crop`` cuts them, for any affine map.
+
+        images: N indices of images. affine: N x 2 x 3, from continuous crop coordinates (x, y, 1) to continuous
+        coordinates of the image. Returns N x 3 x size x size float32 BGR, 0 to 255 (in channels-last memory). What lies
+        outside is the image's mean colour. Where a crop shrinks by two or more, means over blocks are sampled.
+        """
+        images, affine = images.long(), affine.float()
+        x, y = _sample_points(affine, size)
+        block = _block(affine)
+        start = self._block_starts[images, block - 1]
+        value, inside = _bilinear(self.pixels, start, self.sizes[images], block, x, y)
+        return (value + (1 - inside) * self.means[images][:, None, None, :]).permute(0, 3, 1, 2)
+
+    def crop_mask(self, views: Tensor, affine: Tensor, size: int) -> Tensor:
+        """How much of each pixel of a crop (see ``crop``) the object of a view covers.
+
+        views: N indices of views. Returns N x 1 x size x size float32 in [0, 1]; 0 for views without mask.
+        """
+        views, affine = views.long(), affine.float()
+        x, y = _sample_points(affine, size)
+        left, top, width, height = self.mask_rectangles[views].unbind(1)
+        block = _block(affine)
+        start = self._mask_block_starts[views, block - 1]
+        sizes = torch.stack([height, width], 1)
+        value, _ = _bilinear(self.mask_pixels, start, sizes, block, x - left[:, None, None], y - top[:, None, None])
+        return value.permute(0, 3, 1, 2) / 255
+
+    def to(self, device: str | torch.device) -> ImagePool:
+        """The same pool on another device."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
+        return replace(self, **moved)
+
+    def save(self, path: str | Path) -> None:
+        """Writes one safetensors file, whole or not at all, that ``load`` reads faster than images are decoded."""
+        path = Path(path)
+        text = {"names": self.clip_names, "sources": self.sources, "longest_side": self.longest_side}
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            save_file(self._tensors(), str(part), metadata={"format": FORMAT, "pool": json.dumps(text)})
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ImagePool:
+        """A pool written by ``save``. Raises ValueError if the file is none."""
+        try:
+            with safe_open(str(path), framework="pt", device=str(device)) as opened:
+                metadata = opened.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"its format is {metadata.get('format')!r} instead of {FORMAT!r}")
+                text = json.loads(metadata["pool"])
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            return cls(
+                **tensors, clip_names=text["names"], sources=text["sources"], longest_side=int(text["longest_side"])
+            )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no image pool: {error}") from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+# Sampling -------------------------------------------------------------------------------------------------------------
+
+
+def _in_blocks(pixels: Tensor, block: Tensor) -> Tensor:
+    """Blocks that a side of so many pixels has; the last may be a part of one."""
+    return (pixels + block - 1).div(block, rounding_mode="floor")
+
+
+def _block_starts(starts: Tensor, sizes: Tensor) -> Tensor:
+    """N x BLOCKS: where the means over each block size start, of pictures N x 2 (h, w) that start at N."""
+    blocks = torch.tensor(BLOCKS, device=sizes.device)
+    areas = _in_blocks(sizes[:, :1], blocks) * _in_blocks(sizes[:, 1:], blocks)
+    return starts[:, None] + areas.cumsum(1) - areas
+
+
+def _block(affine: Tensor) -> Tensor:
+    """N block sizes for maps N x 2 x 3: as many pixels as one step in the crop takes, rounded down."""
+    shrinking = (affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]).abs().sqrt()
+    return (shrinking + 1e-5).long().clamp(1, len(BLOCKS))  # in this order NaN is a block size, too
+
+
+def _sample_points(affine: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """x and y, N x size x size each: where in the image the middles of the crop's pixels are.
+
+    Written out, as a matrix product would be rounded to bfloat16 under autocast.
+    """
+    at = torch.arange(size, device=affine.device, dtype=torch.float32) + 0.5
+    a = affine[:, :, :, None, None]
+    x, y = (a[:, axis, 0] * at + a[:, axis, 1] * at[:, None] + a[:, axis, 2] for axis in (0, 1))
+    return x, y
+
+
+def _bilinear(
+    store: Tensor, start: Tensor, sizes: Tensor, block: Tensor, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Samples N pictures of C channels from a flat store.
+
+    store: P x C uint8. start: N, the first pixel. sizes: N x 2 (h, w) in pixels before averaging over blocks, whose
+    sides are block: N. x, y: N x S x S in such pixels. Returns N x S x S x C, where pixels outside count as 0, and
+    N x S x S x 1, the weight of those inside.
+    """
+    block, start = block[:, None, None], start[:, None, None]
+    height, width = (_in_blocks(side[:, None, None], block) for side in sizes.unbind(1))
+    x, y = x / block - 0.5, y / block - 0.5
+    column, row = x.floor(), y.floor()
+    right, below = x - column, y - row
+    column, row = column.long(), row.long()
+    left_weight, right_weight = (weight[..., None] for weight in _weights(column, right, width))
+    top_weight, low_weight = (weight[..., None] for weight in _weights(row, below, height))
+    column = column.clamp(min=-1).minimum((width - 1).clamp(min=0))
+    last = (height - 1).clamp(min=0)
+    # One read fetches a pixel and the one to its right. What is no neighbour in the picture has no weight.
+    channels = store.shape[1]
+    pairs = store.as_strided((len(store) - 1, 2 * channels), (channels, 1))
+
+    def line(row: Tensor) -> Tensor:
+        index = start + row.clamp(min=0).minimum(last) * width + column
+        pair = pairs.index_select(0, index.flatten()).view(*index.shape, 2, channels)
+        return pair[..., 0, :] * left_weight + pair[..., 1, :] * right_weight
+
+    value = line(row) * top_weight + line(row + 1) * low_weight
+    return value, (left_weight + right_weight) * (top_weight + low_weight)
+
+
+def _weights(first: Tensor, share: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of pixel ``first`` and of the next one, 0 for those outside 0 ... length - 1."""
+    second = first + 1
+    return (1 - share) * ((first >= 0) & (first < length)), share * ((second >= 0) & (second < length))
+
+
+# Building -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _View:
+    """One frame of a clip, to be prepared together with its image."""
+
+    number: int
+    name: str
+    box: Array  # (x, y, w, h) in the stored image
+    mask: Any
+
+
+@dataclass
+class _Prepared:
+    """One image, shrunk, with the boxes and masks of its views; without blocks if it can't be read."""
+
+    blocks: list[_Bytes] = field(default_factory=list)
+    mean: Array = field(default_factory=lambda: np.zeros(3))
+    boxes: dict[int, Array] = field(default_factory=dict)  # view: (cx, cy, w, h)
+    masks: dict[int, tuple[tuple[int, int, int, int], list[_Bytes]]] = field(default_factory=dict)  # view: (x, y, w, h)
+    problems: list[str] = field(default_factory=list)
+
+
+def _prepare(file: Path, views: list[_View], longest_side: int) -> _Prepared:
+    try:
+        stored = read_image(file)
+    except ValueError as error:
+        return _Prepared(problems=[str(error)])
+    height, width = stored.shape[:2]
+    factor = min(1.0, longest_side / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    scale = np.array([size[0] / width, size[1] / height] * 2)
+    image: Any = stored if factor == 1 else cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
+    prepared = _Prepared(_means_over_blocks(image, cv2.BORDER_REPLICATE), image.mean((0, 1)))
+    for view in views:
+        x, y, w, h = view.box
+        box = view.box
+        if np.isfinite(box).all() and (x >= width or y >= height or x + w <= 0 or y + h <= 0):
+            prepared.problems.append(f"{view.name}: box ({x:g}, {y:g}, {w:g}, {h:g}) outside {width} x {height} pixels")
+            box = np.full(4, np.nan)
+        if view.mask is not None and np.isfinite(box).all():
+            try:
+                _add_mask(prepared, view, (height, width), size)
+            except ValueError as error:
+                prepared.problems.append(f"{view.name}: {error}")
+        box = box * scale
+        prepared.boxes[view.number] = np.concatenate([box[:2] + box[2:] / 2, box[2:]])
+    return prepared
+
+
+def _add_mask(prepared: _Prepared, view: _View, stored_size: tuple[int, int], size: tuple[int, int]) -> None:
+    mask: Any = read_mask(view.mask, *stored_size).astype(np.uint8) * 255
+    overlap = float(iou(view.box, cv2.boundingRect(mask)))
+    if overlap < MIN_MASK_OVERLAP:
+        raise ValueError(f"its box and the box around its mask overlap by {overlap:.2f} only; the mask is left out")
+    if size != stored_size[::-1]:
+        mask = np.where(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(mask)
+    if w:  # else it was so thin that nothing is left at this scale
+        prepared.masks[view.number] = (
+            (x, y, w, h),
+            _means_over_blocks(mask[y : y + h, x : x + w], cv2.BORDER_CONSTANT),
+        )
+
+
+def _means_over_blocks(image: Any, border: int) -> list[_Bytes]:
+    """The image and its means over all other BLOCKS; what the last blocks lack is taken from the border."""
+    height, width = image.shape[:2]
+    means = []
+    for block in BLOCKS:
+        rows, columns = -(-height // block), -(-width // block)
+        whole = cv2.copyMakeBorder(image, 0, rows * block - height, 0, columns * block - width, border)
+        means.append(whole if block == 1 else cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA))
+    return means
+
+
+class _PixelStore:
+    """Pixels in blocks of memory that are freed one by one as they go to the device: never all of them twice."""
+
+    def __init__(self, channels: int, limit: int) -> None:
+        self._channels = channels
+        self._limit = limit
+        self._parts: list[_Bytes] = []
+        self._used = 0  # of the last part
+        self._total = 0
+
+    def add(self, pictures: list[_Bytes]) -> int:
+        """Appends them one after the other; the first pixel's number. ValueError if there is no memory for more."""
+        size = sum(picture.size for picture in pictures)
+        if self._total + size > self._limit:
+            raise ValueError(
+                f"{self._total / 1e9:.1f} GB of images fill the memory, and there are more: "
+                "keep fewer frames per clip, or a smaller longest side"
+            )
+        if not self._parts or self._used + size > self._parts[-1].size:
+            self._close()
+            self._parts.append(np.empty(max(PART_BYTES, size), np.uint8))
+            self._used = 0
+        start = 1 + self._total // self._channels
+        for picture in pictures:
+            self._parts[-1][self._used : self._used + picture.size] = picture.reshape(-1)
+            self._used += picture.size
+        self._total += size
+        return start
+
+    def to(self, device: torch.device) -> Tensor:
+        """P x channels uint8, with one pixel more before and two after; the store is empty then."""
+        self._close()
+        pixels = torch.empty(self._total // self._channels + 3, self._channels, dtype=torch.uint8, device=device)
+        pixels[0] = pixels[-2:] = 0
+        flat, at = pixels.view(-1), self._channels
+        self._parts.reverse()
+        while self._parts:
+            part = self._parts.pop()
+            flat[at : at + part.size].copy_(torch.from_numpy(part))
+            at += part.size
+        return pixels
+
+    def _close(self) -> None:
+        if self._parts:
+            self._parts[-1] = self._parts[-1][: self._used]
+
+
+class _Views:
+    """Which views there are, and what is known of them while images come in."""
+
+    def __init__(self, clips: Sequence[Clip], frames_per_clip: int | None) -> None:
+        self._frames: list[tuple[int, int]] = []  # of each view: clip, frame
+        self.images: dict[Path, list[int]] = {}  # file: its views
+        for number, clip in enumerate(clips):
+            frames = np.arange(len(clip))
+            if frames_per_clip is not None and len(clip) > frames_per_clip:
+                frames = np.linspace(0, len(clip) - 1, frames_per_clip).round().astype(int)
+            for frame in frames.tolist():
+                self.images.setdefault(clip.files[frame], []).append(len(self._frames))
+                self._frames.append((number, frame))
+        self._image = np.full(len(self._frames), -1)
+        self._boxes = np.full((len(self._frames), 4), np.nan, np.float32)
+        self._mask_starts = np.ones(len(self._frames), np.int64)
+        self._rectangles = np.zeros((len(self._frames), 4), np.int64)
+        self.starts: list[int] = []  # of each image that could be read
+        self._sizes: list[tuple[int, ...]] = []
+        self._means: list[Array] = []
+
+    def of_image(self, file: Path, clips: Sequence[Clip]) -> list[_View]:
+        views = []
+        for number in self.images[file]:
+            clip, frame = clips[self._frames[number][0]], self._frames[number][1]
+            mask = clip.masks[frame] if clip.masks is not None else None
+            views.append(_View(number, f"{clip.source} {clip.name} frame {frame + 1}", clip.boxes[frame], mask))
+        return views
+
+    def keep(self, image: _Prepared, pixels: _PixelStore, mask_pixels: _PixelStore) -> None:
+        for number, box in image.boxes.items():
+            self._image[number] = len(self.starts)
+            self._boxes[number] = box
+        for number, (rectangle, blocks) in image.masks.items():
+            self._rectangles[number] = rectangle
+            self._mask_starts[number] = mask_pixels.add(blocks)
+        self.starts.append(pixels.add(image.blocks))
+        self._sizes.append(image.blocks[0].shape[:2])
+        self._means.append(image.mean)
+
+    def pool(
+        self,
+        cls: type[ImagePool],
+        pixels: _PixelStore,
+        mask_pixels: _PixelStore,
+        clips: Sequence[Clip],
+        device: torch.device,
+        longest_side: int,
+    ) -> ImagePool:
+        """The pool of the views whose images could be read."""
+        kept = np.flatnonzero(self._image >= 0)
+        clip_of_view = np.array(self._frames)[kept, 0]
+        used, view_clip, lengths = np.unique(clip_of_view, return_inverse=True, return_counts=True)
+        sources = list(dict.fromkeys(clips[number].source for number in used))
+
+        def on_device(values: Any, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
+
+        return cls(
+            pixels=pixels.to(device),
+            starts=on_device(self.starts),
+            sizes=on_device(self._sizes),
+            means=on_device(self._means, torch.float32),
+            boxes=on_device(self._boxes[kept], torch.float32),
+            view_image=on_device(self._image[kept]),
+            view_clip=on_device(view_clip),
+            view_has_mask=on_device(self._rectangles[kept, 2] > 0, torch.bool),
+            mask_pixels=mask_pixels.to(device),
+            mask_starts=on_device(self._mask_starts[kept]),
+            mask_rectangles=on_device(self._rectangles[kept]),
+            clip_start=on_device(np.cumsum(lengths) - lengths),
+            clip_length=on_device(lengths),
+            clip_source=on_device([sources.index(clips[number].source) for number in used]),
+            clip_names=[clips[number].name for number in used],
+            sources=sources,
+            longest_side=longest_side,
+        )
+
+
+def _in_threads(work: Callable[[_In], _Out], items: Iterator[_In], threads: int | None = None) -> Iterator[_Out]:
+    """``work`` of each item, in order, a few items ahead and no more, so that results don't pile up."""
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(items, 4 * threads))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(work, item) for item in islice(items, 1))
+            yield result
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of images that this machine and the device can hold."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cuda":
+        memory = min(memory, torch.cuda.mem_get_info(device)[0])
+    return int(0.9 * memory)
