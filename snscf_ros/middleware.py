@@ -66,8 +66,8 @@ def advice(profile: Path, implementation: str, environment: Mapping[str, str] = 
         return None
     if not shared_memory_suffices():
         return (
-            f"{_SHARED_MEMORY} has less than {_SHARED_MEMORY_NEEDED >> 20} MB free, so Fast DDS loses most images of more"
-            " than 0.5 MB; make it bigger (Docker: --shm-size=1g or --ipc=host)"
+            f"{_SHARED_MEMORY} has less than {_SHARED_MEMORY_NEEDED >> 20} MB free, so Fast DDS loses most images of "
+            "more than 0.5 MB; make it bigger (Docker: --shm-size=1g or --ipc=host)"
         )
     variables = " and ".join(_variables_read_here(environment))
     return (
