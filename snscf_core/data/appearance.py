@@ -1,0 +1,204 @@
+"""What cameras, light and codecs do to a picture, in batches on the device: the same object never looks the same twice.
+
+Template and search crop of a pair are degraded independently. Parameters are drawn first (``Appearance.draw``), one
+value per crop, and then applied by plain tensor functions, so that these can be compiled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .draws import Draws
+
+KERNEL = 15  # cells a side of a blur's kernel
+GREY = (0.114, 0.587, 0.299)  # luma of blue, green, red
+
+# The quantisation tables of the JPEG standard (ITU-T T.81, annex K), quality 50.
+_LUMA = """
+16 11 10 16  24  40  51  61   12 12 14 19  26  58  60  55   14 13 16 24  40  57  69  56   14 17 22 29  51  87  80  62
+18 22 37 56  68 109 103  77   24 35 55 64  81 104 113  92   49 64 78 87 103 121 120 101   72 92 95 98 112 100 103  99
+"""
+_CHROMA = (
+    "17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99  47 66 99 99 99 99 99 99" + " 99" * 32
+)
+
+
+@dataclass(frozen=True)
+class AppearanceConfig:
+    """How far appearance is changed. Ranges are of evenly drawn values; shares are of the crops of a batch.
+
+    A value of 0 switches that change off.
+    """
+
+    light: float = 0.35  # brightness: a factor 2^±light
+    contrast: float = 0.35  # around the crop's mean: a factor 2^±contrast
+    gamma: float = 0.3  # exponent 2^±gamma
+    temperature: float = 0.12  # red times 2^±temperature, blue divided by it, green a little
+    saturation: float = 0.6  # factor 2^±saturation on the distance from grey
+    blur: float = 0.25  # share of the crops that are blurred
+    defocus: float = 2.0  # largest radius, crop pixels
+    motion: float = 11.0  # longest path of motion during the exposure, crop pixels
+    noise: float = 0.25  # share of the crops with sensor noise
+    noise_sigma: float = 12.0  # its largest standard deviation, of 255 levels
+    compression: float = 0.3  # share of the crops that were compressed
+    quality: tuple[float, float] = (12.0, 60.0)  # as in JPEG encoders
+
+    def __post_init__(self) -> None:
+        for name in ("blur", "noise", "compression"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        for name in ("light", "contrast", "gamma", "temperature", "saturation", "defocus", "motion", "noise_sigma"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is at least 0, got {getattr(self, name)}")
+        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
+            raise ValueError(f"quality is a range within 1 to 100, got {self.quality}")
+        if self.motion > KERNEL - 3:
+            raise ValueError(f"motion is at most {KERNEL - 3} pixels, got {self.motion}")
+
+
+class Degradation(NamedTuple):
+    """What happens to the N crops of a batch.
+
+    colour: N x 3 gains of blue, green, red. contrast, gamma, saturation: N. blurred: B of the N, and their kernels
+    B x 15 x 15 of sum 1. noisy: M of the N, and the standard deviations M. compressed: J of the N, and the factors J
+    on the quantisation tables.
+    """
+
+    colour: Tensor
+    contrast: Tensor
+    gamma: Tensor
+    saturation: Tensor
+    blurred: Tensor
+    kernels: Tensor
+    noisy: Tensor
+    sigma: Tensor
+    compressed: Tensor
+    coarseness: Tensor
+
+
+class Appearance:
+    """Draws and applies degradations on one device."""
+
+    def __init__(self, config: AppearanceConfig, device: torch.device) -> None:
+        self.config = config
+        frequency = torch.arange(8, dtype=torch.float64)
+        dct = torch.cos((2 * frequency[None] + 1) * frequency[:, None] * math.pi / 16) / 2
+        dct[0] /= math.sqrt(2)
+        self._dct = dct.float().to(device)
+        tables = [[float(number) for number in text.split()] for text in (_LUMA, _CHROMA, _CHROMA)]
+        self._tables = torch.tensor(tables, device=device).view(3, 1, 8, 1, 8)
+        self._tilt = torch.tensor([-1.0, 0.0, 1.0], device=device)
+        self._tint = torch.tensor([-0.5, 1.0, -0.5], device=device)
+
+    def draw(self, draws: Draws, size: int) -> Degradation:
+        """Independent values for ``size`` crops."""
+        c = self.config
+        light = draws.uniform(-c.light, c.light, size, 1)
+        warmth = draws.uniform(-c.temperature, c.temperature, size, 1)
+        tint = draws.uniform(-c.temperature / 3, c.temperature / 3, size, 1)
+        blurred = draws.some(size, c.blur)
+        # Half of the blurred crops moved during the exposure, half are out of focus; a little of the other is in both.
+        moved = draws.chance(0.5, len(blurred))
+        length = draws.uniform(0, 1, len(blurred)) * torch.where(moved, c.motion, c.motion / 8)
+        radius = draws.uniform(0.3, 1, len(blurred)) * torch.where(moved, c.defocus / 4, c.defocus)
+        noisy = draws.some(size, c.noise)
+        compressed = draws.some(size, c.compression)
+        quality = draws.uniform(*c.quality, len(compressed))
+        return Degradation(
+            (light + warmth * self._tilt + tint * self._tint).exp2(),
+            draws.uniform(-c.contrast, c.contrast, size).exp2(),
+            draws.uniform(-c.gamma, c.gamma, size).exp2(),
+            draws.uniform(-c.saturation, c.saturation, size).exp2(),
+            blurred,
+            blur_kernels(length, draws.uniform(0, math.pi, len(blurred)), radius),
+            noisy,
+            draws.uniform(0.1, 1, len(noisy)) * c.noise_sigma,
+            compressed,
+            torch.where(quality < 50, 50 / quality, 2 - quality / 50).clamp(min=0.01),
+        )
+
+    def apply(self, crops: Tensor, what: Degradation, noise: Tensor) -> Tensor:
+        """N x 3 x S x S BGR crops in [0, 255] after light, lens, sensor and codec, in the same range and shape.
+
+        ``noise``: M x 3 x S x S, standard normal, for the M crops of ``what.noisy``. A ``Degradation`` can be applied
+        to crops of several sizes.
+        """
+        out = _lit(crops, what)
+        if len(what.blurred):
+            out = out.index_copy(0, what.blurred, blurred(out[what.blurred], what.kernels))
+        if len(what.noisy):
+            out = out.index_copy(0, what.noisy, out[what.noisy] + noise * what.sigma[:, None, None, None])
+        out = out.clamp(0, 255)
+        if len(what.compressed):
+            out = out.index_copy(0, what.compressed, self._coded(out[what.compressed], what.coarseness))
+        return out
+
+    def _coded(self, crops: Tensor, coarseness: Tensor) -> Tensor:
+        """As a JPEG encoder leaves them: the cosine spectra of blocks of 8 x 8 are rounded to coarse steps."""
+        n, _, height, width = crops.shape
+        rows, columns = -(-height // 8), -(-width // 8)
+        padded = F.pad(crops, (0, columns * 8 - width, 0, rows * 8 - height), mode="replicate")
+        blue, green, red = padded.unbind(1)
+        y = GREY[0] * blue + GREY[1] * green + GREY[2] * red
+        planes = torch.stack([y - 128, (blue - y) / 1.772, (red - y) / 1.402], 1)
+        blocks = planes.reshape(n, 3, rows, 8, columns, 8)
+        spectra = torch.einsum("ui,ncrisj,vj->ncrusv", self._dct, blocks, self._dct)
+        steps = (self._tables * coarseness.view(-1, 1, 1, 1, 1, 1)).round().clamp(1, 255)
+        spectra = (spectra / steps).round() * steps
+        blocks = torch.einsum("ui,ncrusv,vj->ncrisj", self._dct, spectra, self._dct)
+        planes = blocks.reshape(padded.shape)[..., :height, :width]
+        y = planes[:, 0] + 128
+        blue, red = y + 1.772 * planes[:, 1], y + 1.402 * planes[:, 2]
+        green = (y - GREY[0] * blue - GREY[2] * red) / GREY[1]
+        return torch.stack([blue, green, red], 1).clamp(0, 255)
+
+
+def luma(crops: Tensor) -> Tensor:
+    """N x 3 x H x W BGR to N x 1 x H x W."""
+    blue, green, red = crops.unbind(1)
+    return (GREY[0] * blue + GREY[1] * green + GREY[2] * red)[:, None]
+
+
+def greyed(crops: Tensor, chosen: Tensor) -> Tensor:
+    """The crops, those of ``chosen`` (N bool) without colour."""
+    return torch.where(chosen[:, None, None, None], luma(crops), crops)
+
+
+def blur_kernels(length: Tensor, angle: Tensor, radius: Tensor) -> Tensor:
+    """B x 15 x 15 kernels of sum 1: a disc of ``radius`` (out of focus) drawn along a path of ``length`` at ``angle``
+    (moved during the exposure); B values each, pixels and radians."""
+    cells = torch.arange(KERNEL, device=length.device, dtype=length.dtype) - KERNEL // 2
+    x, y = cells[None, None, :], cells[None, :, None]
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    along = (x * cosine + y * sine).abs() - length[:, None, None] / 2
+    distance = torch.hypot(along.clamp(min=0), y * cosine - x * sine)
+    kernels = (radius[:, None, None] + 0.5 - distance).clamp(0, 1)
+    return kernels / kernels.sum((1, 2), keepdim=True)
+
+
+def blurred(crops: Tensor, kernels: Tensor) -> Tensor:
+    """B x 3 x S x S crops, each filtered by its own of B x 15 x 15 kernels; borders are continued."""
+    n, channels, height, width = crops.shape
+    margin = KERNEL // 2
+    padded = F.pad(crops, (margin, margin, margin, margin), mode="replicate")
+    out = F.conv2d(
+        padded.reshape(1, n * channels, *padded.shape[2:]),
+        kernels.repeat_interleave(channels, 0)[:, None],
+        groups=n * channels,
+    )
+    return out.view(n, channels, height, width)
+
+
+def _lit(crops: Tensor, what: Degradation) -> Tensor:
+    out = (crops * (1 / 255)).clamp(0, 1) ** what.gamma[:, None, None, None]
+    out = out * what.colour[:, :, None, None]
+    grey = luma(out)
+    out = grey + (out - grey) * what.saturation[:, None, None, None]
+    mean = out.mean((1, 2, 3), keepdim=True)
+    return ((mean + (out - mean) * what.contrast[:, None, None, None]) * 255).clamp(0, 255)
