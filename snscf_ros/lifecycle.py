@@ -33,8 +33,8 @@ _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 _Transition = Callable[["TrackerNode", LifecycleState], TransitionCallbackReturn]
 
-# a frame on a slow CPU with many targets; a thread that takes longer is given up
-_LONGEST_FRAME = 10.0
+# s; many targets on a slow CPU take long, but a thread that takes longer than this is given up
+_LONGEST_FRAME = 60.0
 
 
 def _transition(callback: _Transition) -> _Transition:
@@ -67,7 +67,9 @@ class TrackerNode(LifecycleNode):
         self._image_subscriptions: list[Subscription] = []
         self._activated = 0.0
         self._stages = diagnostics.Stages()
-        self._declared = Parameters(self, lambda: self._tracker is not None, self._parameters_changed)
+        self._declared = Parameters(
+            self, lambda: self._tracker is not None or self._transition.locked(), self._parameters_changed
+        )
         self._answer_illegal_transitions()
         self._offer_services()
         self._start_diagnostics()
