@@ -233,20 +233,20 @@ def _bilinear(
     column, row = x.floor(), y.floor()
     right, below = x - column, y - row
     column, row = column.long(), row.long()
-    left_weight, right_weight = (weight[..., None] for weight in _weights(column, right, width))
-    top_weight, low_weight = (weight[..., None] for weight in _weights(row, below, height))
+    weights = [weight[..., None] for weight in (*_weights(column, right, width), *_weights(row, below, height))]
+    left_weight, right_weight, top_weight, low_weight = weights
     column = column.clamp(min=-1).minimum((width - 1).clamp(min=0))
     last = (height - 1).clamp(min=0)
     # One read fetches a pixel and the one to its right. What is no neighbour in the picture has no weight.
     channels = store.shape[1]
     pairs = store.as_strided((len(store) - 1, 2 * channels), (channels, 1))
 
-    def line(row: Tensor) -> Tensor:
+    def line(row: Tensor, weight: Tensor) -> Tensor:
         index = start + row.clamp(min=0).minimum(last) * width + column
-        pair = pairs.index_select(0, index.flatten()).view(*index.shape, 2, channels)
-        return pair[..., 0, :] * left_weight + pair[..., 1, :] * right_weight
+        pair = pairs.index_select(0, index.flatten()).float().view(*index.shape, 2, channels)
+        return torch.addcmul(pair[..., 0, :] * (left_weight * weight), pair[..., 1, :], right_weight * weight)
 
-    value = line(row) * top_weight + line(row + 1) * low_weight
+    value = line(row, top_weight) + line(row + 1, low_weight)
     return value, (left_weight + right_weight) * (top_weight + low_weight)
 
 
