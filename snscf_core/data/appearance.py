@@ -7,7 +7,7 @@ value per crop, and then applied by plain tensor functions, so that these can be
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -36,18 +36,24 @@ class AppearanceConfig:
     A value of 0 switches that change off.
     """
 
-    light: float = 0.35  # brightness: a factor 2^±light
-    contrast: float = 0.35  # around the crop's mean: a factor 2^±contrast
-    gamma: float = 0.3  # exponent 2^±gamma
-    temperature: float = 0.12  # red times 2^±temperature, blue divided by it, green a little
-    saturation: float = 0.6  # factor 2^±saturation on the distance from grey
-    blur: float = 0.25  # share of the crops that are blurred
-    defocus: float = 2.0  # largest radius, crop pixels
-    motion: float = 11.0  # longest path of motion during the exposure, crop pixels
-    noise: float = 0.25  # share of the crops with sensor noise
-    noise_sigma: float = 12.0  # its largest standard deviation, of 255 levels
-    compression: float = 0.3  # share of the crops that were compressed
-    quality: tuple[float, float] = (12.0, 60.0)  # as in JPEG encoders
+    light: float = field(default=0.35, metadata={"help": "brightness: a factor 2^±light"})
+    contrast: float = field(default=0.35, metadata={"help": "a factor 2^±contrast around the crop's mean"})
+    gamma: float = field(default=0.3, metadata={"help": "exponent 2^±gamma"})
+    temperature: float = field(
+        default=0.12, metadata={"help": "red times 2^±temperature, blue divided by it, green a little"}
+    )
+    saturation: float = field(default=0.6, metadata={"help": "factor 2^±saturation on the distance from grey"})
+    blur: float = field(default=0.25, metadata={"help": "share of the crops that are blurred"})
+    defocus: float = field(default=2.0, metadata={"help": "largest radius, crop pixels"})
+    motion: float = field(default=11.0, metadata={"help": "longest path of motion during the exposure, crop pixels"})
+    noise: float = field(default=0.25, metadata={"help": "share of the crops with sensor noise"})
+    noise_sigma: float = field(
+        default=12.0, metadata={"help": "largest standard deviation of the noise, of 255 levels"}
+    )
+    compression: float = field(default=0.3, metadata={"help": "share of the crops that were compressed"})
+    quality: tuple[float, float] = field(
+        default=(12.0, 60.0), metadata={"help": "range of the compression's quality, as in JPEG encoders"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("blur", "noise", "compression"):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -43,22 +43,39 @@ class CompositorConfig:
     Chances and shares are from 0 to 1; 0 switches the thing off.
     """
 
-    rotation: float = 15.0  # degrees, ±, of each of the two moments
-    stretch: float = 0.15  # width against height: 2^±stretch, each
-    flip: float = 0.5  # chance that a scene's object is mirrored, in both moments
-    perspective: float = 0.12  # change of scale over half a patch, ±
-    bend: float = 0.05  # standard deviation of the thin plate's nine handles, in half patches
-    neighbours: float = 0.6  # chance of each of the two
-    recoloured: float = 0.4  # share of the neighbours that are the target itself in other colours
-    occluder: float = 0.4  # chance of something in front in the search crop
-    template_occluder: float = 0.05  # and in the template
-    bars: float = 0.4  # share of occluders that are a straight bar (a pole, a trunk, an edge), not an object
-    min_visible: float = 0.4  # an occluder that leaves less of the target to be seen than this is taken away,
-    hidden: float = 0.1  # unless it leaves less than this: then the pair is a negative
-    harmony: float = 0.35  # how far, at most, a pasted object takes on the background's light
-    camera_shift: float = 0.12  # standard deviation of the background's motion, of the crop's side
-    camera_zoom: float = 0.12  # and of the logarithm (base 2) of its zoom
-    camera_roll: float = 4.0  # and of its rotation, degrees
+    rotation: float = field(default=15.0, metadata={"help": "degrees, ±, of each of the two moments"})
+    stretch: float = field(default=0.15, metadata={"help": "width against height: 2^±stretch, each"})
+    flip: float = field(default=0.5, metadata={"help": "chance that a scene's object is mirrored, in both moments"})
+    perspective: float = field(default=0.12, metadata={"help": "change of scale over half a patch, ±"})
+    bend: float = field(
+        default=0.05, metadata={"help": "standard deviation of the thin plate's nine handles, in half patches"}
+    )
+    neighbours: float = field(default=0.6, metadata={"help": "chance of each of two other objects beside the target"})
+    recoloured: float = field(
+        default=0.4, metadata={"help": "share of the neighbours that are the target itself in other colours"}
+    )
+    occluder: float = field(default=0.4, metadata={"help": "chance of something in front in the search crop"})
+    template_occluder: float = field(default=0.05, metadata={"help": "chance of something in front in the template"})
+    bars: float = field(
+        default=0.4,
+        metadata={"help": "share of occluders that are a straight bar (a pole, a trunk, an edge), not an object"},
+    )
+    min_visible: float = field(
+        default=0.4, metadata={"help": "share of the target that an occluder leaves to be seen, or it is taken away"}
+    )
+    hidden: float = field(
+        default=0.1, metadata={"help": "an occluder that leaves less than this stays, and makes the pair a negative"}
+    )
+    harmony: float = field(
+        default=0.35, metadata={"help": "how far, at most, a pasted object takes on the background's light"}
+    )
+    camera_shift: float = field(
+        default=0.12, metadata={"help": "standard deviation of the background's motion, in sides of the crop"}
+    )
+    camera_zoom: float = field(default=0.12, metadata={"help": "standard deviation of the background's zoom: 2^±"})
+    camera_roll: float = field(
+        default=4.0, metadata={"help": "standard deviation of the background's rotation, degrees"}
+    )
 
     def __post_init__(self) -> None:
         shares = "flip neighbours recoloured occluder template_occluder bars min_visible hidden harmony"

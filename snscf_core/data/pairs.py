@@ -35,27 +35,44 @@ class PairConfig:
     weights, gaps: by source; a source that is not named has weight 1 and the gap ``max_gap``.
     """
 
-    weights: Mapping[str, float] = field(default_factory=dict)  # how often a source is chosen, relative to the others
-    max_gap: int = 100  # frames, as kept in the pool, between template and search
+    weights: Mapping[str, float] = field(
+        default_factory=dict, metadata={"help": "how often a source is chosen, relative to the others"}
+    )
+    max_gap: int = field(default=100, metadata={"help": "frames, as kept in the pool, between template and search"})
     gaps: Mapping[str, int] = field(default_factory=dict)
-    stills: float | None = None  # share of objects known in one picture only; None: as it follows from the weights
-    negatives: float = 0.2  # share of pairs whose search crop shows something else
-    look_alikes: float = 0.5  # share of other objects that come from the same source, so that they resemble the target
-    composited: float = 0.3  # share of pairs made by the compositor
-    context: bool = False  # fill PairBatch.template_context
+    stills: float | None = field(
+        default=None,
+        metadata={"help": "share of objects known in one picture only; None: as it follows from the weights"},
+    )
+    negatives: float = field(default=0.2, metadata={"help": "share of pairs whose search crop shows something else"})
+    look_alikes: float = field(
+        default=0.5,
+        metadata={"help": "share of other objects that come from the same source, so that they resemble the target"},
+    )
+    composited: float = field(default=0.3, metadata={"help": "share of pairs made by the compositor"})
+    context: bool = field(default=False, metadata={"help": "fill PairBatch.template_context"})
 
-    template_shift: float = 8.0  # crop pixels, ±, as in the paper
-    template_scale: float = 1 / 8  # 2^±, as in the paper
-    search_shift: float = 64.0  # crop pixels, ±: a target is anywhere in the search region (SiamRPN++)
-    search_scale: float = 1 / 4  # 2^±, as in the paper
-    search_stretch: float = 1 / 8  # width against height: 2^±
-    flip: float = 0.5  # chance that both crops are mirrored
-    grayscale: float = 0.15  # chance that both crops lose their colour
-    surround: float = 0.4  # chance that beyond its image's border a search crop shows another image, not a plain colour
+    template_shift: float = field(
+        default=8.0, metadata={"help": "of the target in its template, crop pixels, ± (the paper: 8)"}
+    )
+    template_scale: float = field(default=1 / 8, metadata={"help": "2^± (the paper: 1/8)"})
+    search_shift: float = field(
+        default=64.0, metadata={"help": "of the target in the search region, crop pixels, ± (SiamRPN++: 64)"}
+    )
+    search_scale: float = field(default=1 / 4, metadata={"help": "2^± (the paper: 1/4)"})
+    search_stretch: float = field(default=1 / 8, metadata={"help": "width against height: 2^±"})
+    flip: float = field(default=0.5, metadata={"help": "chance that both crops are mirrored"})
+    grayscale: float = field(default=0.15, metadata={"help": "chance that both crops lose their colour"})
+    surround: float = field(
+        default=0.4,
+        metadata={"help": "chance that a search crop shows another image beyond its own's border, not a plain colour"},
+    )
 
-    min_side: float = 6.0  # pixels of the image; a smaller box is not used,
-    max_area: float = 0.75  # nor is one that covers more of its image than this
-    min_cutout: float = 24.0  # pixels; the longer side of what is cut out by its mask
+    min_side: float = field(default=6.0, metadata={"help": "pixels of the image; a smaller box is not used"})
+    max_area: float = field(default=0.75, metadata={"help": "a box that covers more of its image is not used"})
+    min_cutout: float = field(
+        default=24.0, metadata={"help": "pixels; what is cut out by its mask is at least as long"}
+    )
 
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     compositor: CompositorConfig = field(default_factory=CompositorConfig)
@@ -129,7 +146,8 @@ class ViewTable:
             if all(part > 0 for part in parts.values()):
                 for kind, share in shares.items():
                     weight = torch.where(still == kind, weight * share / parts[kind], weight)
-        self._cumulative = weight.cumsum(0)
+        # Not on a GPU, where sums differ from run to run.
+        self._cumulative = weight.cpu().cumsum(0).to(device)
         self._before = self._cumulative - weight
         low, high = torch.searchsorted(source, source), torch.searchsorted(source, source, right=True) - 1
         self._source_from, self._source_to = self._before[low.clamp(max=max(len(clips) - 1, 0))], self._cumulative[high]
@@ -173,7 +191,7 @@ class ViewTable:
 
 class PairSource:
     """Endless batches of pairs: ``batch(step)`` depends only on (seed, step, rank, world), so that resuming is just
-    continuing at a step.
+    continuing at a step. CPUs and GPUs draw different numbers.
 
     Ranks of a data-parallel run draw from different streams of random numbers. With ``compiled``, what is done to all
     pixels goes through torch.compile: the first batches of each size take minutes, the others less time. Raises

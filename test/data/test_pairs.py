@@ -398,9 +398,9 @@ def pictures(count: int, size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(stack).clip(0, 255)).float().permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("size", [127, 255])
-def test_appearance_keeps_shape_and_range_at_its_extremes(size):
-    config = AppearanceConfig(2, 2, 2, 1, 2, 1.0, 6.0, 12.0, 1.0, 80.0, 1.0, (1, 100))
+@pytest.mark.parametrize(("size", "compression"), [(127, 1.0), (255, 1.0), (127, 0.0)])
+def test_appearance_keeps_shape_and_range_at_its_extremes(size, compression):
+    config = AppearanceConfig(2, 2, 2, 1, 2, 1.0, 6.0, 12.0, 1.0, 80.0, compression, (1, 100))
     for seed in range(3):
         for crops in (pictures(6, size), torch.zeros(6, 3, size, size), torch.full((6, 3, size, size), 255.0)):
             out = degraded(config, crops, seed)
