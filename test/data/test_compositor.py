@@ -178,6 +178,7 @@ def test_what_is_hidden_completely_is_a_negative_and_what_is_nearly_is_shown(tmp
     assert not strict.positive[chosen][ratio < 0.98].any() and (ratio < 0.98).any()
 
 
+@pytest.mark.slow
 def test_look_alikes_are_the_target_in_clearly_other_colours_and_never_in_grey(tmp_path):
     mask = shapes()["star"]
     object_ = cut_out(tmp_path, "object", "stills", mask, [np.full_like(BLACK, (40, 60, 220))])
@@ -257,6 +258,7 @@ def test_a_setting_out_of_range_is_refused_with_its_name(settings, text):
         CompositorConfig(**settings)
 
 
+@pytest.mark.slow
 def test_extreme_settings_give_finite_crops_in_range(tmp_path):
     wild = CompositorConfig(180, 2, 1, 0.4, 0.5, 1, 1, 1, 1, 1, 1, 0, 1, 2, 3, 180)
     clips = [cut_out(tmp_path, name, "stills", mask, [texture(3, 220, 260)]) for name, mask in shapes().items()]
@@ -280,6 +282,7 @@ def test_a_thin_plate_follows_its_handles_and_keeps_straight_what_is_straight():
     assert (plate @ straight[handles] - straight).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_real_pictures_are_composited(data):
     clips = READERS["coco"](data / "train" / "stills")[:600]
     pool, _ = ImagePool.build(clips, device="cpu", progress=False)

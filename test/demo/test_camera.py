@@ -104,6 +104,7 @@ def test_video_is_played_without_truth(processes: Processes, viewer: Viewer, tmp
     assert viewer.truths == {}
 
 
+@pytest.mark.slow
 def test_wrong_input_ends_with_a_sentence(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("this is no video")

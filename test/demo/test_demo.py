@@ -89,6 +89,7 @@ def test_one_command_shows_the_tracker_following_the_generated_scene(
         assert "Traceback" not in (folder / log).read_text()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_in_a_sentence(weights: Path, processes: Processes, tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
     for index in range(3):
