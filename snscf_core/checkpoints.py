@@ -104,9 +104,10 @@ def find(model: str | Path) -> tuple[Path, ...]:
     raise WeightsError(f"{str(model)!r} is neither a model ({', '.join(MODELS)}) nor an existing file or folder")
 
 
-def load(model: str | Path) -> tuple[SNSCF, Weights]:
+def load(model: str | Path, channels: int = 256) -> tuple[SNSCF, Weights]:
     """The network in evaluation mode with the weights of ``find(model)``, and what they are.
 
+    ``channels``: width of the untrained heads where the weights have none; those that have any come with theirs.
     Raises WeightsError if they are missing, truncated, differ from their checksum, or do not fit the network.
     """
     files = find(model)
@@ -131,7 +132,7 @@ def load(model: str | Path) -> tuple[SNSCF, Weights]:
         levels: tuple[int, ...] = (0, 1, 2)
     else:
         # ImageNet files carry a classifier that a tracker has no use for, and ResNet-50's lacks conv5.
-        network = SNSCF(name)
+        network = SNSCF(name, channels)
         backbone = {k: v for k, v in tensors.items() if k in network.backbone.state_dict()}
         missing = {key for key in network.backbone.state_dict() if key.startswith("layer4.")} - backbone.keys()
         _fit(network.backbone, backbone, files[0], missing)
@@ -170,6 +171,7 @@ def save(
         file = folder / f"{network.name}{suffix}.safetensors"
         partial = file.with_suffix(".partial")
         save_file(shard, str(partial), metadata=described)
+        partial.chmod(0o644)  # safetensors makes files that only their owner may read
         os.replace(partial, file)
         files.append(file)
     sums = {name: digest for name, digest in _checksums(folder).items() if not name.startswith(network.name)}

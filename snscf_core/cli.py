@@ -1,4 +1,4 @@
-"""The command ``snscf``: track in a video or sequence, evaluate on annotated sequences."""
+"""The command ``snscf``: track in a video or sequence, evaluate on annotated sequences, train."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from .evaluation.one_pass import SequenceResult, evaluate
 from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_sequences
 from .network import MODELS
 from .tracker import MODES, Tracker
+from .training.checkpoint import TrainingError
+from .training.command import add_arguments as add_training_arguments
+from .training.command import run as train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     evaluation.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     evaluation.set_defaults(run=_evaluate)
 
+    training = commands.add_parser("train", help="train a network on annotated clips and stills")
+    add_training_arguments(training)
+    training.set_defaults(run=train)
+
     for command in (track, evaluation):
         command.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
         command.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
@@ -54,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (WeightsError, ValueError, FileNotFoundError) as error:
+    except (WeightsError, TrainingError, ValueError, FileNotFoundError) as error:
         print(f"snscf: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:

@@ -1,0 +1,117 @@
+"""A run on disk: one safetensors file with all tensors and, as JSON in its header, everything else. No pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..checkpoints import WeightsError
+
+FILE = "checkpoint.safetensors"
+_VERSION = 1
+
+
+class TrainingError(RuntimeError):
+    """Training can't go on; the message says why, in one sentence."""
+
+
+class Checkpoints:
+    """Writes the checkpoint of the run in ``folder``, in the background; whatever happens, a whole one is there.
+
+    The file is written under another name and then renamed, so a process that is killed leaves the one before.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._thread: threading.Thread | None = None
+        self._error: OSError | SafetensorError | None = None
+
+    def write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Copies the tensors and begins to write; returns as soon as they may change.
+
+        Raises TrainingError if the one before could not be written."""
+        self.wait()
+        copies = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
+        header = {"run": json.dumps({**state, "version": _VERSION})}
+        self._thread = threading.Thread(target=self._write, args=(copies, header))
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until what was begun is on disk. Raises TrainingError if it could not be written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise TrainingError(f"{self.path} can't be written: {error}") from error
+
+    def _write(self, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+        partial = self.path.with_suffix(".partial")
+        try:
+            save_file(tensors, str(partial), metadata=header)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(partial, self.path)
+        except (OSError, SafetensorError) as error:
+            self._error = error
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the state of the run in the folder, or None if there is none.
+
+    Raises WeightsError, in one sentence, if the file can't be used.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            state = json.loads((opened.metadata() or {})["run"])
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} is no checkpoint of a run: {error}") from error
+    if state.get("version") != _VERSION:
+        raise WeightsError(f"{path} was written by another version of this program")
+    return tensors, state
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every name with ``prefix.`` before it."""
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+
+
+def part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix.``, without it."""
+    return {key[len(prefix) + 1 :]: value for key, value in tensors.items() if key.startswith(prefix + ".")}
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """Momentum and the like, as ``<parameter>/<what>``."""
+    return {
+        f"{names[parameter]}/{what}": value
+        for parameter, values in optimiser.state.items()
+        for what, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]
+) -> None:
+    """The reverse of ``optimiser_state``."""
+    parameters = {name: parameter for parameter, name in names.items()}
+    for key, value in saved.items():
+        name, what = key.rsplit("/", 1)
+        parameter = parameters[name]
+        # Laid out in memory like the parameter, as the fused optimisers want it.
+        own = torch.empty_like(parameter) if value.shape == parameter.shape else value.to(parameter.device)
+        optimiser.state[parameter][what] = own.copy_(value).detach()

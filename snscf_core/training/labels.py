@@ -1,0 +1,102 @@
+"""What each anchor should say of a pair: SiamRPN++'s assignment, for a whole batch at once, on its device.
+
+Boxes are (cx, cy, w, h) in crop pixels relative to the middle of the search crop, as in ``rpn.anchors``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """SiamRPN++'s numbers: which anchors count, and how many of them."""
+
+    positive_overlap: float = field(default=0.6, metadata={"help": "IoU from which on an anchor is the target"})
+    negative_overlap: float = field(default=0.3, metadata={"help": "IoU up to which an anchor is background"})
+    positives: int = field(default=16, metadata={"help": "most target anchors of a pair that count"})
+    anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
+    negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
+    middle: int = field(default=3, metadata={"help": "these lie at most so many cells from the middle"})
+
+
+@dataclass(frozen=True)
+class AnchorLabels:
+    """classes: N x 5 x C x C int8; 1 target, 0 background, -1 does not count. deltas: N x 5 x 4 x C x C, those that
+    decode to the target's box; 0 in pairs without it. weights: N x 5 x C x C of the box loss; they sum to 1 in each
+    pair that has target anchors.
+    """
+
+    classes: Tensor
+    deltas: Tensor
+    weights: Tensor
+
+
+def assign(
+    box: Tensor, positive: Tensor, anchors: Tensor, keys: Tensor, config: LabelConfig = LabelConfig()
+) -> AnchorLabels:
+    """Labels of N pairs.
+
+    box: N x 4, of any value where ``positive`` (N bool) is False. anchors: 5 x 4 x C x C. keys: N x 5 x C x C random
+    numbers in [0, 1): where more anchors could count than may, those with the largest keys do.
+    """
+    # A pair without the target may have a box of NaN, which would spread through 0 * NaN.
+    box = torch.where(positive[:, None], box.float(), box.new_ones(()))
+    overlap = iou(box[:, None, :, None, None], anchors[None], 2)
+    with_target = positive[:, None, None, None]
+    targets = _chosen((overlap >= config.positive_overlap) & with_target, keys, config.positives)
+    around = _chosen((overlap <= config.negative_overlap) & with_target, keys, config.anchors - config.positives)
+    near_middle = _middle(anchors.shape[-1], config.middle, box.device) & ~with_target
+    middle = _chosen(near_middle.expand_as(overlap), keys, config.negatives)
+
+    classes = torch.full_like(overlap, -1, dtype=torch.int8).masked_fill(around | middle, 0).masked_fill(targets, 1)
+    deltas = encode(box[:, None, :, None, None], anchors[None]) * with_target[:, :, None]
+    weights = targets.float()
+    return AnchorLabels(classes, deltas, weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1))
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """The deltas that ``rpn.decode`` turns into the boxes. Both have their 4 numbers in dimension 2 and broadcast."""
+    centre = (boxes[:, :, :2] - anchors[:, :, :2]) / anchors[:, :, 2:]
+    size = (boxes[:, :, 2:] / anchors[:, :, 2:]).log()
+    return torch.cat([centre, size], dim=2)
+
+
+def iou(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
+    """Intersection over union of boxes whose 4 numbers lie along ``dim``; the other dimensions broadcast."""
+    intersection, union, _ = intersection_union_hull(a, b, dim)
+    return intersection / union
+
+
+def intersection_union_hull(a: Tensor, b: Tensor, dim: int = -1) -> tuple[Tensor, Tensor, Tensor]:
+    """Areas of the intersection, of the union, and of the smallest box around both."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.unbind(dim), b.unbind(dim)
+    left, right = _reach(ax, aw, bx, bw)
+    top, bottom = _reach(ay, ah, by, bh)
+    intersection = left.clamp(min=0) * top.clamp(min=0)
+    union = (aw * ah + bw * bh - intersection).clamp(min=1e-9)
+    return intersection, union, (right * bottom).clamp(min=1e-9)
+
+
+def _reach(a: Tensor, a_side: Tensor, b: Tensor, b_side: Tensor) -> tuple[Tensor, Tensor]:
+    """Along one axis: how far two segments overlap (negative: the gap), and how far they reach together."""
+    a_low, a_high, b_low, b_high = a - a_side / 2, a + a_side / 2, b - b_side / 2, b + b_side / 2
+    overlap = torch.minimum(a_high, b_high) - torch.maximum(a_low, b_low)
+    return overlap, torch.maximum(a_high, b_high) - torch.minimum(a_low, b_low)
+
+
+def _chosen(candidates: Tensor, keys: Tensor, count: int) -> Tensor:
+    """The ``count`` candidates of each pair with the largest keys, or all if there are fewer; as a mask."""
+    # One shape for any number of candidates, so nothing waits for the device.
+    ranked = keys.masked_fill(~candidates, -1.0).flatten(1)
+    best, index = ranked.topk(min(count, ranked.shape[1]), dim=1)
+    return torch.zeros_like(ranked, dtype=torch.bool).scatter(1, index, best >= 0).view_as(candidates)
+
+
+def _middle(cells: int, reach: int, device: torch.device) -> Tensor:
+    """C x C: the cells at most ``reach`` from the middle one in both directions."""
+    near = (torch.arange(cells, device=device) - cells // 2).abs() <= reach
+    return near[:, None] & near[None, :]

@@ -1,0 +1,197 @@
+"""What is minimised: "standard smooth loss (2) + correlation filter loss (7)" of the paper, in float32.
+
+Classification and boxes are judged on the fused proposals of eq 3; the filters on the weighted sum of their responses
+(eq 9), made by the same closed form, windows and label that the tracker uses online.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import acf
+from ..backbones import STRIDE
+from ..crops import SEARCH_SIZE
+from ..rpn import Proposals, decode
+from ..ssf import spatially_semantic_features
+from ..tracker import SEARCH_CELLS, TrackerConfig
+from .labels import AnchorLabels, intersection_union_hull, iou
+from .siamese import Outputs
+
+BOX_LOSSES = ("smooth_l1", "giou", "diou")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms, and their forms."""
+
+    class_weight: float = field(default=1.0, metadata={"help": "of the classification loss"})
+    box_weight: float = field(default=1.2, metadata={"help": "of the box loss (SiamRPN++: 1.2)"})
+    ridge_weight: float = field(default=0.2, metadata={"help": "of the filters' loss; 0 leaves the filters out"})
+    level_weight: float = field(default=0.0, metadata={"help": "of all terms on each level alone, besides the fused"})
+    box_loss: str = field(default="smooth_l1", metadata={"help": "form of the box loss", "choices": BOX_LOSSES})
+    smooth_l1_beta: float = field(default=1 / 9, metadata={"help": "where smooth L1 turns linear, in deltas"})
+    ridge_every: int = field(default=2, metadata={"help": "every n-th pair goes through the filters' loss"})
+
+    def __post_init__(self) -> None:
+        if self.box_loss not in BOX_LOSSES:
+            raise ValueError(f"unknown box loss {self.box_loss!r}; there are {', '.join(BOX_LOSSES)}")
+        if self.ridge_every < 1:
+            raise ValueError(f"ridge_every is at least 1, got {self.ridge_every}")
+
+
+class Losses(NamedTuple):
+    """Scalars. total: the weighted sum; the others unweighted."""
+
+    total: Tensor
+    classification: Tensor
+    box: Tensor
+    ridge: Tensor
+
+
+def classification_loss(
+    scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
+    """Logistic loss of logits N x 5 x C x C: half the mean over all target anchors, half that over the background's.
+
+    ``average`` gives the mean of a tensor over all processes; then the mean of their losses is that of one process
+    with all pairs.
+    """
+    positive, negative = classes == 1, classes == 0
+    counts = average(torch.stack([positive.sum(), negative.sum()]).float())
+    sums = torch.stack([(F.softplus(-scores) * positive).sum(), (F.softplus(scores) * negative).sum()])
+    return 0.5 * (sums / torch.where(counts > 0, counts, 1)).sum()
+
+
+def box_loss(
+    deltas: Tensor,
+    labels: AnchorLabels,
+    anchors: Tensor,
+    config: LossConfig,
+    average: Callable[[Tensor], Tensor] = lambda count: count,
+) -> Tensor:
+    """Mean over the pairs with target anchors of the mean over these; ``average`` as in ``classification_loss``.
+
+    Smooth L1 is summed over the four deltas; GIoU (Rezatofighi et al., 2019) and DIoU (Zheng et al., 2020) are between
+    the decoded boxes.
+    """
+    if config.box_loss == "smooth_l1":
+        each = F.smooth_l1_loss(deltas, labels.deltas, reduction="none", beta=config.smooth_l1_beta).sum(2)
+    else:
+        predicted, truth = decode(deltas, anchors), decode(labels.deltas, anchors)
+        intersection, union, hull = intersection_union_hull(predicted, truth, 2)
+        each = 1 - intersection / union
+        if config.box_loss == "giou":
+            each = each + 1 - union / hull
+        else:
+            distance = (predicted[:, :, :2] - truth[:, :, :2]).square().sum(2)
+            each = each + distance / _diagonal(predicted, truth)
+    pairs = average((labels.weights.sum((1, 2, 3)) > 0).float().sum())
+    # A box that is far out may be infinite where nobody asks for it, and 0 * inf is NaN.
+    chosen = torch.where(labels.weights > 0, each, 0.0)
+    return (chosen * labels.weights).sum() / torch.where(pairs > 0, pairs, 1)
+
+
+def responses(
+    context: Sequence[Tensor], search: Sequence[Tensor], size: Tensor, config: TrackerConfig
+) -> tuple[list[Tensor], Tensor]:
+    """The response on each level's search features of the filter learned on its context features, as online.
+
+    Both: one N x C x 31 x 31 tensor per level; the context is centred on a target of ``size`` (N x 2: width, height,
+    crop pixels). Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells).
+    """
+    grid = config.grid
+    cells = size * (grid / SEARCH_SIZE)
+    sigma = config.label_sigma * (cells[:, 0] * cells[:, 1]).sqrt()
+    label = acf.gaussian_label(grid, acf.fft_size(grid), sigma[:, None].expand(-1, 2))
+    shape = acf.gaussian_label(grid, grid, cells.flip(1) * config.learning_window)
+    window = acf.hann_window(grid).to(size.device)
+    out = []
+    levels = [spatially_semantic_features([level.float() for level in side], grid) for side in (context, search)]
+    for z, x in zip(*levels, strict=True):
+        gain = z.square().sum(1).mean((1, 2)).clamp(min=1e-12).rsqrt()[:, None, None, None]
+        learned = acf.learn(z * (window * gain * shape), label, config.regularisation * grid**2)
+        out.append(acf.respond(learned, x * (window * gain)))
+    return out, sigma
+
+
+def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> Tensor:
+    """N x 1 x grid x grid: a Gaussian where the target (N x 4, crop pixels) is; 0 everywhere in pairs without it."""
+    cell = STRIDE * SEARCH_CELLS / grid
+    offset = torch.arange(grid, device=box.device) - (grid - 1) / 2
+    centre = torch.where(positive[:, None], box[:, :2].float() / cell, 0.0)
+    across, down = (torch.exp(-((offset - c[:, None]) ** 2) / (2 * sigma[:, None] ** 2)) for c in centre.unbind(1))
+    return (down[:, None, :, None] * across[:, None, None, :]) * positive[:, None, None, None]
+
+
+def ridge_loss(response: Tensor, label: Tensor, sigma: Tensor) -> Tensor:
+    """Eq 7's squared error, relative to the energy of a label in the middle: a response of 0 costs 1 in every pair
+    that has the target inside the map."""
+    energy = torch.pi * sigma.square()
+    return ((response - label).square().sum((1, 2, 3)) / energy).mean()
+
+
+def pair_losses(
+    outputs: Outputs,
+    labels: AnchorLabels,
+    box: Tensor,
+    positive: Tensor,
+    size: Tensor | None,
+    anchors: Tensor,
+    config: LossConfig,
+    filters: TrackerConfig,
+    average: Callable[[Tensor], Tensor] = lambda count: count,
+) -> Losses:
+    """All terms for N pairs.
+
+    box: N x 4 and positive: N, as for ``labels.assign``. size: N x 2 (width, height, crop pixels) of the target in its
+    context crop; needed where the outputs have one.
+    """
+
+    def terms(proposals: Proposals, response: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            classification_loss(proposals.scores, labels.classes, average),
+            box_loss(proposals.deltas, labels, anchors, config, average),
+            box.new_zeros(()) if response is None else ridge_loss(response, truth, sigma),
+        )
+
+    def weighted(parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        classification, boxes, ridge = parts
+        return config.class_weight * classification + config.box_weight * boxes + config.ridge_weight * ridge
+
+    level_responses: list[Tensor] = []
+    fused_response = None
+    if outputs.context and size is not None:
+        every = config.ridge_every
+        level_responses, sigma = responses(outputs.context, outputs.search, size[::every], filters)
+        truth = response_label(box[::every], positive[::every], sigma, filters.grid)
+        shares = outputs.response_weights.view(-1, 1, 1, 1, 1)
+        fused_response = (shares * torch.stack(level_responses)).sum(0)
+    fused = terms(outputs.fused, fused_response)
+    total = weighted(fused)
+    if config.level_weight > 0:
+        alone = zip_longest(outputs.levels, level_responses)
+        total = total + config.level_weight / len(outputs.levels) * sum(weighted(terms(*level)) for level in alone)
+    return Losses(total, *fused)
+
+
+def best_overlap(proposals: Proposals, box: Tensor, positive: Tensor, anchors: Tensor) -> Tensor:
+    """Mean IoU of the best-scored proposal with the target, over the pairs that have it (0 if none has)."""
+    best = proposals.scores.flatten(1).argmax(1)
+    boxes = decode(proposals.deltas, anchors).permute(0, 2, 1, 3, 4).flatten(2)
+    chosen = boxes.gather(2, best[:, None, None].expand(-1, 4, 1))[..., 0]
+    overlap = torch.where(positive, iou(chosen, torch.where(positive[:, None], box, 1.0)), 0.0)
+    return overlap.sum() / positive.sum().clamp(min=1)
+
+
+def _diagonal(a: Tensor, b: Tensor) -> Tensor:
+    """Square of the diagonal of the smallest box around both; boxes' numbers in dimension 2."""
+    low = torch.minimum(a[:, :, :2] - a[:, :, 2:] / 2, b[:, :, :2] - b[:, :, 2:] / 2)
+    high = torch.maximum(a[:, :, :2] + a[:, :, 2:] / 2, b[:, :, :2] + b[:, :, 2:] / 2)
+    return (high - low).square().sum(2).clamp(min=1e-9)

@@ -1,0 +1,106 @@
+"""One process, or several started by ``torchrun``, one per device: who am I, and what do all of us have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+
+_TIMEOUT = timedelta(hours=1)  # the others wait while the first one validates
+
+
+@dataclass(frozen=True)
+class Processes:
+    """``rank`` of ``count``; the first one writes files and reports."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes; without a gradient."""
+        if self.count == 1:
+            return values
+        total = values.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
+    def agree(self, values: list[float], device: torch.device) -> list[float]:
+        """The largest of each value over all processes. Waits for them."""
+        if self.count == 1:
+            return values
+        shared = torch.tensor(values, dtype=torch.float64, device=device)
+        distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+        return [float(value) for value in shared]
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
+    """Joins the group that ``torchrun`` set up, if it did; gives this process's place and device.
+
+    device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with several processes each takes the GPU of its local rank.
+    Raises ValueError for a device that is not there.
+    """
+    count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    own = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    if count == 1:
+        yield Processes(), own
+        return
+    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    try:
+        yield Processes(rank, count), own
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(name: str, local: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        device = torch.device("cuda", local if device.index is None else device.index)
+        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device '{device}' is not there: torch finds {torch.cuda.device_count()} GPUs")
+    elif device.type != "cpu":
+        raise ValueError(f"training runs on cpu or cuda, not on {name!r}")
+    return device
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes, on any device (torch's own needs GPUs)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(features)
+        from torch.distributed.nn.functional import all_reduce  # not in every build of torch
+
+        x = features.float()
+        count = distributed.get_world_size() * x.numel() // x.shape[1]
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum or 0.0)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
+
+
+def share_batch_norms(network: nn.Module) -> None:
+    """Makes every batch norm of the network one over all processes, in place; parameters keep their names."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SharedBatchNorm2d

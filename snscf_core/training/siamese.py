@@ -1,0 +1,79 @@
+"""The network on a batch of pairs: one pass for all crops, as training wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..network import SNSCF, centre_crop
+from ..rpn import TEMPLATE_CELLS, Proposals, fuse
+
+
+class Outputs(NamedTuple):
+    """What the losses judge, all float32.
+
+    fused: eq 3. levels: each head alone. context, search: reduced features per level (M x C x 31 x 31) of the pairs
+    that go through the filters, empty without a context. response_weights: 3, they sum to 1.
+    """
+
+    fused: Proposals
+    levels: list[Proposals]
+    context: list[Tensor]
+    search: list[Tensor]
+    response_weights: Tensor
+
+
+class PairNetwork(nn.Module):
+    """Same weights and same function as ``SNSCF``; what DistributedDataParallel and torch.compile wrap."""
+
+    def __init__(self, network: SNSCF) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, template: Tensor, search: Tensor, context: Tensor | None, every: int = 1) -> Outputs:
+        """Crops N x 3 x 127 x 127 and N x 3 x 255 x 255; ``context``: ceil(N / every) x 3 x 255 x 255, those of every
+        ``every``-th pair.
+        """
+        network = self.network
+        template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in network.extract(template)]
+        crops = search if context is None else torch.cat([search, context])
+        search_taps = network.extract(crops)
+        z, x = [], []
+        for reduction, near, wide in zip(network.reductions, template_taps, search_taps, strict=True):
+            near, wide = _jointly(reduction, [near, wide])
+            z.append(near)
+            x.append(wide)
+        pairs = len(search)
+        levels = [head(near, wide[:pairs]) for head, near, wide in zip(network.heads, z, x, strict=True)]
+        levels = [_float(level) for level in levels]
+        filtered = [] if context is None else x
+        return Outputs(
+            fuse(levels, network.beta, network.gamma),
+            levels,
+            [level[pairs:].float() for level in filtered],
+            [level[:pairs:every].float() for level in filtered],
+            network.response_weights.softmax(0),
+        )
+
+
+def _float(proposals: Proposals) -> Proposals:
+    return Proposals(proposals.scores.float(), proposals.deltas.float())
+
+
+def _jointly(reduction: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A 1 x 1 convolution with batch norm over maps of several sizes, with one set of statistics.
+
+    Normalised each by its own, as two passes would, template and search features would differ from those that the
+    tracker makes with the running statistics of both.
+    """
+    rows = [level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in maps]
+    # 1 x C x 1 x (all cells), channels last without a copy.
+    reduced = reduction(torch.cat(rows).t()[None, :, None])[0, :, 0].t()
+    parts = reduced.split([len(part) for part in rows])
+    return [
+        part.reshape(level.shape[0], *level.shape[2:], -1).permute(0, 3, 1, 2)
+        for part, level in zip(parts, maps, strict=True)
+    ]

@@ -1,0 +1,126 @@
+"""What a run starts from, and which of the weights train in which phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import MobileNetV2, ResNet50
+from ..checkpoints import load
+from ..network import LEVELS, SNSCF
+
+CONV5_STARTS = ("copy", "random")
+STEMS = {
+    # What stays as ImageNet left it: everything before stride 8.
+    ResNet50: ("conv1.", "bn1.", "layer1."),
+    MobileNetV2: ("features.0.", "features.1.", "features.2.", "features.3."),
+}
+
+
+def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> tuple[SNSCF, bool]:
+    """The network to train, and whether its conv5 is new.
+
+    model: a name or a path as ``checkpoints.load`` takes: ImageNet weights of a backbone, or trained weights to go on
+    from. ``conv5`` says how a conv5 without weights begins (see ``copy_conv5``); heads begin at random, by ``seed``.
+    Raises WeightsError, ValueError.
+    """
+    if conv5 not in CONV5_STARTS:
+        raise ValueError(f"unknown start of conv5 {conv5!r}; there are {', '.join(CONV5_STARTS)}")
+    torch.manual_seed(seed)
+    network, weights = load(model, channels)
+    new = LEVELS[-1] not in weights.levels
+    if new and isinstance(network.backbone, ResNet50):
+        if conv5 == "copy":
+            copy_conv5(network.backbone)
+        else:
+            random_conv5(network.backbone)
+    return network, new
+
+
+@torch.no_grad()
+def copy_conv5(backbone: ResNet50) -> None:
+    """Starts conv5 as two towers side by side that apply conv4's last two blocks once more.
+
+    conv5 is twice as wide as conv4. Its blocks hold, in the first half of the channels, conv4's last block, and in the
+    second half the one before, block-diagonally; its projection duplicates its input. So what it gives at first is
+    conv4's features, refined further: what residual blocks do. The zeros between the towers train like all else.
+    """
+    towers: list[Any] = [backbone.layer3[5], backbone.layer3[4]]
+    blocks: list[Any] = list(backbone.layer4)
+    for index, block in enumerate(blocks):
+        for name, inputs, outputs in (("conv1", 1024, 256), ("conv2", 256, 256), ("conv3", 256, 1024)):
+            weight = getattr(block, name).weight
+            weight.zero_()
+            for tower, source in enumerate(towers):
+                first = 0 if index == 0 and name == "conv1" else tower * inputs  # the first block's input is conv4
+                rows, columns = slice(tower * outputs, (tower + 1) * outputs), slice(first, first + inputs)
+                weight[rows, columns] = getattr(source, name).weight
+        for name in ("bn1", "bn2", "bn3"):
+            own = dict(getattr(block, name).named_parameters()) | dict(getattr(block, name).named_buffers())
+            for key in ("weight", "bias", "running_mean", "running_var"):
+                own[key].copy_(torch.cat([getattr(getattr(source, name), key) for source in towers]))
+    projection, norm = blocks[0].downsample
+    projection.weight.copy_(torch.eye(1024).repeat(2, 1)[:, :, None, None])
+    norm.reset_parameters()
+    norm.running_var.fill_(1 - norm.eps)
+
+
+@torch.no_grad()
+def random_conv5(backbone: ResNet50) -> None:
+    """He et al.'s initialisation; every block but the projection begins as nothing (Goyal et al., 2017)."""
+    blocks: list[Any] = list(backbone.layer4)
+    for block in blocks:
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+        block.bn3.weight.zero_()
+
+
+def groups(network: SNSCF, conv5_new: bool) -> dict[str, str]:
+    """Each parameter's name to its group: ``heads`` (all that is no backbone), ``conv5`` (if new) or ``backbone``."""
+    names = {}
+    for name, _ in network.named_parameters():
+        if not name.startswith("backbone."):
+            names[name] = "heads"
+        else:
+            names[name] = "conv5" if conv5_new and name.startswith("backbone.layer4.") else "backbone"
+    return names
+
+
+def enter_phase(
+    network: SNSCF, end_to_end: bool, *, conv5_new: bool, train_stem: bool, train_filters: bool
+) -> list[str]:
+    """Sets which parameters train and which batch norms follow their batch; returns the names of those that train.
+
+    Batch norms of a backbone keep ImageNet's statistics; those of the heads and of a new conv5 learn theirs.
+    """
+    network.train()
+    network.backbone.eval()
+    if conv5_new and isinstance(network.backbone, ResNet50):
+        network.backbone.layer4.train()
+    stem = () if train_stem else next((s for kind, s in STEMS.items() if isinstance(network.backbone, kind)), ())
+    group = groups(network, conv5_new)
+    trained = []
+    for name, parameter in network.named_parameters():
+        on = group[name] != "backbone" or (end_to_end and not name.removeprefix("backbone.").startswith(stem))
+        if name == "response_weights" and not train_filters:
+            on = False
+        parameter.requires_grad_(on)
+        if on:
+            trained.append(name)
+    return trained
+
+
+def statistics(network: SNSCF) -> Iterator[Tensor]:
+    """The running means and variances of the batch norms that follow their batch."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.training:
+            if module.running_mean is not None and module.running_var is not None:
+                yield module.running_mean
+                yield module.running_var
