@@ -25,6 +25,8 @@ MODULE = "snscf_ros.tracker_node"
 NODE_NAME = "tracker"
 IMAGE_TOPIC = "image_raw"
 
+_ASK_AGAIN = 10.0  # s
+
 
 def share_directory() -> Path:
     """The folder that holds `config/` and `launch/`: this source tree, a ROS installation, or a pip installation.
@@ -116,10 +118,22 @@ def activate(node: Node, name: str = NODE_NAME, timeout: float = 60.0) -> None:
 
 
 def state(node: Node, name: str = NODE_NAME, timeout: float = 10.0) -> str:
-    """The lifecycle state of the node `name`: unconfigured, inactive, active or finalized."""
+    """The lifecycle state of the node `name`: unconfigured, inactive, active or finalized.
+
+    Raises TimeoutError if it does not answer in `timeout` seconds.
+    """
     from lifecycle_msgs.srv import GetState
 
-    return str(_call(node, GetState, f"{name}/get_state", GetState.Request(), timeout).current_state.label)
+    deadline = time.monotonic() + timeout
+    while True:
+        # an answer to a client that the node has only just discovered can get lost: asking again does no harm
+        patience = min(_ASK_AGAIN, deadline - time.monotonic())
+        try:
+            answer = _call(node, GetState, f"{name}/get_state", GetState.Request(), patience)
+            return str(answer.current_state.label)
+        except TimeoutError as error:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{error} ({timeout:.0f} s in all)") from None
 
 
 def request_transition(node: Node, transition: str, name: str = NODE_NAME, timeout: float = 60.0) -> None:
