@@ -75,7 +75,9 @@ def run(options: argparse.Namespace) -> None:
         weights = {layout: weight for layout, _, weight in named}
         config = replace(config, pairs=replace(config.pairs, weights=weights, context=config.losses.ridge_weight > 0))
         pool = _pool(options, training, device, own, problems)
-        source = PairSource(pool, config.pairs, seed=config.seed, rank=own.rank, world=own.count)
+        source = PairSource(
+            pool, config.pairs, seed=config.seed, rank=own.rank, world=own.count, compiled=config.compile_pairs
+        )
         if own.first:
             print(source.describe(), file=sys.stderr)
             print(f"kept for validation: {', '.join(clip.name for clip in held_out) or 'nothing'}", file=sys.stderr)
@@ -115,6 +117,8 @@ def _pool(
         sources = [pool.sources[int(index)] for index in pool.clip_source]
         if not known.issuperset(zip(sources, pool.clip_names, strict=True)):
             raise ValueError(f"{options.pool} has clips that are not in this run's training data: name another file")
+        if pool.longest_side != options.longest_side:
+            raise ValueError(f"{options.pool} has images of {pool.longest_side} pixels, not of {options.longest_side}")
         return pool
     pool, broken = ImagePool.build(
         clips,

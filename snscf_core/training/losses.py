@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -111,7 +112,7 @@ def responses(
     sigma = config.label_sigma * (cells[:, 0] * cells[:, 1]).sqrt()
     label = acf.gaussian_label(grid, acf.fft_size(grid), sigma[:, None].expand(-1, 2))
     shape = acf.gaussian_label(grid, grid, cells.flip(1) * config.learning_window)
-    window = acf.hann_window(grid).to(size.device)
+    window = _hann_window(grid, size.device)
     out = []
     levels = [spatially_semantic_features([level.float() for level in side], grid) for side in (context, search)]
     for z, x in zip(*levels, strict=True):
@@ -119,6 +120,12 @@ def responses(
         learned = acf.learn(z * (window * gain * shape), label, config.regularisation * grid**2)
         out.append(acf.respond(learned, x * (window * gain)))
     return out, sigma
+
+
+@lru_cache(maxsize=8)
+def _hann_window(cells: int, device: torch.device) -> Tensor:
+    """Moved once: every copy to a GPU would wait for it."""
+    return acf.hann_window(cells).to(device)
 
 
 def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> Tensor:

@@ -90,6 +90,9 @@ class TrainConfig:
         metadata={"help": "of the network; auto is bf16 on a GPU", "choices": PRECISIONS, "free": True},
     )
     compile: bool = field(default=False, metadata={"help": "torch.compile the network", "free": True})
+    compile_pairs: bool = field(
+        default=False, metadata={"help": "torch.compile what is done to the pairs' pixels", "free": True}
+    )
     stop_after_minutes: float | None = field(
         default=None,
         metadata={"help": "write a checkpoint and end after so long; the same command goes on", "free": True},

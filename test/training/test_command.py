@@ -94,6 +94,8 @@ def test_a_pool_of_other_clips_is_refused(command, tmp_path, capsys):
     assert command(*options, "--validation-share", "0") == 0
     assert command(*options, "--validation-share", "0.5") == 1, "the pool has what is now kept for validation"
     assert "has clips that are not in this run's training data" in capsys.readouterr().err
+    assert command(*options, "--validation-share", "0", "--longest-side", "100") == 1
+    assert "has images of 480 pixels, not of 100" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
