@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -79,19 +80,33 @@ def _device(name: str, local: int) -> torch.device:
     return device
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes. What it is used for in any of them is part of every process's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
+
+
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batches of all processes, on any device (torch's own needs GPUs)."""
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or self.running_mean is None or self.running_var is None:
             return super().forward(features)
-        from torch.distributed.nn.functional import all_reduce  # not in every build of torch
-
         x = features.float()
         count = distributed.get_world_size() * x.numel() // x.shape[1]
-        mean = all_reduce(x.sum((0, 2, 3))) / count
+        mean = _Sum.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum or 0.0)
