@@ -14,7 +14,8 @@ from snscf_core.cli import main
 from snscf_core.evaluation.metrics import mean, score, success_auc
 from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
 
-WEIGHTS_FLOOR = {"snscf_mobilenetv2": 0.42, "snscf_r50": 0.45}
+# ResNet-50 takes ten minutes for all 17 sequences on two cores: six short ones, easy and hard, stand for them.
+SHORT = "Couple,Crossing,Dog,Man,uavdt_S0310,vot_ball1"
 
 
 def test_measures_are_those_of_the_definition():
@@ -143,12 +144,15 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("model", WEIGHTS_FLOOR)
-def test_correlation_filters_track_real_sequences(model, data, weights, tmp_path):
-    """Mean success AUC over the 17 development sequences, without any training."""
+@pytest.mark.parametrize(
+    ("model", "sequences", "count", "floor"),
+    [("snscf_mobilenetv2", None, 17, 0.48), ("snscf_r50", SHORT, 6, 0.55)],
+)
+def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, weights, tmp_path):
+    """Mean success AUC on the development sequences, without any training."""
     options = ["--model", model, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
-    status = main(["eval", "--root", str(data / "sequences"), *options])
-    assert status == 0
+    chosen = ["--sequences", sequences] if sequences else []
+    assert main(["eval", "--root", str(data / "sequences"), *chosen, *options]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
-    assert len(report["sequences"]) == 17
-    assert report["mean"]["success_auc"] >= WEIGHTS_FLOOR[model]
+    assert len(report["sequences"]) == count
+    assert report["mean"]["success_auc"] >= floor
