@@ -51,6 +51,8 @@ class DemoError(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    # also where the caller ignores it, as shells do for what they start in the background
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
