@@ -29,8 +29,16 @@ class Backbone(nn.Module):
 
     channels: tuple[int, int, int]
 
-    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+    def first(self, images: Tensor) -> Tensor:
+        """The shallowest tap, N x C_0 x G x G."""
         raise NotImplementedError
+
+    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        """The taps from the shallowest on."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        return self.rest(self.first(images), levels)
 
 
 class _Bottleneck(nn.Module):
@@ -85,17 +93,16 @@ class ResNet50(Backbone):
         self.layer3 = _stage(512, 256, 6, 1, 2)
         self.layer4 = _stage(1024, 512, 3, 1, 4)
 
-    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+    def first(self, images: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(images - self.mean)), inplace=True)
-        x = self.layer1(F.max_pool2d(x, 3, 2, 1))
-        taps: list[Tensor] = []
-        for level, stage in enumerate((self.layer2, self.layer3, self.layer4)):
-            if level > max(levels):
-                break
-            x = stage(x)
-            if level in levels:
-                taps.append(x)
-        return taps
+        out: Tensor = self.layer2(self.layer1(F.max_pool2d(x, 3, 2, 1)))
+        return out
+
+    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        taps = [first]
+        for stage in (self.layer3, self.layer4)[: max(levels)]:
+            taps.append(stage(taps[-1]))
+        return [taps[level] for level in sorted(levels)]
 
 
 class _InvertedResidual(nn.Module):
@@ -152,15 +159,17 @@ class MobileNetV2(Backbone):
             inputs = outputs
         self.features = nn.Sequential(*blocks)
 
-    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+    def first(self, images: Tensor) -> Tensor:
         x = images.flip(1) / 127.5 - 1
-        taps: list[Tensor] = []
-        for index, block in enumerate(self.features):
-            x = block(x)
-            if index in self._TAPS:
-                level = self._TAPS.index(index)
-                if level in levels:
-                    taps.append(x)
-                if level >= max(levels):
-                    break
-        return taps
+        for index in range(self._TAPS[0] + 1):
+            x = self.features[index](x)
+        return x
+
+    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        taps = [first]
+        for before, last in zip(self._TAPS, self._TAPS[1 : max(levels) + 1], strict=False):
+            x = taps[-1]
+            for index in range(before + 1, last + 1):
+                x = self.features[index](x)
+            taps.append(x)
+        return [taps[level] for level in sorted(levels)]

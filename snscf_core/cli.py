@@ -19,6 +19,7 @@ from .crops import Frame
 from .evaluation.metrics import Scores, mean
 from .evaluation.one_pass import SequenceResult, evaluate
 from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_sequences
+from .memory import keep_memory
 from .network import MODELS
 from .tracker import MODES, Tracker
 from .training.checkpoint import TrainingError
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
 
     options = parser.parse_args(arguments)
+    keep_memory()
     try:
         options.run(options)
     except (WeightsError, TrainingError, ValueError, FileNotFoundError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..boxes import Array
+from ..memory import keep_memory
 from ..tracker import Tracker
 from .metrics import Scores, score
 from .sequences import ImageSequence
@@ -95,6 +96,7 @@ def evaluate(
 
 
 def _one_thread() -> None:
+    keep_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -16,9 +16,11 @@ import torch
 from ..data.pairs import PairSource
 from ..data.pool import ImagePool
 from ..data.readers import READERS, Clip
+from .cache import CachedPairs
 from .processes import Processes, processes
 from .record import Description
 from .schedule import PAPER
+from .start import start
 from .trainer import Summary, TrainConfig, train
 from .validation import hold_out
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; one that is there goes on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     parser.add_argument("--pool", type=Path, help="file with the decoded images; written if it is not there")
+    parser.add_argument("--cache", type=Path, help="folder of --cache-pairs (default: cache in the run's folder)")
     parser.add_argument("--longest-side", type=int, default=480, help="larger images are shrunk to this (default 480)")
     parser.add_argument("--frames-per-clip", type=int, help="of longer clips keep only so many, evenly spaced")
     parser.add_argument("--validation-share", type=float, default=0.1, help="of the videos, kept for validation (0.1)")
@@ -81,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
         if own.first:
             print(source.describe(), file=sys.stderr)
             print(f"kept for validation: {', '.join(clip.name for clip in held_out) or 'nothing'}", file=sys.stderr)
+        pairs = source if config.cache_pairs == 0 else _cached(options, config, source, own, device)
         description = Description(
             [*source.describe().splitlines(), f"kept for validation: {len(held_out)} clips"],
             options.terms,
@@ -88,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         )
         summary = train(
             config,
-            source,
+            pairs,
             options.out,
             clips=held_out,
             description=description,
@@ -98,6 +102,25 @@ def run(options: argparse.Namespace) -> None:
         )
     if own.first:
         print(_told(summary, options.out))
+
+
+def _cached(
+    options: argparse.Namespace, config: TrainConfig, source: PairSource, own: Processes, device: torch.device
+) -> CachedPairs:
+    if own.count > 1:
+        raise ValueError("a cache of pairs serves one process")
+    network, conv5_new = start(config.model, config.channels, config.seed, config.conv5)
+    if conv5_new:
+        raise ValueError(f"{config.model} has a conv5 that is to be trained from the start: that can't be cached")
+    return CachedPairs(
+        source,
+        network,
+        options.cache or options.out / "cache",
+        pairs=config.cache_pairs,
+        every=config.losses.ridge_every if config.losses.ridge_weight > 0 else 0,
+        seed=config.seed,
+        device=device,
+    )
 
 
 def _told(summary: Summary, out: Path) -> str:

@@ -45,8 +45,9 @@ class Rates:
 
 def rates(progress: float, end_to_end: bool, config: ScheduleConfig) -> Rates:
     """The rates where the fraction ``progress`` of the run is done."""
-    if end_to_end:
-        done = (progress - config.heads_share) / (1 - config.heads_share) if config.heads_share < 1 else 1.0
+    if end_to_end or config.heads_share == 1:  # heads alone to the end: nothing else is left to fall for
+        begun = config.heads_share if end_to_end else 0.0
+        done = (progress - begun) / (1 - begun) if begun < 1 else 1.0
         rate = config.peak_rate * (config.final_rate / config.peak_rate) ** min(max(done, 0.0), 1.0)
     else:
         rate = config.heads_rate

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..network import SNSCF, centre_crop
 from ..rpn import TEMPLATE_CELLS, Proposals, fuse
 
+Images = Tensor | Sequence[Tensor]  # crops, or taps of the backbone
+
 
 class Outputs(NamedTuple):
     """What the losses judge, all float32.
@@ -33,20 +35,19 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, template: Tensor, search: Tensor, context: Tensor | None, every: int = 1) -> Outputs:
+    def forward(self, template: Images, search: Images, context: Images | None, every: int = 1) -> Outputs:
         """Crops N x 3 x 127 x 127 and N x 3 x 255 x 255; ``context``: ceil(N / every) x 3 x 255 x 255, those of every
-        ``every``-th pair.
+        ``every``-th pair. Or what the backbone makes of these: its shallowest tap, or all three.
         """
         network = self.network
-        template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in network.extract(template)]
-        crops = search if context is None else torch.cat([search, context])
-        search_taps = network.extract(crops)
+        template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in self._taps(template)]
+        pairs = len(search if isinstance(search, Tensor) else search[0])
+        search_taps = self._taps(search if context is None else _joined(search, context))
         z, x = [], []
         for reduction, near, wide in zip(network.reductions, template_taps, search_taps, strict=True):
             near, wide = _jointly(reduction, [near, wide])
             z.append(near)
             x.append(wide)
-        pairs = len(search)
         levels = [head(near, wide[:pairs]) for head, near, wide in zip(network.heads, z, x, strict=True)]
         levels = [_float(level) for level in levels]
         filtered = [] if context is None else x
@@ -57,6 +58,17 @@ class PairNetwork(nn.Module):
             [level[:pairs:every].float() for level in filtered],
             network.response_weights.softmax(0),
         )
+
+    def _taps(self, images: Images) -> Sequence[Tensor]:
+        if isinstance(images, Tensor):
+            return self.network.extract(images)
+        return images if len(images) > 1 else self.network.backbone.rest(images[0])
+
+
+def _joined(first: Images, second: Images) -> Images:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    return [torch.cat(taps) for taps in zip(first, second, strict=True)]
 
 
 def _float(proposals: Proposals) -> Proposals:

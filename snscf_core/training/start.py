@@ -19,6 +19,10 @@ STEMS = {
     ResNet50: ("conv1.", "bn1.", "layer1."),
     MobileNetV2: ("features.0.", "features.1.", "features.2.", "features.3."),
 }
+TO_FIRST_TAP = {  # what a cache of features stands for
+    ResNet50: (*STEMS[ResNet50], "layer2."),
+    MobileNetV2: tuple(f"features.{block}." for block in range(7)),
+}
 
 
 def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> tuple[SNSCF, bool]:
@@ -94,17 +98,25 @@ def groups(network: SNSCF, conv5_new: bool) -> dict[str, str]:
 
 
 def enter_phase(
-    network: SNSCF, end_to_end: bool, *, conv5_new: bool, train_stem: bool, train_filters: bool
+    network: SNSCF,
+    end_to_end: bool,
+    *,
+    conv5_new: bool,
+    train_stem: bool,
+    train_filters: bool,
+    behind_first_tap: bool = False,
 ) -> list[str]:
     """Sets which parameters train and which batch norms follow their batch; returns the names of those that train.
 
     Batch norms of a backbone keep ImageNet's statistics; those of the heads and of a new conv5 learn theirs.
+    behind_first_tap: of the backbone only the layers behind its shallowest tap train.
     """
     network.train()
     network.backbone.eval()
     if conv5_new and isinstance(network.backbone, ResNet50):
         network.backbone.layer4.train()
-    stem = () if train_stem else next((s for kind, s in STEMS.items() if isinstance(network.backbone, kind)), ())
+    stems = TO_FIRST_TAP if behind_first_tap else STEMS
+    stem = () if train_stem else next((s for kind, s in stems.items() if isinstance(network.backbone, kind)), ())
     group = groups(network, conv5_new)
     trained = []
     for name, parameter in network.named_parameters():

@@ -31,13 +31,14 @@ from ..data.pairs import PairBatch, PairConfig
 from ..data.readers import Clip
 from ..network import MODELS, SNSCF
 from ..tracker import TrackerConfig
+from .cache import TapBatch
 from .checkpoint import Checkpoints, TrainingError, optimiser_state, part, prefixed, read, restore_optimiser
 from .labels import LabelConfig, assign
 from .losses import LossConfig, Losses, best_overlap, pair_losses
 from .processes import Processes, share_batch_norms
 from .record import Description, Record, card, commit
 from .schedule import Plan, ScheduleConfig, rates
-from .siamese import Outputs, PairNetwork
+from .siamese import Images, Outputs, PairNetwork
 from .start import CONV5_STARTS, enter_phase, groups, start, statistics
 from .validation import validate
 
@@ -53,7 +54,7 @@ _NO_DESCRIPTION, _ALONE, _CPU = Description(), Processes(), torch.device("cpu")
 class Source(Protocol):
     """Where pairs come from: the same ones for the same step, whenever it is asked."""
 
-    def batch(self, step: int, size: int) -> PairBatch: ...
+    def batch(self, step: int, size: int) -> PairBatch | TapBatch: ...
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class TrainConfig:
     clip: float = field(default=10.0, metadata={"help": "longest gradient"})
     average_share: float = field(default=0.02, metadata={"help": "fraction of the run the shipped average looks back"})
     train_stem: bool = field(default=False, metadata={"help": "end to end includes the layers before stride 8"})
+    cache_pairs: int = field(
+        default=0,
+        metadata={"help": "so many pairs go once through the layers before the first tap, which never train; 0: none"},
+    )
     conv5: str = field(default="copy", metadata={"help": "start of a conv5 without weights", "choices": CONV5_STARTS})
     losses: LossConfig = field(default_factory=LossConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -119,6 +124,8 @@ class TrainConfig:
         for name in (*given, "pairs_per_epoch", "batch", "channels", "log_every", "intervals", "measured_steps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.cache_pairs < 0 or (self.cache_pairs and self.train_stem):
+            raise ValueError("a cache holds at least 0 pairs, and stands for the stem, which then can't train")
         for name, known in (("optimiser", OPTIMISERS), ("precision", PRECISIONS), ("conv5", CONV5_STARTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; there are {', '.join(known)}")
@@ -294,20 +301,11 @@ class _Run:
             values = torch.where(finite, values, 0.0)
             self.sums += torch.cat([values, torch.ones_like(values[:1])])
 
-    def _losses(self, batch: PairBatch) -> tuple[Outputs, Losses]:
+    def _losses(self, batch: PairBatch | TapBatch) -> tuple[Outputs, Losses]:
         config, pairs = self.config, len(batch.box)
-        context, size = None, None
-        if config.losses.ridge_weight > 0:
-            if batch.template_context is None or batch.template_box is None:
-                raise ValueError(
-                    "the filters' loss needs pairs with a context: set PairConfig.context, or no ridge_weight"
-                )
-            context = self._image(batch.template_context[:: config.losses.ridge_every])
-            size = batch.template_box[:, 2:]
+        template, search, context, size = self._inputs(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.forward(
-                self._image(batch.template), self._image(batch.search), context, config.losses.ridge_every
-            )
+            outputs = self.forward(template, search, context, config.losses.ridge_every)
         anchors = self.network.anchors
         # Those of all processes, so that it makes no difference how many share a batch.
         self.draws.restart(~config.seed & 0xFFFFFFFFFFFF, self.step)
@@ -327,8 +325,20 @@ class _Run:
         )
         return outputs, losses
 
-    def _image(self, crops: Tensor) -> Tensor:
-        return crops.to(memory_format=torch.channels_last)
+    def _inputs(self, batch: PairBatch | TapBatch) -> tuple[Images, Images, Images | None, Tensor | None]:
+        """What the network sees: template, search and context crops or taps, and the targets' sizes in the context."""
+        every, filters = self.config.losses.ridge_every, self.config.losses.ridge_weight > 0
+        context = batch.context if isinstance(batch, TapBatch) else batch.template_context
+        if filters and (context is None or batch.template_box is None):
+            raise ValueError("the filters' loss needs pairs with a context: set PairConfig.context, or no ridge_weight")
+        size = batch.template_box[:, 2:] if filters and batch.template_box is not None else None
+        if isinstance(batch, TapBatch):
+            # End to end, what is behind the first tap is no longer what it was.
+            frozen = slice(1 if self.phase else 3)
+            return batch.template[frozen], batch.search[frozen], batch.context[frozen] if batch.context else None, size
+        wide = None if size is None or batch.template_context is None else batch.template_context[::every]
+        template, search = (crops.to(memory_format=torch.channels_last) for crops in (batch.template, batch.search))
+        return template, search, None if wide is None else wide.to(memory_format=torch.channels_last), size
 
     def _follow(self) -> None:
         """Moves the average towards the weights."""
@@ -367,6 +377,7 @@ class _Run:
             conv5_new=self.conv5_new,
             train_stem=config.train_stem,
             train_filters=config.losses.ridge_weight > 0,
+            behind_first_tap=config.cache_pairs > 0,
         )
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.statistics = list(statistics(self.network))

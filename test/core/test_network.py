@@ -59,6 +59,16 @@ def test_heads_propose_on_25_cells_and_a_batch_is_its_members(network):
     assert torch.allclose(together.deltas[1:], alone.deltas, rtol=1e-3, atol=1e-4)
 
 
+def test_the_gradients_of_the_depthwise_correlation_are_its_derivatives():
+    search = torch.randn(2, 3, 7, 6, dtype=torch.float64, requires_grad=True)
+    kernel = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(depthwise_correlation, (search, kernel))
+    assert torch.autograd.gradcheck(lambda x: depthwise_correlation(x, kernel.detach()), (search,))
+    with torch.no_grad():
+        without = depthwise_correlation(search, kernel)
+    assert torch.equal(without, depthwise_correlation(search, kernel))
+
+
 def test_depthwise_correlation_is_the_sum_over_the_kernel():
     search, kernel = torch.randn(2, 3, 6, 7), torch.randn(2, 3, 2, 3)
     out = depthwise_correlation(search, kernel)

@@ -38,12 +38,13 @@ class SmallBackbone(Backbone):
             if isinstance(module, nn.Conv2d):  # so that features are as large as a trained backbone's
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
-        x = self.stem((images - 127.5) / 16)
-        taps = []
-        for stage in self.stages:
-            x = stage(x)
-            taps.append(x)
+    def first(self, images: Tensor) -> Tensor:
+        return self.stages[0](self.stem((images - 127.5) / 16))
+
+    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        taps = [first]
+        for stage in self.stages[1:]:
+            taps.append(stage(taps[-1]))
         return [taps[level] for level in levels]
 
 
