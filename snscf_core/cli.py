@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .checkpoints import WeightsError
+from .checkpoints import WeightsError, load
 from .crops import Frame
 from .evaluation.metrics import Scores, mean
 from .evaluation.one_pass import SequenceResult, evaluate
@@ -46,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--root", type=Path, required=True, help="folder with NAME/img and NAME/groundtruth_rect.txt"
     )
     evaluation.add_argument("--sequences", help="only these, separated by commas")
-    evaluation.add_argument("--output", type=Path, help="folder for results.json and the boxes of each sequence")
+    evaluation.add_argument(
+        "--output",
+        type=Path,
+        help="folder for results.json and the boxes of each sequence, in one more folder each if several are compared",
+    )
     evaluation.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     evaluation.set_defaults(run=_evaluate)
 
@@ -54,9 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     add_training_arguments(training)
     training.set_defaults(run=train)
 
-    for command in (track, evaluation):
-        command.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
-        command.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
+    for command, several in ((track, ""), (evaluation, "; several, separated by commas, give a table")):
+        command.add_argument(
+            "--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]}){several}"
+        )
+        every = ", or all" if several else ""
+        command.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)}{every} (default auto){several}")
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
 
     options = parser.parse_args(arguments)
@@ -98,32 +105,73 @@ def _track(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     sequences = read_sequences(options.root, options.sequences.split(",") if options.sequences else None)
-    with tqdm(total=sum(map(len, sequences)), unit="frame", file=sys.stderr, disable=None) as progress:
+    runs = _runs(options)
+    found: dict[str, list[SequenceResult]] = {}
+    with tqdm(total=len(runs) * sum(map(len, sequences)), unit="frame", file=sys.stderr, disable=None) as progress:
+        for name, (model, mode) in runs.items():
+            folder = options.output and (options.output / name if len(runs) > 1 else options.output)
 
-        def finished(result: SequenceResult) -> None:
-            progress.update(len(result.boxes))
-            progress.set_postfix_str(f"{result.name} AUC {result.measures.success_auc:.3f}")
-            if options.output:
-                options.output.mkdir(parents=True, exist_ok=True)
-                np.savetxt(options.output / f"{result.name}.txt", result.boxes, fmt="%.3f", delimiter=",")
+            def finished(result: SequenceResult, name: str = name, folder: Path | None = folder) -> None:
+                progress.update(len(result.boxes))
+                progress.set_postfix_str(f"{name} {result.name} AUC {result.measures.success_auc:.3f}")
+                if folder:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    np.savetxt(folder / f"{result.name}.txt", result.boxes, fmt="%.3f", delimiter=",")
 
-        results = evaluate(
-            options.model, options.mode, sequences, device=options.device, jobs=options.jobs, finished=finished
-        )
-    overall = mean([result.measures for result in results])
+            found[name] = evaluate(model, mode, sequences, device=options.device, jobs=options.jobs, finished=finished)
+            if folder:
+                report = {
+                    "model": model,
+                    "mode": mode,
+                    "mean": asdict(mean([result.measures for result in found[name]])),
+                    "sequences": {result.name: asdict(result.measures) for result in found[name]},
+                }
+                (folder / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    if len(found) == 1:
+        _print_one(next(iter(found.values())))
+    else:
+        _print_side_by_side(found)
+
+
+def _runs(options: argparse.Namespace) -> dict[str, tuple[str, str]]:
+    """Every model in every mode that was asked for, by a name for it. ``all``: those that the weights allow."""
+    runs = {}
+    for model in options.model.split(","):
+        modes = options.mode.split(",")
+        if modes == ["all"]:
+            modes = list(MODES) if load(model)[1].trained else ["correlation_filter"]
+        for mode in modes:
+            runs[f"{Path(model).stem} {mode}".replace(" ", "-")] = (model, mode)
+    return runs
+
+
+def _print_one(results: list[SequenceResult]) -> None:
     print(f"{'sequence':<20} {'frames':>6} {'AUC':>6} {'OS@0.5':>6} {'P@20':>6} {'CLE':>7} {'fps':>6}")
     for result in results:
         print(_row(result.name, result.measures, result.fps))
-    fps = sum(len(result.boxes) for result in results) / sum(result.seconds for result in results)
-    print(_row(f"mean of {len(results)}", overall, fps))
-    if options.output:
-        report = {
-            "model": str(options.model),
-            "mode": options.mode,
-            "mean": asdict(overall),
-            "sequences": {result.name: asdict(result.measures) for result in results},
-        }
-        (options.output / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(_row(f"mean of {len(results)}", mean([result.measures for result in results]), _speed(results)))
+
+
+def _print_side_by_side(found: dict[str, list[SequenceResult]]) -> None:
+    """Success AUC of each sequence, and the means, as a table that is markdown too."""
+    print(f"| {'success AUC':<20} | {' | '.join(found)} |")
+    print(f"|{'-' * 22}|{'|'.join('-' * (len(name) + 1) + ':' for name in found)}|")
+
+    def line(title: str, values: list[str]) -> None:
+        cells = (f"{value:>{len(name)}}" for value, name in zip(values, found, strict=True))
+        print(f"| {title:<20} | {' | '.join(cells)} |")
+
+    for results in zip(*found.values(), strict=True):
+        line(results[0].name, [f"{result.measures.success_auc:.3f}" for result in results])
+    means = [mean([result.measures for result in results]) for results in found.values()]
+    line(f"mean of {len(next(iter(found.values())))}", [f"{one.success_auc:.3f}" for one in means])
+    line("OS@0.5", [f"{one.overlap_success:.3f}" for one in means])
+    line("precision@20", [f"{one.precision:.3f}" for one in means])
+    line("frames / s", [f"{_speed(results):.1f}" for results in found.values()])
+
+
+def _speed(results: list[SequenceResult]) -> float:
+    return sum(len(result.boxes) for result in results) / sum(result.seconds for result in results)
 
 
 def _row(name: str, scores: Scores, fps: float) -> str:

@@ -9,10 +9,13 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from snscf_core import MODES, checkpoints
 from snscf_core.cli import main
 from snscf_core.evaluation.metrics import mean, score, success_auc
 from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
+from snscf_core.network import SNSCF
 
 # ResNet-50 takes ten minutes for all 17 sequences on two cores: six short ones, easy and hard, stand for them.
 SHORT = "Couple,Crossing,Dog,Man,uavdt_S0310,vot_ball1"
@@ -114,6 +117,22 @@ def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys
     )
 
 
+def test_the_eval_command_compares_modes_in_one_table(sequence, tmp_path, capsys):
+    torch.manual_seed(0)
+    checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
+    model, out = str(tmp_path / "weights"), tmp_path / "out"
+    assert main(["eval", "--root", str(sequence.parent), "--model", model, "--mode", "all", "--output", str(out)]) == 0
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["success AUC", *(f"weights-{mode}" for mode in MODES)]
+    titles = [line[0] for line in lines[2:]]
+    assert titles == ["Patch", "mean of 1", "OS@0.5", "precision@20", "frames / s"]
+    for column, mode in enumerate(MODES, 1):
+        report = json.loads((out / f"weights-{mode}" / "results.json").read_text())
+        assert report["mode"] == mode
+        assert lines[2][column] == lines[3][column] == f"{report['mean']['success_auc']:.3f}"
+        assert (out / f"weights-{mode}" / "Patch.txt").is_file()
+
+
 def test_the_track_command_writes_boxes_and_a_video(sequence, weights, tmp_path, capsys):
     text, video = tmp_path / "boxes.txt", tmp_path / "out.mp4"
     assert main(["track", str(sequence), "--output", str(text), "--video", str(video)]) == 0
@@ -148,9 +167,10 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
     ("model", "sequences", "count", "floor"),
     [("snscf_mobilenetv2", None, 17, 0.48), ("snscf_r50", SHORT, 6, 0.55)],
 )
-def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, weights, tmp_path):
+def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, tmp_path):
     """Mean success AUC on the development sequences, without any training."""
-    options = ["--model", model, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
+    imagenet = str(data / "weights" / checkpoints.IMAGENET_FILES[model])
+    options = ["--model", imagenet, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
     chosen = ["--sequences", sequences] if sequences else []
     assert main(["eval", "--root", str(data / "sequences"), *chosen, *options]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
