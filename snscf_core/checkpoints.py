@@ -68,27 +68,30 @@ def search_folders() -> list[Path]:
     return folders
 
 
-def find(model: str | Path) -> tuple[Path, ...]:
+def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
     """The files of a model given by name, by a file (any shard) or by a folder that holds just one network.
 
-    A name finds trained weights anywhere before an ImageNet backbone anywhere. Raises WeightsError.
+    A name finds trained weights anywhere before an ImageNet backbone anywhere; with ``untrained`` only the latter.
+    Raises WeightsError.
     """
     if str(model) in MODELS:
         folders = search_folders()
         named = os.environ.get(WEIGHTS_VARIABLE)
         if named and not folders[0].exists():
             raise WeightsError(f"{WEIGHTS_VARIABLE} names {named!r}, which does not exist")
-        for names in (_trained_files, _imagenet_files):
+        for names in (_imagenet_files,) if untrained else (_trained_files, _imagenet_files):
             for folder in folders:
                 # The variable may also name the file itself.
-                if folder.is_file() and _name_of(folder) == model:
+                fits = folder.name == IMAGENET_FILES[str(model)] if untrained else _name_of(folder) == model
+                if folder.is_file() and fits:
                     return _shards(folder)
                 if files := names(folder, str(model)):
                     return files
         places = ", ".join(str(folder) for folder in folders)
+        wanted = "" if untrained else f"{model}.safetensors or "
         raise WeightsError(
-            f"no weights of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder that has "
-            f"{model}.safetensors or {IMAGENET_FILES[str(model)]}, or give the file's path as the model"
+            f"no {'ImageNet ' if untrained else ''}weights of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder "
+            f"that has {wanted}{IMAGENET_FILES[str(model)]}, or give the file's path as the model"
         )
     path = Path(model).expanduser()
     if path.is_file():
@@ -104,13 +107,13 @@ def find(model: str | Path) -> tuple[Path, ...]:
     raise WeightsError(f"{str(model)!r} is neither a model ({', '.join(MODELS)}) nor an existing file or folder")
 
 
-def load(model: str | Path, channels: int = 256) -> tuple[SNSCF, Weights]:
-    """The network in evaluation mode with the weights of ``find(model)``, and what they are.
+def load(model: str | Path, channels: int = 256, *, untrained: bool = False) -> tuple[SNSCF, Weights]:
+    """The network in evaluation mode with the weights of ``find(model, untrained=untrained)``, and what they are.
 
     ``channels``: width of the untrained heads where the weights have none; those that have any come with theirs.
     Raises WeightsError if they are missing, truncated, differ from their checksum, or do not fit the network.
     """
-    files = find(model)
+    files = find(model, untrained=untrained)
     for file in files:
         _verify(file)
     tensors: dict[str, Tensor] = {}

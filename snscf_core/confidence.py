@@ -17,23 +17,24 @@ class TrackState(enum.IntEnum):
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """Thresholds on the peak quality: the peak-to-sidelobe ratio of the response that decides."""
+    """Thresholds on what tells a match from none: the peak-to-sidelobe ratio of the filters' response (the defaults),
+    or the classification score of the chosen proposal."""
 
     uncertain_below: float = 11.0  # the match is weak: the filters are not updated; scores 0.5
-    lost_below: float = 10.0  # hardly a peak at all ...
+    lost_below: float = 10.0  # hardly a match at all ...
     lost_after: int = 5  # ... for this many frames in a row
-    slope: float = 0.3  # of the score's logit per unit of peak quality
+    slope: float = 0.3  # of the score's logit per unit
 
 
 @dataclass
 class Confidence:
-    """What a target's recent peak qualities say. The score rises with the quality but is no calibrated probability."""
+    """What a target's recent matches say. The score rises with their quality but is no calibrated probability."""
 
     low_frames: int = 0
     state: TrackState = TrackState.TRACKED
 
     def observe(self, quality: float, config: ConfidenceConfig) -> tuple[float, TrackState]:
-        """Takes the peak quality of a new frame (>= 0); returns the score in [0, 1] and the state.
+        """Takes the quality of the match in a new frame (>= 0); returns the score in [0, 1] and the state.
 
         A lost target is tracked again at the first frame that is not uncertain.
         """

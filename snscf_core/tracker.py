@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from .ssf import spatially_semantic_features
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 ENGINES = ("torch",)
 SEARCH_CELLS = 31
+_MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
 Box = tuple[float, float, float, float]
 
@@ -45,13 +46,17 @@ class TrackerConfig:
     learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
     scale_steps: tuple[float, ...] = (0.96, 1.0, 1.04)  # scales searched around the last one
     scale_change_penalty: float = 0.995  # factor on the peak of a scale other than 1
-    anchor_penalty: float = 0.1  # SiamRPN's penalty on changes of size and ratio
-    window_influence: float = 0.3  # SiamRPN's cosine window on the proposals' scores
-    size_rate: float = 0.4  # how fast the size follows the best proposal
+    anchor_penalty: float = 0.2  # SiamRPN's penalty on changes of size and ratio
+    window_influence: float = 0.5  # SiamRPN's cosine window on the proposals' scores
+    merge_overlap: float = 0.8  # proposals that overlap the best one by more are averaged into it; 1 takes it alone
+    size_rate: float = 0.15  # how fast the size follows the proposal
+    size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
     response_share: float = 0.4  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)  # of mode correlation_filter
-    proposal_confidence: ConfidenceConfig = field(default_factory=lambda: ConfidenceConfig(4.0, 2.5))  # of the others
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)  # of modes correlation_filter and paper
+    proposal_confidence: ConfidenceConfig = field(  # of the others: on the chosen proposal's classification score
+        default_factory=lambda: ConfidenceConfig(0.7, 0.3, slope=8.0)
+    )
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Target:
 
     centre and size: pixels of a frame of ``frame_size`` (width, height). filters: one per level. gains: factor per
     level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
+    size_factors: on width and height of proposals, so that they mean what the given box does.
     """
 
     centre: tuple[float, float]
@@ -83,6 +89,7 @@ class Target:
     gains: list[float]
     template: list[Tensor] | None
     confidence: Confidence
+    size_factors: tuple[float, float] = (1.0, 1.0)
 
     @property
     def box(self) -> Box:
@@ -105,6 +112,7 @@ class Target:
             "gains": self.gains,
             "regularisation": [filter_.regularisation for filter_ in self.filters],
             "confidence": asdict(self.confidence),
+            "size_factors": self.size_factors,
         }
         save_file(tensors, str(path), metadata={"target": json.dumps(values)})
 
@@ -134,9 +142,21 @@ class Target:
                 values["gains"],
                 template or None,
                 confidence,
+                tuple(values["size_factors"]),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
+
+
+class _Choice(NamedTuple):
+    """A proposal. offset of the centre and size: frame pixels. rate: how far the size follows. certainty: what the
+    state is decided by. quality: peak-to-sidelobe ratio of the map that decided."""
+
+    offset: tuple[float, float]
+    size: tuple[float, float]
+    rate: float
+    certainty: float
+    quality: float
 
 
 class Tracker:
@@ -212,6 +232,8 @@ class Tracker:
                 template = self.network.template(self.network.reduce(exemplar))
             target = Target(centre, size, (width, height), [], gains, template, Confidence())
             target.filters = self._learn(target, features)
+            if self._uses_proposals:
+                target.size_factors = self._size_factors(target, taps, features)
         return target
 
     @overload
@@ -247,12 +269,16 @@ class Tracker:
     def _follow(self, target: Target, taps: list[Tensor], side: float) -> Track:
         features = self._filter_features(taps)
         if self._uses_proposals:
-            offset, size, quality = self._best_proposal(target, taps, features, side)
+            choice = self._choose(target, taps, features, side)
+            offset, quality, certainty = choice.offset, choice.quality, choice.certainty
+            (w, h), (fw, fh) = target.size, target.size_factors
+            size = (w + choice.rate * (choice.size[0] * fw - w), h + choice.rate * (choice.size[1] * fh - h))
         else:
             offset, factor, quality = self._best_scale(target, features, side)
             size = (target.size[0] * factor, target.size[1] * factor)
-        config = self.config.proposal_confidence if self._uses_proposals else self.config.confidence
-        score, state = target.confidence.observe(quality, config)
+            certainty = quality
+        config = self.config.proposal_confidence if self._uses_scores else self.config.confidence
+        score, state = target.confidence.observe(certainty, config)
 
         width, height = target.frame_size
         old_size = target.size
@@ -285,14 +311,13 @@ class Tracker:
         pixels = side * steps[best] / self.config.grid
         return (column * pixels, row * pixels), steps[best], quality
 
-    def _best_proposal(
-        self, target: Target, taps: list[Tensor], features: list[Tensor], side: float
-    ) -> tuple[tuple[float, float], tuple[float, float], float]:
-        """Modes with heads: the offset and the new size (frame pixels), and the peak quality."""
+    def _choose(self, target: Target, taps: list[Tensor], features: list[Tensor], side: float) -> _Choice:
+        """Modes with heads: the best proposal."""
         assert target.template is not None
         proposals = self.network.propose(target.template, self.network.reduce(taps))
         boxes = self.network.boxes(proposals)[0].permute(1, 0, 2, 3).flatten(1)  # 4 x M, crop pixels
-        ranking = proposals.scores[0].sigmoid().flatten()  # M
+        scores = proposals.scores[0].sigmoid().flatten()  # M
+        ranking = scores
         cells = proposals.scores.shape[-1]
         anchors = proposals.scores.shape[1]
         quality_map = proposals.scores.sigmoid().amax(1, keepdim=True)
@@ -317,10 +342,24 @@ class Tracker:
         window = acf.hann_window(cells).to(ranking.device).flatten().repeat(anchors)
         influence = self.config.window_influence
         best = int((penalty * ranking * (1 - influence) + window * influence).argmax())
-        cx, cy, bw, bh = (float(v) * scale for v in boxes[:, best])
+        weights = penalty * (ranking if self.mode == "paper" else scores)
+        cx, cy, bw, bh = (float(v) * scale for v in _merged(boxes, weights.square(), best, self.config.merge_overlap))
+        certainty = float(scores[best]) if self._uses_scores else quality
         rate = float(penalty[best] * ranking[best]) * self.config.size_rate
-        size = (target.size[0] + rate * (bw - target.size[0]), target.size[1] + rate * (bh - target.size[1]))
-        return (cx, cy), size, quality
+        return _Choice((cx, cy), (bw, bh), rate, certainty, quality)
+
+    def _size_factors(self, target: Target, taps: list[Tensor], features: list[Tensor]) -> tuple[float, float]:
+        """What brings the size that is proposed on the first frame towards the given one.
+
+        Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
+        """
+        side = context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE
+        proposed = self._choose(target, taps, features, side).size
+        w, h = (
+            min(max(given / size, 1 / _MOST_CORRECTION), _MOST_CORRECTION) ** self.config.size_correction
+            for given, size in zip(target.size, proposed, strict=True)
+        )
+        return w, h
 
     # Filters --------------------------------------------------------------------------------------------------------
 
@@ -367,6 +406,10 @@ class Tracker:
     @property
     def _uses_proposals(self) -> bool:
         return self.mode != "correlation_filter"
+
+    @property
+    def _uses_scores(self) -> bool:
+        return self.mode not in ("correlation_filter", "paper")
 
     def _extract(self, crops: list[Frame]) -> list[Tensor]:
         images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)
@@ -439,6 +482,18 @@ def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
     up = vertex(*response[row - 1 : row + 2, column]) if 0 < row < rows - 1 else 0.0
     across = vertex(*response[row, column - 1 : column + 2]) if 0 < column < columns - 1 else 0.0
     return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)
+
+
+def _merged(boxes: Tensor, weights: Tensor, best: int, overlap: float) -> Tensor:
+    """The weighted mean of the boxes (4 x M: cx, cy, w, h) whose IoU with the best one is larger than ``overlap``."""
+    low, high = boxes[:2] - boxes[2:] / 2, boxes[:2] + boxes[2:] / 2
+    sides = torch.minimum(high, high[:, best, None]) - torch.maximum(low, low[:, best, None])
+    intersection = sides.clamp(min=0).prod(0)
+    areas = boxes[2:].prod(0)
+    near = intersection > overlap * (areas + areas[best] - intersection)
+    near[best] = True
+    weights = (weights * near).clamp(min=1e-12) * near
+    return (boxes * weights).sum(1) / weights.sum()
 
 
 def _at_least_one(ratio: Tensor) -> Tensor:

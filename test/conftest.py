@@ -31,3 +31,14 @@ def weights() -> Path:
         return find("snscf_mobilenetv2")[0].parent
     except WeightsError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def imagenet() -> Path:
+    """The folder with the ImageNet weights of the backbones; skips where there is none."""
+    from snscf_core.checkpoints import IMAGENET_FILES, search_folders
+
+    for folder in search_folders():
+        if all((folder / file).is_file() for file in IMAGENET_FILES.values()):
+            return folder
+    pytest.skip("there are no ImageNet weights: set SNSCF_WEIGHTS to their folder")

@@ -28,14 +28,14 @@ TO_FIRST_TAP = {  # what a cache of features stands for
 def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> tuple[SNSCF, bool]:
     """The network to train, and whether its conv5 is new.
 
-    model: a name or a path as ``checkpoints.load`` takes: ImageNet weights of a backbone, or trained weights to go on
-    from. ``conv5`` says how a conv5 without weights begins (see ``copy_conv5``); heads begin at random, by ``seed``.
+    model: a name begins with the ImageNet weights of its backbone and new heads; a path, as ``checkpoints.load`` takes,
+    may also be that of trained weights to go on from. ``conv5`` says how a conv5 without weights begins (see ``copy_conv5``); heads begin at random, by ``seed``.
     Raises WeightsError, ValueError.
     """
     if conv5 not in CONV5_STARTS:
         raise ValueError(f"unknown start of conv5 {conv5!r}; there are {', '.join(CONV5_STARTS)}")
     torch.manual_seed(seed)
-    network, weights = load(model, channels)
+    network, weights = load(model, channels, untrained=True)
     new = LEVELS[-1] not in weights.levels
     if new and isinstance(network.backbone, ResNet50):
         if conv5 == "copy":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from snscf_core import Tracker, WeightsError
+from snscf_core import Tracker, WeightsError, checkpoints
 from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
 from snscf_core.network import SNSCF
 
@@ -42,13 +43,30 @@ def test_saved_weights_come_back_in_their_stored_precision(saved):
 
 def test_a_name_is_looked_up_in_the_variable_the_package_and_the_cache(saved, tmp_path, monkeypatch):
     _, folder = saved
+    shipped = Path(checkpoints.__file__).parent / "weights"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("SNSCF_WEIGHTS", str(folder))
     assert find(NAME)[0].parent == folder
     assert find(folder / find(NAME)[1].name) == find(NAME), "any shard stands for all"
     monkeypatch.delenv("SNSCF_WEIGHTS")
     shutil.copytree(folder, tmp_path / "snscf")
+    assert find(NAME)[0].parent == shipped
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "elsewhere.py"))
     assert find(NAME)[0].parent == tmp_path / "snscf"
+
+
+def test_the_weights_that_ship_need_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SNSCF_WEIGHTS", raising=False)
+    tracker = Tracker(NAME, device="cpu")
+    assert tracker.mode == "snscf" and tracker.weights.trained
+    folder = tracker.weights.files[0].parent
+    sums = (folder / CHECKSUMS).read_text()
+    for file in tracker.weights.files:
+        assert file.name in sums and file.stat().st_size <= 15_000_000
+    card = (folder / f"{NAME}.md").read_text()
+    for told in ("## Data", "Terms of the data", "schedule", "commit", "time", "AUC"):
+        assert told in card
 
 
 def test_without_weights_one_sentence_says_what_to_do(tmp_path, monkeypatch):

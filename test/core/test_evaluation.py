@@ -167,12 +167,24 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
     ("model", "sequences", "count", "floor"),
     [("snscf_mobilenetv2", None, 17, 0.48), ("snscf_r50", SHORT, 6, 0.55)],
 )
-def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, tmp_path):
+def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, imagenet, tmp_path):
     """Mean success AUC on the development sequences, without any training."""
-    imagenet = str(data / "weights" / checkpoints.IMAGENET_FILES[model])
-    options = ["--model", imagenet, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
+    backbone = str(imagenet / checkpoints.IMAGENET_FILES[model])
+    options = ["--model", backbone, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
     chosen = ["--sequences", sequences] if sequences else []
     assert main(["eval", "--root", str(data / "sequences"), *chosen, *options]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert len(report["sequences"]) == count
     assert report["mean"]["success_auc"] >= floor
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_shipped_network_tracks_real_sequences_best_in_its_full_mode(data, tmp_path):
+    options = ["--mode", "snscf,correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
+    assert main(["eval", "--root", str(data / "sequences"), *options]) == 0
+    full, filters = (
+        json.loads((tmp_path / f"snscf_mobilenetv2-{mode}" / "results.json").read_text())["mean"]["success_auc"]
+        for mode in ("snscf", "correlation_filter")
+    )
+    assert full >= 0.55 and full > filters

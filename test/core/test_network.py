@@ -129,11 +129,8 @@ class SameMobileNetV2(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def mobilenet(weights) -> dict[str, torch.Tensor]:
-    file = weights / IMAGENET_FILES["snscf_mobilenetv2"]
-    if not file.is_file():
-        pytest.skip(f"there is no {file}")
-    return {key: value.float() for key, value in load_file(file).items()}
+def mobilenet(imagenet) -> dict[str, torch.Tensor]:
+    return {key: value.float() for key, value in load_file(imagenet / IMAGENET_FILES["snscf_mobilenetv2"]).items()}
 
 
 def test_mobilenet_features_are_those_of_the_original_between_its_strides(mobilenet):
@@ -170,14 +167,12 @@ def test_mobilenet_weights_classify_as_published(mobilenet, data):
 
 
 @pytest.mark.slow
-def test_resnet_statistics_are_those_it_was_trained_with(weights, data):
+def test_resnet_statistics_are_those_it_was_trained_with(imagenet, data):
     """On natural images every batch norm sees the mean and variance it stored, if all conventions are right.
 
     With RGB for BGR, or the stride on the 3 x 3 convolutions, they are not.
     """
-    if not (weights / IMAGENET_FILES["snscf_r50"]).is_file():
-        pytest.skip("there are no ResNet-50 weights")
-    network, _ = load("snscf_r50")
+    network, _ = load(imagenet / IMAGENET_FILES["snscf_r50"])
     sums: dict[str, list] = {}
 
     def observe(name):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from snscf_core import WeightsError
 from snscf_core.backbones import ResNet50
+from snscf_core.checkpoints import find, load
 from snscf_core.network import SNSCF
 from snscf_core.training.start import copy_conv5, enter_phase, groups, random_conv5, start, statistics
 
@@ -76,7 +77,7 @@ def test_a_conv5_that_has_weights_is_part_of_the_backbone():
     assert not network.backbone.layer4[0].bn1.training
 
 
-def test_heads_begin_the_same_for_the_same_seed(weights):
+def test_heads_begin_the_same_for_the_same_seed(imagenet):
     one, new = start("snscf_mobilenetv2", 16, seed=3)
     same, _ = start("snscf_mobilenetv2", 16, seed=3)
     other, _ = start("snscf_mobilenetv2", 16, seed=4)
@@ -87,7 +88,17 @@ def test_heads_begin_the_same_for_the_same_seed(weights):
     assert torch.equal(one.backbone.features[4].conv[2].weight, other.backbone.features[4].conv[2].weight)
 
 
-def test_a_residual_network_starts_with_a_copied_conv5(weights):
+def test_a_name_starts_anew_and_a_path_goes_on(imagenet):
+    shipped = find("snscf_mobilenetv2")[0]
+    before, _ = load(shipped)
+    again, _ = start(shipped, 16, seed=3)
+    anew, _ = start("snscf_mobilenetv2", 16, seed=3)
+    key = "heads.0.regression.search.0.weight"
+    assert torch.equal(again.state_dict()[key], before.state_dict()[key]) and again.channels == before.channels
+    assert anew.channels == 16
+
+
+def test_a_residual_network_starts_with_a_copied_conv5(imagenet):
     network, new = start("snscf_r50", 8, seed=0)
     assert new
     assert torch.equal(network.backbone.layer4[1].conv1.weight[:256, :1024], network.backbone.layer3[5].conv1.weight)
