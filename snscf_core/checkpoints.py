@@ -88,10 +88,10 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
                 if files := names(folder, str(model)):
                     return files
         places = ", ".join(str(folder) for folder in folders)
-        wanted = "" if untrained else f"{model}.safetensors or "
+        kind, wanted = ("ImageNet weights", "") if untrained else ("weights", f"{model}.safetensors or ")
         raise WeightsError(
-            f"no {'ImageNet ' if untrained else ''}weights of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder "
-            f"that has {wanted}{IMAGENET_FILES[str(model)]}, or give the file's path as the model"
+            f"no {kind} of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder that has "
+            f"{wanted}{IMAGENET_FILES[str(model)]}, or give the file's path as the model"
         )
     path = Path(model).expanduser()
     if path.is_file():

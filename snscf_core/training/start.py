@@ -29,7 +29,8 @@ def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> t
     """The network to train, and whether its conv5 is new.
 
     model: a name begins with the ImageNet weights of its backbone and new heads; a path, as ``checkpoints.load`` takes,
-    may also be that of trained weights to go on from. ``conv5`` says how a conv5 without weights begins (see ``copy_conv5``); heads begin at random, by ``seed``.
+    may also be that of trained weights to go on from. ``conv5`` says how a conv5 without weights begins (see
+    ``copy_conv5``); heads begin at random, by ``seed``.
     Raises WeightsError, ValueError.
     """
     if conv5 not in CONV5_STARTS:
