@@ -135,13 +135,20 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _runs(options: argparse.Namespace) -> dict[str, tuple[str, str]]:
     """Every model in every mode that was asked for, by a name for it. ``all``: those that the weights allow."""
+    models = list(dict.fromkeys(model.strip() for model in options.model.split(",")))
+    modes = [mode.strip() for mode in options.mode.split(",")]
+    if unknown := [mode for mode in modes if mode not in (*MODES, "auto", "all")]:
+        raise ValueError(f"unknown mode {unknown[0]!r}; there are auto, all, {', '.join(MODES)}")
+    short = [Path(model).name.removesuffix(".safetensors") for model in models]
     runs = {}
-    for model in options.model.split(","):
-        modes = options.mode.split(",")
-        if modes == ["all"]:
-            modes = list(MODES) if load(model)[1].trained else ["correlation_filter"]
-        for mode in modes:
-            runs[f"{Path(model).stem} {mode}".replace(" ", "-")] = (model, mode)
+    for model, name in zip(models, short, strict=True):
+        name = name if short.count(name) == 1 else model.strip("/").replace("/", "_")
+        trained = load(model)[1].trained  # before anything is tracked, so that a mistake is told at once
+        if not trained and not {"auto", "all", "correlation_filter"}.issuperset(modes):
+            raise ValueError(f"{model} holds only an ImageNet backbone: use mode 'correlation_filter', or 'all'")
+        possible = MODES if trained else ("correlation_filter",)
+        for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
+            runs[f"{name}-{mode}"] = (model, mode)
     return runs
 
 

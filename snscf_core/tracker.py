@@ -64,7 +64,8 @@ class Track:
     """Where a target is in one frame.
 
     box: (x, y, w, h), top-left corner, in pixels of the frame. score: in [0, 1]. peak_quality: peak-to-sidelobe ratio
-    of the response that decided, >= 0.
+    of the map that decided, >= 0: the filters' response, or the best score of each cell in modes that use scores (there
+    ``score`` and ``state`` follow the classification score of the chosen proposal instead).
     """
 
     box: Box
@@ -142,7 +143,7 @@ class Target:
                 values["gains"],
                 template or None,
                 confidence,
-                tuple(values["size_factors"]),
+                tuple(values.get("size_factors", (1.0, 1.0))),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
@@ -335,7 +336,8 @@ class Tracker:
         quality = float(acf.peak_to_sidelobe_ratio(quality_map))
 
         scale = side / SEARCH_SIZE
-        w, h = target.size[0] / scale, target.size[1] / scale
+        # The size that would be proposed for a target that has not changed.
+        w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
         extent = ((boxes[2] + (boxes[2] + boxes[3]) / 2) * (boxes[3] + (boxes[2] + boxes[3]) / 2)).sqrt()
         change = _at_least_one(extent / context_side(w, h)) * _at_least_one((boxes[2] / boxes[3]) / (w / h))
         penalty = torch.exp(-(change - 1) * self.config.anchor_penalty)

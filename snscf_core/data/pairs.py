@@ -10,6 +10,7 @@ of fixed shapes, without a step that waits for the device.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -248,6 +249,14 @@ class PairSource:
                 numbers += [int((table.source == index).sum()), int(of_source.sum())]
             lines.append("{}: {} clips, {} views; with masks {} clips, {} views".format(name, *numbers))
         return "\n".join(lines)
+
+    def fingerprint(self) -> str:
+        """Differs where the pairs of a step would: other images, sizes or boxes, or another kind of device."""
+        pool = self.pool
+        digest = hashlib.sha256(f"{pool.device.type} {pool.longest_side} {pool.clip_names}".encode())
+        for values in (pool.sizes, pool.means, pool.boxes, pool.view_image, pool.view_clip):
+            digest.update(values.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.no_grad()
     def batch(self, step: int, size: int) -> PairBatch:

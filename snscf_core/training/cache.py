@@ -56,6 +56,8 @@ class DescribedSource(Protocol):
 
     def describe(self) -> str: ...
 
+    def fingerprint(self) -> str: ...
+
     def batch(self, step: int, size: int) -> PairBatch: ...
 
 
@@ -83,7 +85,7 @@ class CachedPairs:
     ) -> None:
         if pairs < 2:
             raise ValueError(f"a cache has at least 2 pairs, got {pairs}")
-        self._seed, self._every, self._recombined = seed, every, recombined
+        self._seed, self._every, self._recombined = seed & 0xFFFFFFFFFFFFFFFF, every, recombined
         self._device = device or torch.device("cpu")
         self._draws = Draws(torch.device("cpu"))
         self._rows = pairs
@@ -96,6 +98,7 @@ class CachedPairs:
             "every": every,
             "seed": seed,
             "source": source.describe(),
+            "images": source.fingerprint(),
             "settings": asdict(source.config),
             "backbone": _fingerprint(network),
         }
@@ -129,7 +132,7 @@ class CachedPairs:
             chosen = [self._order(kind, k // among)[k % among] for k in range(step * here, (step + 1) * here)]
             rows[places] = self._row(np.array(chosen, np.int64), kind)
         self._draws.restart(self._seed ^ 0x5CACE, step)
-        exchanged = self._draws.chance(self._recombined, size).numpy() & ~has_context
+        exchanged = self._draws.chance(self._recombined, size).numpy() & ~has_context & (np.roll(rows, 1) != rows)
         template_rows = np.where(exchanged, np.roll(rows, 1), rows)
         numbers = torch.from_numpy(self._numbers[rows])
         context = self._taps("context", rows[has_context] // self._every) if self._every else None
@@ -169,7 +172,7 @@ class CachedPairs:
                 self._put(network, pairs, done, count)
                 done += count
                 bar.update(count)
-                if done % (20 * _AT_ONCE) == 0 or done == self._rows:
+                if done % (5 * _AT_ONCE) == 0 or done == self._rows:
                     for file in (*self._files.values(), self._numbers):
                         file.flush()
                     self._note(done, settings)

@@ -45,10 +45,11 @@ class Rates:
 
 def rates(progress: float, end_to_end: bool, config: ScheduleConfig) -> Rates:
     """The rates where the fraction ``progress`` of the run is done."""
-    if end_to_end or config.heads_share == 1:  # heads alone to the end: nothing else is left to fall for
+    if end_to_end or config.heads_share == 1:  # where no second phase comes, the rate falls in the first
+        first = config.peak_rate if end_to_end else config.heads_rate
         begun = config.heads_share if end_to_end else 0.0
         done = (progress - begun) / (1 - begun) if begun < 1 else 1.0
-        rate = config.peak_rate * (config.final_rate / config.peak_rate) ** min(max(done, 0.0), 1.0)
+        rate = first * (config.final_rate / first) ** min(max(done, 0.0), 1.0)
     else:
         rate = config.heads_rate
     if progress < config.warmup_share:

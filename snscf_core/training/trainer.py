@@ -556,6 +556,8 @@ class _Run:
 
     def _check_same(self, before: dict[str, Any]) -> None:
         now, before = _flat(self.config.decisive()), _flat(before)
+        # A run of before there was a setting was one with its default.
+        before = {**_flat(TrainConfig(steps=1, filters=self.config.filters).decisive()), **before}
         changed = [
             f"{key} {before.get(key)!r}, now {now.get(key)!r}"
             for key in sorted(now.keys() | before.keys())

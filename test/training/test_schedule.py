@@ -44,7 +44,7 @@ def test_without_a_phase_of_heads_everything_trains_from_the_start():
 
 
 def test_heads_that_train_alone_to_the_end_have_the_rate_fall():
-    config = ScheduleConfig(heads_share=1.0, warmup_share=0.0, peak_rate=1.0, final_rate=0.01)
+    config = ScheduleConfig(heads_share=1.0, warmup_share=0.0, heads_rate=1.0, final_rate=0.01)
     plan = Plan.of_steps(100, 1.0)
     found = [rates(plan.progress(step), plan.end_to_end(step), config) for step in (0, 50, 99)]
     assert [rate.heads for rate in found] == pytest.approx([1.0, 0.1, 0.01], rel=0.1)
