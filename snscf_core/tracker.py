@@ -46,10 +46,10 @@ class TrackerConfig:
     learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
     scale_steps: tuple[float, ...] = (0.96, 1.0, 1.04)  # scales searched around the last one
     scale_change_penalty: float = 0.995  # factor on the peak of a scale other than 1
-    anchor_penalty: float = 0.2  # SiamRPN's penalty on changes of size and ratio
+    anchor_penalty: float = 0.08  # SiamRPN's penalty on changes of size and ratio
     window_influence: float = 0.5  # SiamRPN's cosine window on the proposals' scores
     merge_overlap: float = 0.8  # proposals that overlap the best one by more are averaged into it; 1 takes it alone
-    size_rate: float = 0.15  # how fast the size follows the proposal
+    size_rate: float = 0.2  # how fast the size follows the proposal
     size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
     response_share: float = 0.4  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
