@@ -170,7 +170,8 @@ class _Reader:
         self._source = source
         self._shots: queue.Queue[Shot | Exception | None] = queue.Queue(1 if source.live else _READ_AHEAD)
         self._closed = False
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
+        self._thread.start()
 
     def next(self) -> Shot | None:
         """The next frame, None after the last one; raises what reading raised."""
@@ -180,7 +181,9 @@ class _Reader:
         return shot
 
     def close(self) -> None:
+        """Ends the thread: one that is still inside OpenCV when the interpreter ends aborts the process."""
         self._closed = True
+        self._thread.join(2.0)
 
     def _read(self) -> None:
         try:
