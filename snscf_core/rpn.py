@@ -46,7 +46,7 @@ def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
 
 
 class _DepthwiseCorrelation(torch.autograd.Function):
-    """The same, with both gradients written as correlations too: a tenth of the time that torch takes on a CPU."""
+    """The same, with both gradients written as correlations too: on a CPU these are much faster than torch's own."""
 
     @staticmethod
     def forward(ctx: Any, search: Tensor, kernel: Tensor) -> Tensor:

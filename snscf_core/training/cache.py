@@ -131,6 +131,7 @@ class CachedPairs:
             here, among = int(places.sum()), self._count[kind]
             chosen = [self._order(kind, k // among)[k % among] for k in range(step * here, (step + 1) * here)]
             rows[places] = self._row(np.array(chosen, np.int64), kind)
+
         self._draws.restart(self._seed ^ 0x5CACE, step)
         exchanged = self._draws.chance(self._recombined, size).numpy() & ~has_context & (np.roll(rows, 1) != rows)
         template_rows = np.where(exchanged, np.roll(rows, 1), rows)

@@ -17,6 +17,8 @@ from snscf_core.training.cache import CachedPairs
 from snscf_core.training.siamese import PairNetwork
 from snscf_core.training.trainer import TrainConfig, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Described(Squares):
     """Squares that a cache can be filled from; counts how often it was asked."""
@@ -33,14 +35,6 @@ class Described(Squares):
     def batch(self, step, size):
         self.asked += 1
         return super().batch(step, size)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def cached(folder: Path, source: Described, **arguments) -> CachedPairs:

@@ -13,13 +13,7 @@ from snscf_core.training.losses import best_overlap
 from snscf_core.training.schedule import ScheduleConfig
 from snscf_core.training.trainer import TrainConfig, train
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_handful_of_pairs_is_learned_by_heart(tmp_path):

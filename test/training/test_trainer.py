@@ -18,15 +18,8 @@ from snscf_core.training.checkpoint import FILE, TrainingError, part, read
 from snscf_core.training.losses import LossConfig
 from snscf_core.training.trainer import TrainConfig, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = TrainConfig(steps=8, batch=4, log_every=3, intervals=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def go(out, config=QUICK, source=None, **arguments):
