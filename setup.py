@@ -19,13 +19,17 @@ REQUIREMENTS = [
 EXTRAS = {
     # The photographs that the generated demonstration scene is made of ship inside scikit-image.
     "demo": ["scikit-image>=0.21"],
+    # Plots of the reports, and recordings without ROS.
+    "eval": ["matplotlib>=3.5", "rosbags>=0.10"],
+    # Lets the official VOT toolkit drive the tracker.
+    "vot": ["vot-trax>=4.0"],
     "test": [
         "hypothesis>=6.60",
         "mypy~=2.4",
         "pytest>=7.4",
         "pytest-timeout>=2.1",
-        "rosbags>=0.10",
         "ruff~=0.17.6",
+        'vot-trax>=4.0; platform_machine == "x86_64"',
     ],
 }
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,8 @@ MODULE = "snscf_ros.tracker_node"
 NODE_NAME = "tracker"
 IMAGE_TOPIC = "image_raw"
 
-_ASK_AGAIN = 10.0  # s
+_GREET_AGAIN = 2.0  # s
+_POLL = 0.01  # s
 
 
 def share_directory() -> Path:
@@ -102,41 +102,45 @@ def tracker_command(
     return command
 
 
-def activate(node: Node, name: str = NODE_NAME, timeout: float = 60.0) -> None:
+def _nothing() -> None:
+    pass
+
+
+def activate(
+    node: Node, name: str = NODE_NAME, timeout: float = 60.0, meanwhile: Callable[[], None] = _nothing
+) -> None:
     """Bring the lifecycle node `name` (absolute, or relative to `node`'s namespace) to active over its services.
 
-    Raises TimeoutError if it does not answer in `timeout` seconds, RuntimeError if it refuses a transition.
+    `meanwhile` as in `call`. Raises TimeoutError if it does not answer in `timeout` seconds, RuntimeError if it refuses
+    a transition.
     """
     deadline = time.monotonic() + timeout
-    if state(node, name, timeout) == "unconfigured":
-        request_transition(node, "configure", name, deadline - time.monotonic())
-    if state(node, name, deadline - time.monotonic()) == "inactive":
-        request_transition(node, "activate", name, deadline - time.monotonic())
-    reached = state(node, name, deadline - time.monotonic())
+    for transition, start in (("configure", "unconfigured"), ("activate", "inactive")):
+        if state(node, name, deadline - time.monotonic(), meanwhile) == start:
+            request_transition(node, transition, name, deadline - time.monotonic(), meanwhile)
+    reached = state(node, name, deadline - time.monotonic(), meanwhile)
     if reached != "active":
         raise RuntimeError(f"{name} is {reached}, not active")
 
 
-def state(node: Node, name: str = NODE_NAME, timeout: float = 10.0) -> str:
+def state(node: Node, name: str = NODE_NAME, timeout: float = 10.0, meanwhile: Callable[[], None] = _nothing) -> str:
     """The lifecycle state of the node `name`: unconfigured, inactive, active or finalized.
 
     Raises TimeoutError if it does not answer in `timeout` seconds.
     """
     from lifecycle_msgs.srv import GetState
 
-    deadline = time.monotonic() + timeout
-    while True:
-        # an answer to a client that the node has only just discovered can get lost: asking again does no harm
-        patience = min(_ASK_AGAIN, deadline - time.monotonic())
-        try:
-            answer = _call(node, GetState, f"{name}/get_state", GetState.Request(), patience)
-            return str(answer.current_state.label)
-        except TimeoutError as error:
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{error} ({timeout:.0f} s in all)") from None
+    answer = call(node, GetState, f"{name}/get_state", GetState.Request(), timeout, meanwhile)
+    return str(answer.current_state.label)
 
 
-def request_transition(node: Node, transition: str, name: str = NODE_NAME, timeout: float = 60.0) -> None:
+def request_transition(
+    node: Node,
+    transition: str,
+    name: str = NODE_NAME,
+    timeout: float = 60.0,
+    meanwhile: Callable[[], None] = _nothing,
+) -> None:
     """Ask the node `name` for `transition` (configure, activate, deactivate, cleanup, shutdown).
 
     Raises RuntimeError if it refuses, TimeoutError if it does not answer.
@@ -156,30 +160,66 @@ def request_transition(node: Node, transition: str, name: str = NODE_NAME, timeo
         request.transition.label = transition
     else:
         request.transition.id = ids[transition]
-    if not _call(node, ChangeState, f"{name}/change_state", request, timeout).success:
+    if not call(node, ChangeState, f"{name}/change_state", request, timeout, meanwhile).success:
         raise RuntimeError(f"{name} refused to {transition}; its log says why")
 
 
-def _call(node: Node, service: Any, name: str, request: Any, timeout: float) -> Any:
-    """One service call from `node`; spins it, unless it has been added to an executor, which then must be spinning."""
-    import rclpy
+def call(
+    node: Node,
+    service: Any,
+    name: str,
+    request: Any,
+    timeout: float = 60.0,
+    meanwhile: Callable[[], None] = _nothing,
+) -> Any:
+    """The response of the private service `name` (SERVER/SERVICE) to one request, sent exactly once.
+
+    Spins `node`, unless it has been added to an executor, which then must be spinning. `meanwhile` is called again and
+    again while it waits, and may raise. Raises TimeoutError if there is no such service or no answer in `timeout`
+    seconds.
+
+    The middleware drops a response to a client that the server has not discovered yet, though the client has discovered
+    the server. So the server is first asked for nothing, until it answers: it learns of a participant's clients in the
+    order of their making, and by then knows the one made before.
+    """
+    from rcl_interfaces.srv import GetParameters
 
     deadline = time.monotonic() + timeout
+    server = name.rpartition("/")[0]
     client = node.create_client(service, name)
+    greeter = node.create_client(GetParameters, f"{server}/get_parameters")
     try:
-        if not client.wait_for_service(timeout_sec=max(0.0, timeout)):
-            raise TimeoutError(f"no service {name} within {timeout:.0f} s: is the tracker running?")
-        future = client.call_async(request)
-        # an executor that a node was once spun by stays its `executor`
-        spun = node.executor is not None and node in node.executor.get_nodes()
-        if not spun:
-            rclpy.spin_until_future_complete(node, future, timeout_sec=max(0.0, deadline - time.monotonic()))
-        else:
-            answered = threading.Event()
-            future.add_done_callback(lambda _: answered.set())
-            answered.wait(max(0.0, deadline - time.monotonic()))
-        if not future.done():
+        for each in (client, greeter):
+            if not _wait(node, each.service_is_ready, deadline, meanwhile):
+                raise TimeoutError(f"no service {each.srv_name} within {timeout:.0f} s: is {server} running?")
+        while True:
+            greeting = greeter.call_async(GetParameters.Request())
+            if _wait(node, greeting.done, min(deadline, time.monotonic() + _GREET_AGAIN), meanwhile):
+                break
+            greeter.remove_pending_request(greeting)
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{server} did not answer within {timeout:.0f} s")
+        response = client.call_async(request)
+        if not _wait(node, response.done, deadline, meanwhile):
             raise TimeoutError(f"{name} did not answer within {timeout:.0f} s")
-        return future.result()
+        return response.result()
     finally:
+        node.destroy_client(greeter)
         node.destroy_client(client)
+
+
+def _wait(node: Node, done: Callable[[], bool], deadline: float, meanwhile: Callable[[], None]) -> bool:
+    """Whether `done` came true before the deadline (monotonic seconds)."""
+    import rclpy
+
+    # an executor that a node was once spun by stays its `executor`
+    spun = node.executor is not None and node in node.executor.get_nodes()
+    while not done():
+        meanwhile()
+        if time.monotonic() >= deadline:
+            return False
+        if spun:
+            time.sleep(_POLL)
+        else:
+            rclpy.spin_once(node, timeout_sec=_POLL)
+    return True

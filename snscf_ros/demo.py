@@ -302,21 +302,11 @@ class _Session:
         subscribe(Header, f"{NODE_NAME}/finished", lambda header: pairing.end(_nanoseconds(header)), LATCHED)
 
     def _activate(self) -> None:
-        # In a thread of its own, so that a child's death is seen at once.
-        failures: list[Exception] = []
-
-        def activate() -> None:
-            try:
-                bringup.activate(self._node, timeout=_ACTIVATION)
-            except Exception as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=activate, name="activate", daemon=True)
-        thread.start()
-        self._wait(lambda: not thread.is_alive(), _ACTIVATION + 10, "the tracker did not become active")
-        if failures:
+        try:
+            bringup.activate(self._node, timeout=_ACTIVATION, meanwhile=self._check_children)
+        except (RuntimeError, TimeoutError) as error:
             tracker = self._children[0]
-            raise DemoError(tracker.last_error() or f"{failures[0]}:\n{tracker.last_lines()}") from failures[0]
+            raise DemoError(tracker.last_error() or f"{error}:\n{tracker.last_lines()}") from error
 
     def _first_image(self) -> tuple[Frame, Box | None]:
         newest: list[tuple[Frame, Box | None]] = []
@@ -381,14 +371,10 @@ class _Session:
                 time.sleep(0.01)
 
     def _call(self, service: Any, name: str, request: Any) -> Any:
-        client = self._node.create_client(service, name)
         try:
-            self._wait(client.service_is_ready, _SERVICE, f"there is no service {name}")
-            future = client.call_async(request)
-            self._wait(future.done, _SERVICE, f"{name} did not answer")
-            return future.result()
-        finally:
-            self._node.destroy_client(client)
+            return bringup.call(self._node, service, name, request, _SERVICE, self._check_children)
+        except TimeoutError as error:
+            raise DemoError(str(error)) from None
 
     def _wait(self, done: Callable[[], bool], timeout: float, complaint: str) -> None:
         deadline = time.monotonic() + timeout

@@ -134,11 +134,10 @@ class Viewer:
     def play(self, process: subprocess.Popen):
         from std_srvs.srv import Trigger
 
-        client = self.node.create_client(Trigger, "camera/play")
-        self.wait(client.service_is_ready, process)
-        future = client.call_async(Trigger.Request())
-        self.wait(future.done, process)
-        return future.result()
+        def alive() -> None:
+            assert process.poll() is None, process.communicate()
+
+        return bringup.call(self.node, Trigger, "camera/play", Trigger.Request(), meanwhile=alive)
 
     def played(self) -> list:
         """The images from the first to the last frame played."""

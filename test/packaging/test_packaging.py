@@ -32,7 +32,7 @@ ROSDEP_KEYS = {
 PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
 NO_ROSDEP_KEY = {"safetensors"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
-USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib"}
+USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}
 
 
 def source_files() -> list[Path]:

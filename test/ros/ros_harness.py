@@ -144,14 +144,7 @@ class Peer:
 
     def call(self, service: Any, name: str, request: Any, deadline: float = DEADLINE) -> Any:
         """The response to a service request."""
-        client = self.node.create_client(service, name)
-        try:
-            assert client.wait_for_service(timeout_sec=deadline), f"no service {name}"
-            future = client.call_async(request)
-            wait_for(future.done, f"answer of {name}", deadline)
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        return bringup.call(self.node, service, name, request, deadline)
 
     @contextmanager
     def received(self, message_type: Any, topic: str, reliable: bool = True, depth: int = 100) -> Iterator[list[Any]]:
