@@ -6,24 +6,26 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
-
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from typing import TYPE_CHECKING, TypeAlias
 
 from snscf_ros import images
 from snscf_ros.bringup import IMAGE_TOPIC
 
-ImageMessage: TypeAlias = Image | CompressedImage
+# what only a node needs is imported where it is used: an `Arrival` may come from a bag, where no ROS is installed
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.qos import QoSProfile
+    from rclpy.subscription import Subscription
+    from sensor_msgs.msg import CompressedImage, Image
+    from std_msgs.msg import Header
+
+ImageMessage: TypeAlias = "Image | CompressedImage"
 
 
 def sensor_qos() -> QoSProfile:
     """Newest image only, best effort: receives from reliable and from best-effort publishers."""
+    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
     return QoSProfile(
         depth=1,
         history=HistoryPolicy.KEEP_LAST,
@@ -45,16 +47,21 @@ class Arrival:
 
     def check(self, max_pixels: int) -> None:
         """Raise ImageRejected if the message cannot be used; nothing is decoded."""
-        if isinstance(self.message, CompressedImage):
+        if self._compressed:
             images.check_compressed(self.message, max_pixels)
         else:
             images.check_image(self.message, max_pixels)
 
     def frame(self) -> images.Frame:
         """The H x W x 3 uint8 BGR frame; raises ImageRejected if decoding fails."""
-        if isinstance(self.message, CompressedImage):
+        if self._compressed:
             return images.frame_from_compressed(self.message)
         return images.frame_from_image(self.message)
+
+    @property
+    def _compressed(self) -> bool:
+        # a CompressedImage names its format and an Image its encoding; a bag's messages have classes of their own
+        return hasattr(self.message, "format")
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,10 @@ def topic(camera: str, transport: str) -> str:
 def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:
     """Subscribe to a camera, in a callback group of its own; history, depth and reliability can be overridden by
     qos_overrides parameters. `received` gets the camera's name and the message."""
+    from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+    from rclpy.qos_overriding_options import QoSOverridingOptions
+    from sensor_msgs.msg import CompressedImage, Image
+
     return node.create_subscription(
         CompressedImage if transport == "compressed" else Image,
         topic(camera, transport),

@@ -7,6 +7,9 @@ The conversions of the common encodings are our own. cv_bridge misreads rows who
 channels and fails on big-endian images under NumPy 2, and rosbags-image ignores `step` and has no rosdep key. For the
 encodings that are not in the table below (rgb16, bayer_*16, nv21, ...) cv_bridge is asked, where it is installed and
 works with the NumPy and OpenCV at hand: see `cv_bridge_conversion`.
+
+Any object with the fields of the ROS message will do to read from: messages of a bag need no ROS. Only what makes
+messages for the node imports ROS, where it does so.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage, Image
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage, Image
 
 Frame = npt.NDArray[np.uint8]
 
@@ -244,6 +249,8 @@ class OutgoingImage:
     """
 
     def __init__(self) -> None:
+        from sensor_msgs.msg import Image
+
         self.message = Image(encoding="bgr8", is_bigendian=0)
         self._view: Frame = np.empty((0, 0, 3), np.uint8)
 
@@ -259,6 +266,8 @@ class OutgoingImage:
 
 def jpeg_message(frame: Frame, quality: int) -> CompressedImage:
     """A BGR frame as a JPEG CompressedImage, with the format text that image_transport uses."""
+    from sensor_msgs.msg import CompressedImage
+
     _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
     data = array.array("B")
     data.frombytes(encoded.data)

@@ -1,29 +1,48 @@
 """Core values to ROS messages and back: the one place where the two kinds of boxes meet.
 
 The core's boxes are (x, y, w, h) from the top-left corner, those of vision_msgs are centre-based; both in pixels.
+
+Messages are made of the classes that a `MessageClasses` gives for names such as `vision_msgs/msg/Detection2D`: those of
+ROS unless others are handed in, so that bags can be written where no ROS is installed.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from snscf_msgs.msg import TrackStatus, TrackStatusArray
-from std_msgs.msg import Header
-from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose
+import numpy as np
 
 from snscf_core import Track, TrackState
 from snscf_ros.cameras import Counts
 from snscf_ros.targets import TrackedTarget
 
+if TYPE_CHECKING:
+    from snscf_msgs.msg import TrackStatus, TrackStatusArray
+    from std_msgs.msg import Header
+    from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
+
 Box = tuple[float, float, float, float]
+MessageClasses = Callable[[str], Callable[..., Any]]
+
+
+@functools.cache
+def ros_class(name: str) -> Callable[..., Any]:
+    """The class of an installed ROS package's message, by its full name. Raises ImportError where there is none."""
+    module, _, message = name.replace("/", ".").rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), message)
+    return found
 
 
 def box_from_message(message: BoundingBox2D) -> Box:
     """Top-left (x, y, w, h) of a centre-based box; ValueError if it is rotated."""
     if message.center.theta != 0.0:
         raise ValueError(f"theta is {message.center.theta:g}; boxes are upright, theta must be 0")
-    centre = message.center.position
+    # before vision_msgs 4 the centre's coordinates were its own
+    centre = getattr(message.center, "position", message.center)
     for name, value in (
         ("center.position.x", centre.x),
         ("center.position.y", centre.y),
@@ -37,31 +56,49 @@ def box_from_message(message: BoundingBox2D) -> Box:
     return (centre.x - message.size_x / 2, centre.y - message.size_y / 2, message.size_x, message.size_y)
 
 
-def box_to_message(box: Box) -> BoundingBox2D:
+def box_to_message(box: Box, classes: MessageClasses = ros_class) -> BoundingBox2D:
     """Centre-based message of a top-left (x, y, w, h) box."""
     x, y, w, h = box
-    message = BoundingBox2D(size_x=float(w), size_y=float(h))
-    message.center.position.x = float(x + w / 2)
-    message.center.position.y = float(y + h / 2)
-    return message
+    centre = classes("vision_msgs/msg/Pose2D")(
+        position=classes("vision_msgs/msg/Point2D")(x=float(x + w / 2), y=float(y + h / 2)), theta=0.0
+    )
+    return classes("vision_msgs/msg/BoundingBox2D")(center=centre, size_x=float(w), size_y=float(h))
 
 
-def detection_message(header: Header, target_id: str, track: Track, class_id: str) -> Detection2D:
+def detection_message(
+    header: Header, target_id: str, track: Track, class_id: str, classes: MessageClasses = ros_class
+) -> Detection2D:
     """One target as a detection with a single hypothesis."""
-    result = ObjectHypothesisWithPose()
-    result.hypothesis.class_id = class_id
-    result.hypothesis.score = float(track.score)
-    return Detection2D(header=header, results=[result], bbox=box_to_message(track.box), id=target_id)
+    result = classes("vision_msgs/msg/ObjectHypothesisWithPose")(
+        hypothesis=classes("vision_msgs/msg/ObjectHypothesis")(class_id=class_id, score=float(track.score)),
+        pose=_no_pose(classes),
+    )
+    return classes("vision_msgs/msg/Detection2D")(
+        header=header, results=[result], bbox=box_to_message(track.box, classes), id=target_id
+    )
+
+
+def _no_pose(classes: MessageClasses) -> Any:
+    """What ROS fills in where no pose is given."""
+    origin = classes("geometry_msgs/msg/Pose")(
+        position=classes("geometry_msgs/msg/Point")(x=0.0, y=0.0, z=0.0),
+        orientation=classes("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0),
+    )
+    return classes("geometry_msgs/msg/PoseWithCovariance")(pose=origin, covariance=np.zeros(36))
 
 
 def detections_message(
-    header: Header, tracked: Iterable[TrackedTarget], class_id: str, publish_lost: bool
+    header: Header,
+    tracked: Iterable[TrackedTarget],
+    class_id: str,
+    publish_lost: bool,
+    classes: MessageClasses = ros_class,
 ) -> Detection2DArray:
     """The targets of one frame as detections; lost ones only if `publish_lost`."""
-    return Detection2DArray(
+    return classes("vision_msgs/msg/Detection2DArray")(
         header=header,
         detections=[
-            detection_message(header, target.target_id, target.track, class_id)
+            detection_message(header, target.target_id, target.track, class_id, classes)
             for target in tracked
             if publish_lost or target.track.state != TrackState.LOST
         ],
@@ -70,7 +107,7 @@ def detections_message(
 
 def status_message(header: Header, camera: str, target: TrackedTarget) -> TrackStatus:
     """State of one target after one frame."""
-    return TrackStatus(
+    return ros_class("snscf_msgs/msg/TrackStatus")(
         header=header,
         target_id=target.target_id,
         camera=camera,
@@ -86,7 +123,7 @@ def statuses_message(
     header: Header, camera: str, tracked: Iterable[TrackedTarget], latency: float, counts: Counts
 ) -> TrackStatusArray:
     """State of all targets of one camera after one frame; `latency` in seconds."""
-    return TrackStatusArray(
+    return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
         camera=camera,
         targets=[status_message(header, camera, target) for target in tracked],
