@@ -1,11 +1,17 @@
-"""One-pass evaluation: success and precision as OTB defines them (Wu et al., 2013 and 2015).
+"""One-pass evaluation: success, precision, normalised precision and overlap, as the benchmarks' own kits count them.
 
-Boxes are N x 4, ``(x, y, w, h)``. A frame whose true box is NaN (target absent) does not count.
+Boxes are N x 4, ``(x, y, w, h)``; NaN where the target is absent (truth) or where a tracker gave no box (prediction).
+What a kit does with the first frame, with absent targets and with sequences of different lengths is its `Rules`.
+
+Sources: OTB (Wu et al., 2013 and 2015), UAV123 (Mueller et al., 2016), LaSOT (Fan et al., 2019), GOT-10k (Huang et al.,
+2019), normalised precision from TrackingNet (Müller et al., 2018); and their published evaluation code.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +19,88 @@ import numpy.typing as npt
 from ..boxes import Array, iou, xywh_to_cxcywh
 
 OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
+ERROR_THRESHOLDS = np.arange(51.0)  # pixels
+NORMALISED_THRESHOLDS = np.arange(51) / 100  # of the true width and height
+_PRECISION, _NORMALISED = 20, 20  # where on those two a single figure is read: 20 pixels, 0.2
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts.
+
+    first: the frame that the tracker was given: ``truth`` (counts as the true box, whatever the result says), ``scored``
+    (as it stands in the result) or ``left_out``. absent: frames without a true box: ``left_out``, ``missed`` (they count
+    and are never a success) or ``precise`` (missed, but a hit of precision: the kit gives them an error of -1).
+    repeated: a result that is no box is replaced by the one before. pooled: every frame counts the same, rather than
+    every sequence. bounded: what lies outside the image is cut off before boxes are compared.
+    """
+
+    first: Literal["truth", "scored", "left_out"] = "truth"
+    absent: Literal["left_out", "missed", "precise"] = "left_out"
+    repeated: bool = False
+    pooled: bool = False
+    bounded: bool = False
+
+
+RULES = {
+    "plain": Rules(first="scored"),
+    "otb": Rules(absent="missed", repeated=True),
+    "uav123": Rules(first="scored", absent="missed", repeated=True),
+    "lasot": Rules(absent="missed", repeated=True),
+    "got10k": Rules(first="left_out", pooled=True, bounded=True),
+}
 
 
 @dataclass(frozen=True)
 class Scores:
     """Result on one sequence, or the mean over several.
 
-    frames: that count. success_auc, overlap_success (IoU > 0.5), precision (centre error <= 20 px): in [0, 1].
-    centre_error: mean in pixels.
+    frames: that count. success_auc, overlap_success (IoU > 0.5), overlap_success_75 (IoU > 0.75), precision (centre
+    error <= 20 px), normalised_precision (centre error <= 0.2 of the true width and height), average_overlap: in [0, 1].
+    centre_error: mean in pixels, over the frames with a true box.
     """
 
     frames: int
     success_auc: float
     overlap_success: float
+    overlap_success_75: float
+    average_overlap: float
     precision: float
+    normalised_precision: float
     centre_error: float
+
+
+MEASURES = {
+    "success_auc": "AUC",
+    "overlap_success": "OS@0.5",
+    "overlap_success_75": "OS@0.75",
+    "average_overlap": "AO",
+    "precision": "P@20",
+    "normalised_precision": "NP@0.2",
+    "centre_error": "CLE",
+}
+GOT10K_NAMES = {"average_overlap": "AO", "overlap_success": "SR@0.5", "overlap_success_75": "SR@0.75"}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the measures are made from, for the frames that count: overlaps (0 to 1), centre errors in pixels and
+    relative to the true size, each M; ``found``: frames with a true box, M bool."""
+
+    overlaps: Array
+    errors: Array
+    normalised_errors: Array
+    found: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Success over `OVERLAP_THRESHOLDS` (21), precision over `ERROR_THRESHOLDS` (51), normalised precision over
+    `NORMALISED_THRESHOLDS` (51): shares of frames, NaN without frames."""
+
+    success: Array
+    precision: Array
+    normalised_precision: Array
 
 
 def centre_errors(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
@@ -38,49 +111,142 @@ def centre_errors(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
 
 def success_auc(overlaps: npt.ArrayLike) -> float:
     """Area under the success plot: the mean over 21 thresholds from 0 to 1 of the share of overlaps above each."""
-    overlaps = np.asarray(overlaps, np.float64)
-    return float((overlaps[:, None] > OVERLAP_THRESHOLDS).mean()) if overlaps.size else float("nan")
+    return float(_above(np.asarray(overlaps, np.float64)).mean())
 
 
-def overlap_success(overlaps: npt.ArrayLike, threshold: float = 0.5) -> float:
-    """Share of overlaps above the threshold."""
-    overlaps = np.asarray(overlaps, np.float64)
-    return float((overlaps > threshold).mean()) if overlaps.size else float("nan")
+def compare(
+    predicted: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    rules: Rules = RULES["plain"],
+    frame_size: tuple[int, int] | None = None,
+) -> Frames:
+    """Overlaps and errors of the frames that count, by these rules.
 
-
-def precision(errors: npt.ArrayLike, threshold: float = 20.0) -> float:
-    """Share of centre errors of at most ``threshold`` pixels."""
-    errors = np.asarray(errors, np.float64)
-    return float((errors <= threshold).mean()) if errors.size else float("nan")
-
-
-def score(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Scores:
-    """All measures over the frames that have a true box. Raises ValueError if the numbers of boxes differ."""
-    predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
+    ``frame_size``: (width, height), needed where rules are bounded. Raises ValueError if the boxes are not N x 4 and
+    equally many, or the frame size is missing.
+    """
+    predicted, truth = np.array(predicted, np.float64), np.array(truth, np.float64)
     if predicted.shape != truth.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
         raise ValueError(f"predicted boxes {predicted.shape} and true boxes {truth.shape} must both be N x 4")
-    present = np.isfinite(truth).all(axis=1)
-    predicted, truth = predicted[present], truth[present]
+    if rules.repeated:
+        _repeat(predicted)
+    if rules.first == "truth":
+        predicted[:1] = truth[:1]
+    elif rules.first == "left_out":
+        predicted, truth = predicted[1:], truth[1:]
+    found = np.isfinite(truth).all(axis=1)
+    if rules.absent == "left_out":
+        predicted, truth, found = predicted[found], truth[found], found[found]
+    if rules.bounded:
+        if frame_size is None:
+            raise ValueError("these rules cut boxes off at the border of the image: its size is needed")
+        overlaps = iou(_bounded(predicted, frame_size), _bounded(truth, frame_size))
+    else:
+        overlaps = iou(predicted, truth)
+    difference = xywh_to_cxcywh(predicted)[:, :2] - xywh_to_cxcywh(truth)[:, :2]
     # A tracker that gave no box (NaN) in a frame overlaps by nothing and is nowhere near.
-    overlaps = np.nan_to_num(iou(predicted, truth), nan=0.0)
-    errors = np.nan_to_num(centre_errors(predicted, truth), nan=np.inf)
+    absent_error = -1.0 if rules.absent == "precise" else np.inf
+
+    def length(of: Array) -> Array:
+        return np.where(found, np.nan_to_num(np.hypot(of[:, 0], of[:, 1]), nan=np.inf), absent_error)
+
+    return Frames(
+        np.where(found, np.nan_to_num(overlaps, nan=0.0), -1.0),
+        length(difference),
+        length(difference / np.where(truth[:, 2:] > 0, truth[:, 2:], 1.0)),
+        found,
+    )
+
+
+def scores_of(frames: Frames) -> Scores:
+    """All measures of the frames of one sequence."""
+    curves = curves_of(frames)
+    errors = frames.errors[frames.found]
     return Scores(
-        frames=int(present.sum()),
-        success_auc=success_auc(overlaps),
-        overlap_success=overlap_success(overlaps),
-        precision=precision(errors),
+        frames=len(frames.overlaps),
+        success_auc=float(curves.success.mean()),
+        overlap_success=_share(frames.overlaps > 0.5),
+        overlap_success_75=_share(frames.overlaps > 0.75),
+        average_overlap=float(np.maximum(frames.overlaps, 0).mean()) if len(frames.overlaps) else float("nan"),
+        precision=float(curves.precision[_PRECISION]),
+        normalised_precision=float(curves.normalised_precision[_NORMALISED]),
         centre_error=float(errors.mean()) if errors.size else float("nan"),
     )
 
 
-def mean(scores: list[Scores]) -> Scores:
-    """Every sequence counts the same, however long it is; ``frames`` is the sum. ValueError for an empty list."""
+def curves_of(frames: Frames) -> Curves:
+    """The three plots of one sequence."""
+    if not len(frames.overlaps):
+        return Curves(*(np.full(len(t), np.nan) for t in (OVERLAP_THRESHOLDS, ERROR_THRESHOLDS, NORMALISED_THRESHOLDS)))
+    return Curves(
+        _above(frames.overlaps),
+        (frames.errors[:, None] <= ERROR_THRESHOLDS).mean(axis=0),
+        (frames.normalised_errors[:, None] <= NORMALISED_THRESHOLDS).mean(axis=0),
+    )
+
+
+def score(
+    predicted: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    rules: Rules = RULES["plain"],
+    frame_size: tuple[int, int] | None = None,
+) -> Scores:
+    """All measures of one sequence. Raises as `compare` does."""
+    return scores_of(compare(predicted, truth, rules, frame_size))
+
+
+def mean(scores: Sequence[Scores], pooled: bool = False) -> Scores:
+    """Every sequence counts the same, however long it is, or every frame if ``pooled``; ``frames`` is the sum.
+
+    Sequences without frames that count do not count. ValueError for an empty list.
+    """
     if not scores:
         raise ValueError("there are no scores to average")
-    return Scores(
-        frames=sum(s.frames for s in scores),
-        success_auc=float(np.mean([s.success_auc for s in scores])),
-        overlap_success=float(np.mean([s.overlap_success for s in scores])),
-        precision=float(np.mean([s.precision for s in scores])),
-        centre_error=float(np.mean([s.centre_error for s in scores])),
-    )
+    counted = [one for one in scores if one.frames]
+    weights = np.array([one.frames if pooled else 1.0 for one in counted])
+
+    def average(name: str) -> float:
+        values = np.array([getattr(one, name) for one in counted], np.float64)
+        known = ~np.isnan(values)  # the centre error of a sequence whose target never shows
+        return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
+
+    names = [field.name for field in fields(Scores) if field.name != "frames"]
+    return Scores(frames=sum(one.frames for one in scores), **{name: average(name) for name in names})
+
+
+def mean_curves(curves: Sequence[Curves], weights: npt.ArrayLike | None = None) -> Curves:
+    """The mean plots over sequences; ``weights``: one for each (frames, where rules are pooled)."""
+
+    def average(name: str) -> Array:
+        values = np.stack([getattr(one, name) for one in curves])
+        known = ~np.isnan(values).any(axis=1)
+        if not known.any():
+            return np.full(values.shape[1], np.nan)
+        chosen = None if weights is None else np.asarray(weights, np.float64)[known]
+        return np.asarray(np.average(values[known], axis=0, weights=chosen))
+
+    return Curves(average("success"), average("precision"), average("normalised_precision"))
+
+
+def _above(overlaps: Array) -> Array:
+    if not overlaps.size:
+        return np.full(len(OVERLAP_THRESHOLDS), np.nan)
+    return np.asarray((overlaps[:, None] > OVERLAP_THRESHOLDS).mean(axis=0))
+
+
+def _share(hits: npt.NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if hits.size else float("nan")
+
+
+def _repeat(boxes: Array) -> None:
+    """Boxes without numbers or without area become the one before them, in place."""
+    for row in range(1, len(boxes)):
+        if not np.isfinite(boxes[row]).all() or boxes[row, 2] <= 0 or boxes[row, 3] <= 0:
+            boxes[row] = boxes[row - 1]
+
+
+def _bounded(boxes: Array, frame_size: tuple[int, int]) -> Array:
+    limit = np.asarray(frame_size, np.float64)
+    low = np.clip(boxes[:, :2], 0, limit)
+    # the published kit keeps the size of a box whose corner it has moved
+    return np.concatenate([low, np.clip(boxes[:, 2:], 0, limit - low)], axis=1)
