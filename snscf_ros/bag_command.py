@@ -1,0 +1,287 @@
+"""The commands about bags: how the tracker does on a recording, and recordings made of sequences and videos.
+
+    snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
+    snscf bag from-sequence INPUT OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from snscf_core.network import MODELS
+from snscf_core.tracker import MODES, Tracker
+from snscf_ros import bringup
+
+if TYPE_CHECKING:
+    from snscf_core.boxes import Array
+    from snscf_ros.bag_frames import Recording, Start
+    from snscf_ros.bag_results import Evaluation
+    from snscf_ros.replay import Outcome
+
+ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg")
+FORMATS = ("mcap", "sqlite3", "rosbag1")
+
+
+def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``snscf eval bag``."""
+    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or .mcap, .db3 or .bag file")
+    parser.add_argument("--image-topic", metavar="TOPIC", default="", help="images to track in (default: the only ones)")
+    parser.add_argument(
+        "--ground-truth",
+        metavar="TOPIC|FILE",
+        default="",
+        help="true boxes: a topic of Detection2DArray or Detection2D, or a text file with x,y,w,h for each image"
+        " (NaN: absent) or stamp,x,y,w,h",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="X,Y,W,H[@STAMP]",
+        default="",
+        help="the target's box, in the image of a stamp: seconds, absolute or after the first image, or exact"
+        " nanoseconds (default: the first true box; without a stamp: the first image)",
+    )
+    parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
+    parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
+    )
+    parser.add_argument(
+        "--max-image-pixels",
+        type=int,
+        metavar="N",
+        help="larger images are rejected (default: the node's, from config/tracker.yaml)",
+    )
+    parser.add_argument(
+        "--realtime", action="store_true", help="also play the bag to the real node (needs ROS 2): latency and drops"
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="pace of --realtime, 1 being as recorded (default 1)")
+    parser.add_argument(
+        "--lock-step",
+        action="store_true",
+        help="with --realtime: publish an image only when the detections of the one before have come",
+    )
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``snscf eval bag``: writes what is found and prints a summary.
+
+    Raises ValueError and FileNotFoundError for mistakes of the user's; and ValueError after everything is written where
+    parts of the bag, or messages in it, are lost.
+    """
+    evaluation, folder = run(options)
+    print(_summary(evaluation))
+    for line in (*evaluation.notes, evaluation.rejected_sentence()):
+        if line:
+            print(f"note: {line}")
+    print(f"results are in {folder}")
+    if evaluation.problems:
+        raise ValueError(
+            f"{options.bag} is damaged; what could be read of it has been evaluated: {'; '.join(evaluation.problems)}"
+        )
+
+
+def run(options: argparse.Namespace) -> tuple[Evaluation, Path]:
+    """Evaluates as asked and writes all files; what came of it, and the folder. Raises as `evaluate` does.
+
+    The evaluation's `frame` reads from the bag, so the bag is there for as long as that is wanted.
+    """
+    _check(options)
+    _need_rosbags()
+    from snscf_ros.bag_frames import Recording, image_topic, truth_topic
+    from snscf_ros.bags import Bag
+
+    if options.realtime:
+        from snscf_ros import bag_node
+
+        bag_node.need_ros()
+    defaults = node_defaults()
+    max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
+    bag = Bag(options.bag)
+    topic = image_topic(bag, options.image_topic)
+    truths = truth_topic(bag, options.ground_truth) if options.ground_truth else ""
+    recording = Recording(bag, topic, truths)
+    truth: Array = np.full((len(recording), 4), np.nan)
+    if truths:
+        truth = recording.truth_from_topic()
+    elif options.ground_truth:
+        truth = recording.truth_from_file(Path(options.ground_truth))
+    if options.init:
+        start = recording.start_from_text(options.init, max_pixels)
+    elif options.ground_truth:
+        start = recording.start_from_truth(truth, max_pixels)
+    else:
+        raise ValueError("say what to follow with --init x,y,w,h[@stamp], or give --ground-truth to start from")
+    tracker = Tracker(options.model, mode=options.mode, device=options.device)
+    tracker.warm_up()
+    folder = options.output or Path(f"{bag.name}_evaluation")
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = _replayed(tracker, recording, start, max_pixels, folder, defaults)
+    evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
+    settings = {
+        "image_topic": topic,
+        "ground_truth": options.ground_truth or None,
+        "model": tracker.model,
+        "mode": tracker.mode,
+        "device": str(tracker.device),
+        "max_image_pixels": max_pixels,
+    }
+    evaluation.write(folder, settings)
+    if options.realtime:
+        bag_node.play(recording, start, evaluation, options, max_pixels, folder)
+    return evaluation, folder
+
+
+def _replayed(
+    tracker: Tracker, recording: Recording, start: Start, max_pixels: int, folder: Path, defaults: dict[str, Any]
+) -> list[Outcome]:
+    from snscf_ros.bag_results import DetectionsBag
+    from snscf_ros.replay import replay
+
+    outcomes = []
+    bag = DetectionsBag(folder / f"{recording.bag.name}_detections", defaults["class_id"], defaults["publish_lost"])
+    with bag, tqdm(total=len(recording), unit="image", file=sys.stderr, disable=None) as progress:
+        for outcome in replay(tracker, recording, start, max_pixels):
+            bag.add(outcome)
+            outcomes.append(outcome)
+            progress.update()
+    return outcomes
+
+
+def _evaluation(
+    recording: Recording, truth: Array, start: Start, outcomes: list[Outcome], truth_given: bool
+) -> Evaluation:
+    from snscf_ros.bag_frames import seconds
+    from snscf_ros.bag_results import NOT_STARTED, REJECTED, Evaluation
+
+    tracks = [outcome.track for outcome in outcomes]
+    nothing = (np.nan,) * 4
+    states = [
+        REJECTED if outcome.problem else track.state.name if track else NOT_STARTED
+        for outcome, track in zip(outcomes, tracks, strict=True)
+    ]
+    notes = []
+    if start.index:
+        notes.append(
+            f"{start.index} images before the start at {seconds(recording.stamps[start.index])} were not tracked in"
+            " and do not count"
+        )
+    if recording.unstamped:
+        notes.append(
+            f"{recording.unstamped} images have no stamp; their place is that of the time when they were recorded"
+        )
+    if truth_given and (without := int(np.isnan(truth).any(axis=1).sum())):
+        notes.append(f"{without} of {len(recording)} images have no true box and do not count")
+    return Evaluation(
+        name=recording.bag.name,
+        stamps=tuple(recording.stamps),
+        boxes=np.array([track.box if track else nothing for track in tracks], np.float64).reshape(-1, 4),
+        truth=truth,
+        scores=np.array([track.score if track else np.nan for track in tracks]),
+        states=tuple(states),
+        start=start.index,
+        rejected=tuple((index, outcome.problem) for index, outcome in enumerate(outcomes) if outcome.problem),
+        problems=tuple(recording.problems),
+        notes=tuple(notes),
+        frame=recording.frame,
+        seconds=np.array([outcome.seconds for outcome in outcomes]),
+    )
+
+
+def _summary(evaluation: Evaluation) -> str:
+    tracked = evaluation.seconds[evaluation.start + 1 :]
+    speed = f"{len(tracked) / tracked.sum():.1f} images a second" if len(tracked) else "no image after the first"
+    text = f"{evaluation.name}: {len(evaluation.stamps)} images, {speed}"
+    if (measures := evaluation.measures) is not None:
+        text += (
+            f"\nAUC {measures.success_auc:.3f}  OS@0.5 {measures.overlap_success:.3f}  P@20 {measures.precision:.3f}"
+            f"  CLE {measures.centre_error:.2f} px  over {measures.frames} images with a true box"
+        )
+    return text
+
+
+def add_bag_commands(parser: argparse.ArgumentParser) -> None:
+    """The commands of ``snscf bag``."""
+    commands = parser.add_subparsers(dest="bag_command", required=True)
+    sequence = commands.add_parser("from-sequence", help="make a bag of a folder of images or a video")
+    sequence.add_argument(
+        "input", type=Path, metavar="INPUT", help="folder in OTB's layout, folder of images, or video file"
+    )
+    sequence.add_argument("output", type=Path, metavar="OUT", help="folder of the new bag; of rosbag1, the .bag file")
+    sequence.add_argument("--format", choices=FORMATS, default="mcap", help="(default mcap)")
+    sequence.add_argument("--topic", default="/camera/image_raw", help="(default %(default)s; jpeg: /compressed added)")
+    sequence.add_argument("--encoding", choices=ENCODINGS, default="bgr8", help="(default bgr8)")
+    sequence.add_argument("--fps", type=float, help="images a second (default: the video's own, else 30)")
+    sequence.add_argument(
+        "--start-stamp", default="1000000000", help="stamp of the first image in seconds (default %(default)s)"
+    )
+
+
+def make(options: argparse.Namespace) -> None:
+    """``snscf bag from-sequence``. Raises ValueError and FileNotFoundError for mistakes of the user's."""
+    _need_rosbags()
+    from snscf_ros.bag_sequence import write_sequence
+
+    print(
+        write_sequence(
+            options.input,
+            options.output,
+            storage=options.format,
+            topic=options.topic,
+            encoding=options.encoding,
+            fps=options.fps,
+            start_stamp=options.start_stamp,
+        )
+    )
+
+
+def node_defaults() -> dict[str, Any]:
+    """The node's default parameters; `parameters.default_values` says the same but needs ROS."""
+    content = yaml.safe_load(bringup.params_file().read_text(encoding="utf-8"))
+    return dict(content["/**"]["ros__parameters"])
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.max_image_pixels is not None and options.max_image_pixels <= 0:
+        raise ValueError(f"--max-image-pixels must be greater than 0, got {options.max_image_pixels}")
+    if not 0 < options.rate <= 1000:
+        raise ValueError(f"--rate must be greater than 0 and at most 1000, got {options.rate:g}")
+    if options.lock_step and not options.realtime:
+        raise ValueError("--lock-step is a way of --realtime; give both")
+
+
+def _need_rosbags() -> None:
+    try:
+        import rosbags.rosbag2  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"bags need the package rosbags ({error}): pip install 'snscf[eval]'") from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m snscf_ros.bag_command eval|bag ...``; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="bag_command", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    evaluation = commands.add_parser("eval", help="evaluate on a bag")
+    add_eval_arguments(evaluation)
+    evaluation.set_defaults(run=evaluate)
+    bag = commands.add_parser("bag", help="make bags")
+    add_bag_commands(bag)
+    bag.set_defaults(run=make)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"snscf: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

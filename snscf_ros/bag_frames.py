@@ -1,0 +1,253 @@
+"""The images of one topic of a bag in order of their stamps, and where the target truly is in them.
+
+Stamps are those of the headers, in nanoseconds. An image without one (zero), or whose bytes cannot be understood, is
+given the time at which it was recorded. Equal stamps are ordered by that time too, and then as they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snscf_core.boxes import Array
+from snscf_core.evaluation.sequences import read_boxes
+from snscf_ros.bag_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
+from snscf_ros.bags import Bag, Stored, Unreadable
+from snscf_ros.cameras import Arrival
+from snscf_ros.images import Frame
+from snscf_ros.messages import Box, box_from_message
+
+# how far a time that was written down may be from the stamp that it means
+_NEAR = 1_000_000  # ns
+_EXACT_NANOSECONDS = 10**15  # whole numbers from here on are nanoseconds: as seconds, 31 million years
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What reading a message once has told. `box` is that of a true detection, None where there is none."""
+
+    stamp: int
+    stamped: bool
+    problem: str = ""
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """The image that tracking starts on, by its place in the order, and the target's box in it."""
+
+    index: int
+    box: Box
+
+
+class Recording:
+    """The images of a topic; with `truth_topic` also the detections there. Reads the bag once.
+
+    Raises ValueError where there is no image, naming what is wrong with the bag.
+    """
+
+    def __init__(self, bag: Bag, topic: str, truth_topic: str = "") -> None:
+        self.bag = bag
+        self.topic = topic
+        entries = bag.index({topic, truth_topic} - {""}, _look)
+        images = [entry for entry in entries if entry.topic == topic]
+        self._entries = sorted(images, key=lambda e: (e.value.stamp, e.log_time, e.file, e.number))
+        if not self._entries:
+            reasons = "".join(f"; {problem}" for problem in bag.problems)
+            raise ValueError(f"{bag.path} has no images on {topic}{reasons}")
+        self.stamps = [entry.value.stamp for entry in self._entries]
+        self.unstamped = sum(not entry.value.stamped for entry in self._entries if not entry.value.problem)
+        self._unreadable = sum(bool(entry.value.problem) for entry in entries)
+        self._truths = {e.value.stamp: e.value.box for e in entries if e.topic == truth_topic and not e.value.problem}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def problems(self) -> list[str]:
+        """What of the bag is lost."""
+        damaged = f"{self._unreadable} messages can't be understood: their bytes are damaged"
+        return [*self.bag.problems, *([damaged] if self._unreadable else [])]
+
+    def messages(self) -> Iterator[Stored]:
+        """The images as they are stored, in order."""
+        for _, stored in self.bag.in_order(self._entries):
+            yield stored
+
+    def frame(self, index: int) -> Frame:
+        """One frame, H x W x 3 uint8 BGR. Raises ValueError for an image that cannot be used."""
+        return Arrival(self.bag.read(self._entries[index]).message()).frame()
+
+    def usable(self, index: int, max_pixels: int) -> str:
+        """Why an image cannot be tracked in; empty if it can."""
+        try:
+            arrival = Arrival(self.bag.read(self._entries[index]).message())
+            arrival.check(max_pixels)
+            arrival.frame()
+        except ValueError as reason:
+            return str(reason)
+        return ""
+
+    def truth_from_topic(self) -> Array:
+        """N x 4 true boxes by the images' stamps, NaN where there is none. Raises ValueError if no stamp is found."""
+        boxes = np.full((len(self), 4), np.nan)
+        found = [index for index, stamp in enumerate(self.stamps) if stamp in self._truths]
+        if not found:
+            raise ValueError(f"no ground truth of {self.bag.path} bears the stamp of an image on {self.topic}")
+        for index in found:
+            if (box := self._truths[self.stamps[index]]) is not None:
+                boxes[index] = box
+        return boxes
+
+    def truth_from_file(self, file: Path) -> Array:
+        """N x 4 true boxes, NaN where there is none, from lines ``x,y,w,h`` (one for each image) or ``stamp,x,y,w,h``.
+
+        Raises ValueError, naming the line or the number that is wrong.
+        """
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if not lines or len(_split(lines[0])) != 5:
+            boxes = read_boxes(file)
+            if len(boxes) != len(self):
+                raise ValueError(f"{file} has {len(boxes)} boxes, but {self.topic} has {len(self)} images")
+            return boxes
+        boxes = np.full((len(self), 4), np.nan)
+        for number, line in enumerate(lines, 1):
+            parts = _split(line)
+            try:
+                stamp, *box = parts
+                index = self._nearest(self.nanoseconds(stamp))
+                values = [float(value) for value in box]
+            except (ValueError, InvalidOperation) as error:
+                raise ValueError(f"{file} line {number}: {error}") from error
+            if len(values) != 4:
+                raise ValueError(f"{file} line {number} has {len(parts)} numbers instead of 5 (stamp, x, y, w, h)")
+            if index is not None:
+                boxes[index] = values
+        if np.isnan(boxes).all():
+            raise ValueError(f"no line of {file} has a box for the stamp of an image on {self.topic}")
+        return boxes
+
+    def nanoseconds(self, text: str) -> int:
+        """A stamp that a user has written, as nanoseconds.
+
+        Seconds, or exact nanoseconds; absolute if that lies within the recording, else relative to the first image.
+        """
+        try:
+            number = Decimal(text.strip())
+        except InvalidOperation:
+            raise ValueError(f"{text.strip()!r} is no stamp in seconds") from None
+        if not number.is_finite():
+            raise ValueError(f"{text.strip()!r} is no stamp in seconds")
+        whole = number == number.to_integral_value() and abs(number) >= _EXACT_NANOSECONDS
+        stamp = int(number if whole else (number * 1_000_000_000).to_integral_value())
+        absolute = self.stamps[0] - _NEAR <= stamp <= self.stamps[-1] + _NEAR
+        return stamp if absolute or whole else self.stamps[0] + stamp
+
+    def start_from_text(self, text: str, max_pixels: int) -> Start:
+        """The start that ``x,y,w,h[@stamp]`` means: on the image nearest to the stamp, else on the first usable one."""
+        coordinates, at, stamp = text.partition("@")
+        try:
+            x, y, w, h = (float(value) for value in _split(coordinates))
+        except ValueError:
+            raise ValueError(f"--init must be x,y,w,h or x,y,w,h@stamp, got {text!r}") from None
+        if not at:
+            return Start(self._first_usable(range(len(self)), max_pixels), (x, y, w, h))
+        wanted = self.nanoseconds(stamp)
+        if not self.stamps[0] - _NEAR <= wanted <= self.stamps[-1] + _NEAR:
+            span = f"{seconds(self.stamps[0])} to {seconds(self.stamps[-1])}"
+            raise ValueError(f"--init: stamp {stamp} is not within the recording, which is from {span}")
+        index = int(np.argmin(np.abs(np.array(self.stamps) - wanted)))
+        if reason := self.usable(index, max_pixels):
+            raise ValueError(f"--init: the image of stamp {seconds(self.stamps[index])} can't be used: {reason}")
+        return Start(index, (x, y, w, h))
+
+    def start_from_truth(self, truth: Array, max_pixels: int) -> Start:
+        """The start on the first usable image with a true box."""
+        present = [int(index) for index in np.flatnonzero(np.isfinite(truth).all(axis=1))]
+        if not present:
+            raise ValueError("the ground truth has no box to start from; give one with --init x,y,w,h[@stamp]")
+        index = self._first_usable(present, max_pixels)
+        x, y, w, h = (float(value) for value in truth[index])
+        return Start(index, (x, y, w, h))
+
+    def _first_usable(self, indices: range | list[int], max_pixels: int) -> int:
+        reason = ""
+        for index in indices:
+            if not (reason := self.usable(index, max_pixels)):
+                return index
+        raise ValueError(f"no image on {self.topic} of {self.bag.path} can be used to start on: {reason}")
+
+    def _nearest(self, stamp: int) -> int | None:
+        index = int(np.argmin(np.abs(np.array(self.stamps) - stamp)))
+        return index if abs(self.stamps[index] - stamp) <= _NEAR else None
+
+
+def image_topic(bag: Bag, wanted: str) -> str:
+    """The topic of images to evaluate: the wanted one, or the only one. Raises ValueError, listing the topics."""
+    kinds = {name: topic.type for name, topic in bag.topics.items()}
+    images = [name for name, kind in kinds.items() if kind in (IMAGE, COMPRESSED)]
+    listed = ", ".join(images) or "none"
+    if not wanted:
+        if len(images) == 1:
+            return images[0]
+        reasons = "".join(f"; {problem}" for problem in bag.problems) if not images else ""
+        raise ValueError(f"say which images to track in with --image-topic; {bag.path} has {listed}{reasons}")
+    for name in (wanted, f"/{wanted}"):
+        if name in images:
+            return name
+        if name in kinds:
+            raise ValueError(f"{name} is a topic of {kinds[name]}, not of images; {bag.path} has {listed}")
+    raise ValueError(f"{wanted} is no topic of {bag.path}, which has images on: {listed}")
+
+
+def truth_topic(bag: Bag, wanted: str) -> str:
+    """The topic of true boxes that is meant; empty if it is none, and so has to be a file. Raises ValueError."""
+    for name in (wanted, f"/{wanted}"):
+        if (topic := bag.topics.get(name)) is not None:
+            if topic.type not in (DETECTION, DETECTIONS):
+                raise ValueError(f"{name} is a topic of {topic.type}; ground truth is {DETECTIONS} or {DETECTION}")
+            return name
+    if not Path(wanted).is_file():
+        there = [name for name, topic in bag.topics.items() if topic.type in (DETECTION, DETECTIONS)]
+        raise ValueError(
+            f"{wanted} is neither a file nor a topic of {bag.path}, which has detections on: {', '.join(there) or 'none'}"
+        )
+    return ""
+
+
+def seconds(nanoseconds: int) -> str:
+    """A stamp for people, exactly."""
+    sign = "-" if nanoseconds < 0 else ""
+    return f"{sign}{abs(nanoseconds) // 1_000_000_000}.{abs(nanoseconds) % 1_000_000_000:09d}"
+
+
+def nanoseconds_of(header: Any) -> int:
+    """The stamp of a header; 0 where there is none."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _split(line: str) -> list[str]:
+    return re.split(r"[,\s]+", line.strip().strip(","))
+
+
+def _look(stored: Stored) -> _Seen:
+    try:
+        message = stored.message()
+    except Unreadable as reason:
+        return _Seen(stored.log_time, False, str(reason))
+    stamp = nanoseconds_of(message.header)
+    box = None
+    if stored.topic.type in (DETECTION, DETECTIONS):
+        detections = message.detections if stored.topic.type == DETECTIONS else [message]
+        # what is not there is drawn nowhere: an empty array, or a box without size
+        if detections and math.isfinite(size := detections[0].bbox.size_x * detections[0].bbox.size_y) and size > 0:
+            box = box_from_message(detections[0].bbox)
+        stamp = stamp or (nanoseconds_of(detections[0].header) if detections else 0)
+    return _Seen(stamp or stored.log_time, bool(stamp), box=box)

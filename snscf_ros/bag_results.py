@@ -1,0 +1,163 @@
+"""What an evaluation on a bag leaves: a bag of detections to play beside the original, boxes, and measures.
+
+Two runs on the same bag give the same bytes. What differs from run to run, the speed, is in a file of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from snscf_core.boxes import Array
+from snscf_core.evaluation.metrics import Scores, score
+from snscf_ros import bag_types
+from snscf_ros.bag_frames import seconds
+from snscf_ros.images import Frame
+from snscf_ros.messages import detections_message
+from snscf_ros.replay import Outcome
+from snscf_ros.targets import TrackedTarget
+
+DETECTIONS_TOPIC = "/tracker/detections"
+NOT_STARTED, REJECTED = "NOT_STARTED", "REJECTED"
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of the N images of a recording.
+
+    stamps: nanoseconds. boxes and truth: N x 4 (x, y, w, h), NaN where there is none. scores: N, NaN where there is no
+    box. states: the tracker's, NOT_STARTED or REJECTED. start: index of the image that tracking started on. rejected:
+    index and reason of images that could not be used. problems: what of the bag is lost. notes: what a user should know
+    to read the figures. frame: a frame by its index. seconds: for each image from its message to its track.
+    """
+
+    name: str
+    stamps: tuple[int, ...]
+    boxes: Array
+    truth: Array
+    scores: Array
+    states: tuple[str, ...]
+    start: int
+    rejected: tuple[tuple[int, str], ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    frame: Callable[[int], Frame]
+    seconds: Array
+
+    @property
+    def measures(self) -> Scores | None:
+        """Over the images from the start on that have a true box; None where none has."""
+        return self.measures_of(self.boxes)
+
+    def measures_of(self, boxes: Array) -> Scores | None:
+        """The same for other boxes, N x 4."""
+        truth = self.truth[self.start :]
+        return score(boxes[self.start :], truth) if np.isfinite(truth).all(axis=1).any() else None
+
+    def write(self, folder: Path, settings: dict[str, Any]) -> None:
+        """NAME.txt, NAME.csv, results.json and speed.json; `settings` are what the tracker was run with."""
+        np.savetxt(folder / f"{self.name}.txt", self.boxes, fmt="%.3f", delimiter=",")
+        with (folder / f"{self.name}.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["stamp", "x", "y", "w", "h", "score", "state"])
+            for stamp, box, certainty, state in zip(self.stamps, self.boxes, self.scores, self.states, strict=True):
+                rows.writerow([seconds(stamp), *(f"{value:.3f}" for value in box), f"{certainty:.6f}", state])
+        measures = self.measures
+        report = {
+            "name": self.name,
+            **settings,
+            "images": len(self.stamps),
+            "start": {"image": self.start, "stamp": seconds(self.stamps[self.start])},
+            "rejected": {
+                "images": len(self.rejected),
+                "first": [
+                    {"image": index, "stamp": seconds(self.stamps[index]), "reason": reason}
+                    for index, reason in self.rejected[:_MOST_NAMED]
+                ],
+            },
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "measures": asdict(measures) if measures else None,
+        }
+        _write_json(folder / "results.json", report)
+        tracked = self.seconds[self.start + 1 :]
+        speed = {"images": len(tracked), "seconds": float(tracked.sum())}
+        if len(tracked):
+            median = float(np.median(tracked))
+            speed |= {"images_per_second": len(tracked) / float(tracked.sum()), "median_milliseconds": median * 1e3}
+        _write_json(folder / "speed.json", speed)
+
+    def rejected_sentence(self) -> str:
+        """Which images could not be used, the first few with stamp and reason; empty if all could."""
+        if not self.rejected:
+            return ""
+        first = [f"{seconds(self.stamps[index])} ({reason})" for index, reason in self.rejected[:_MOST_NAMED]]
+        more = ", ..." if len(self.rejected) > _MOST_NAMED else ""
+        return f"{len(self.rejected)} of {len(self.stamps)} images could not be used: {', '.join(first)}{more}"
+
+
+class DetectionsBag:
+    """A rosbag2 (mcap) of the detections; a context that leaves the folder only if all went well.
+
+    It replaces one that was left there before, and refuses to replace anything else: ValueError.
+    """
+
+    def __init__(self, folder: Path, class_id: str, publish_lost: bool) -> None:
+        self._folder = folder
+        self._class_id, self._publish_lost = class_id, publish_lost
+        self._store = bag_types.store()
+        if folder.exists() and not _is_ours(folder):
+            raise ValueError(f"{folder} exists and holds more than a bag of detections; it is left as it is")
+
+    def __enter__(self) -> DetectionsBag:
+        self._parent = Path(tempfile.mkdtemp(prefix=".detections_", dir=self._folder.parent))
+        # the writer names the file after its folder
+        self._writer = Writer(self._parent / self._folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._connection = self._writer.add_connection(
+            DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store
+        )
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._writer.abort()
+                return
+            self._writer.close()
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            (self._parent / self._folder.name).rename(self._folder)
+        finally:
+            shutil.rmtree(self._parent, ignore_errors=True)
+
+    def add(self, outcome: Outcome) -> None:
+        """The detections of one image, with its header and log time; none for an image that was rejected."""
+        if outcome.problem:
+            return
+        message = self._message(outcome.header, outcome.targets)
+        data = self._store.serialize_cdr(message, bag_types.DETECTIONS)
+        self._writer.write(self._connection, outcome.log_time, bytes(data))
+
+    def _message(self, header: Any, targets: tuple[TrackedTarget, ...]) -> Any:
+        classes = self._store.types.__getitem__
+        return detections_message(header, targets, self._class_id, self._publish_lost, classes)
+
+
+def _is_ours(folder: Path) -> bool:
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else {""}
+    return names <= {"metadata.yaml", f"{folder.name}.mcap"}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,225 @@
+"""Bags made of sequences and videos: images at an even pace, and the true boxes where there are any."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Writer2
+
+from snscf_core.boxes import Array
+from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence
+from snscf_ros import bag_types
+from snscf_ros.images import Frame
+from snscf_ros.messages import box_to_message
+
+_DEFAULT_FPS = 30.0
+_JPEG_QUALITY = 95
+_LAST_SECOND = 2**31  # stamps count seconds in 32 bits
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Frames in order with the JPEG that they come from, empty where it is none; and the true boxes, if any."""
+
+    frames: Iterator[tuple[Callable[[], Frame], bytes]]
+    boxes: Array | None
+    fps: float = _DEFAULT_FPS
+
+
+def write_sequence(
+    source: Path, output: Path, *, storage: str, topic: str, encoding: str, fps: float | None, start_stamp: str
+) -> str:
+    """Makes a bag, the same bytes for the same input; returns a sentence about it.
+
+    storage: mcap, sqlite3 or rosbag1. topic: of the images; true boxes go to ``ground_truth`` beside it. encoding: bgr8,
+    rgb8, mono8, or jpeg for CompressedImage (JPEG files are taken as they are). start_stamp: seconds. Raises ValueError
+    and FileNotFoundError, saying what is wrong with which input; an existing bag is never touched.
+    """
+    if storage == "rosbag1" and output.suffix != ".bag":
+        output = output.with_name(output.name + ".bag")
+    if output.exists():
+        raise ValueError(f"{output} exists already; it is left as it is")
+    if not topic.startswith("/") or topic.endswith("/") or "//" in topic:
+        raise ValueError(f"--topic must be absolute, such as /camera/image_raw, got {topic!r}")
+    pictures = _pictures(source)
+    pace = fps or pictures.fps
+    if not 0 < pace <= 10_000:
+        raise ValueError(f"--fps must be greater than 0 and at most 10000, got {pace:g}")
+    image_topic = f"{topic}/compressed" if encoding == "jpeg" and not topic.endswith("/compressed") else topic
+    truth_topic = f"{topic.removesuffix('/compressed').rpartition('/')[0]}/ground_truth"
+    start = _nanoseconds(start_stamp)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # written beside its place, so that what fails half-way leaves nothing that looks like a bag
+    parent = Path(tempfile.mkdtemp(prefix=".bag_", dir=output.parent))
+    try:
+        with _Writer(parent / output.name, storage) as writer:
+            count = 0
+            for count, (frame, jpeg) in enumerate(pictures.frames, 1):
+                stamp = start + round((count - 1) * 1_000_000_000 / pace)
+                header = writer.header(stamp)
+                kind = bag_types.COMPRESSED if encoding == "jpeg" else bag_types.IMAGE
+                writer.write(image_topic, kind, stamp, writer.image(header, frame, jpeg, encoding))
+                if pictures.boxes is not None:
+                    message = writer.truth(header, pictures.boxes[count - 1])
+                    writer.write(truth_topic, bag_types.DETECTIONS, stamp, message)
+            if not count:
+                raise ValueError(f"{source} has no images")
+        (parent / output.name).rename(output)
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+    truths = f", true boxes on {truth_topic}" if pictures.boxes is not None else ""
+    return f"{output}: {count} images on {image_topic}{truths}"
+
+
+class _Writer:
+    """A bag of either generation, as a context."""
+
+    def __init__(self, path: Path, storage: str) -> None:
+        self._ros1 = storage == "rosbag1"
+        self._store = bag_types.store(self._ros1)
+        self._connections: dict[str, Any] = {}
+        self._count = 0
+        self._writer: Any = (
+            Writer1(path)
+            if self._ros1
+            else Writer2(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+        )
+
+    def __enter__(self) -> _Writer:
+        self._writer.open()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._writer.close()
+        elif not self._ros1:
+            self._writer.abort()
+
+    def write(self, topic: str, kind: str, stamp: int, message: Any) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self._store)
+        serialize = self._store.serialize_ros1 if self._ros1 else self._store.serialize_cdr
+        self._writer.write(self._connections[topic], stamp, bytes(serialize(message, kind)))
+
+    def header(self, stamp: int) -> Any:
+        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+        time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        sequence = {"seq": self._count} if self._ros1 else {}
+        self._count += 1
+        return self._new("std_msgs/msg/Header", stamp=time, frame_id="camera", **sequence)
+
+    def image(self, header: Any, frame: Callable[[], Frame], jpeg: bytes, encoding: str) -> Any:
+        if encoding == "jpeg":
+            data = np.frombuffer(jpeg or _jpeg(frame()), np.uint8)
+            return self._new(bag_types.COMPRESSED, header=header, format="bgr8; jpeg compressed bgr8", data=data)
+        pixels = _encoded(frame(), encoding)
+        height, width = pixels.shape[:2]
+        return self._new(
+            bag_types.IMAGE,
+            header=header,
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=pixels.nbytes // height,
+            data=pixels.reshape(-1),
+        )
+
+    def truth(self, header: Any, box: Array) -> Any:
+        """A Detection2DArray, empty where the target is absent."""
+        detections = []
+        if np.isfinite(box).all() and (box[2:] > 0).all():
+            x, y, w, h = (float(value) for value in box)
+            detections = [self._detection_ros1(header, x, y, w, h) if self._ros1 else self._detection(header, x, y, w, h)]
+        return self._new(bag_types.DETECTIONS, header=header, detections=detections)
+
+    def _detection(self, header: Any, *box: float) -> Any:
+        x, y, w, h = box
+        bbox = box_to_message((x, y, w, h), self._store.types.__getitem__)
+        return self._new(bag_types.DETECTION, header=header, results=[], bbox=bbox, id="truth")
+
+    def _detection_ros1(self, header: Any, *box: float) -> Any:
+        x, y, w, h = box
+        centre = self._new("geometry_msgs/msg/Pose2D", x=x + w / 2, y=y + h / 2, theta=0.0)
+        bbox = self._new("vision_msgs/msg/BoundingBox2D", center=centre, size_x=w, size_y=h)
+        no_image = self._new(
+            bag_types.IMAGE,
+            header=header,
+            height=0,
+            width=0,
+            encoding="",
+            is_bigendian=0,
+            step=0,
+            data=np.empty(0, np.uint8),
+        )
+        return self._new(bag_types.DETECTION, header=header, results=[], bbox=bbox, source_img=no_image)
+
+    def _new(self, name: str, **fields: Any) -> Any:
+        return self._store.types[name](**fields)
+
+
+def _pictures(source: Path) -> _Pictures:
+    if source.is_dir():
+        if (source / "img").is_dir() and (source / "groundtruth_rect.txt").is_file():
+            sequence = read_sequence(source)
+            return _Pictures(_files(sequence.files), sequence.boxes)
+        folder = source / "img" if (source / "img").is_dir() else source
+        files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+        if not files:
+            raise ValueError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
+        return _Pictures(_files(files), None)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} does not exist")
+    video = cv2.VideoCapture(str(source))
+    if not video.isOpened():
+        raise ValueError(f"{source} can't be opened as a video")
+    fps = float(video.get(cv2.CAP_PROP_FPS))
+    return _Pictures(_video(video), None, fps if np.isfinite(fps) and fps > 0 else _DEFAULT_FPS)
+
+
+def _files(files: tuple[Path, ...]) -> Iterator[tuple[Callable[[], Frame], bytes]]:
+    for file in files:
+        data = file.read_bytes()
+        read_frame(file)  # a bag should not carry on what is no image
+        yield lambda file=file: read_frame(file), data if data[:3] == b"\xff\xd8\xff" else b""
+
+
+def _video(video: cv2.VideoCapture) -> Iterator[tuple[Callable[[], Frame], bytes]]:
+    while True:
+        read, frame = video.read()
+        if not read:
+            video.release()
+            return
+        yield lambda frame=frame: np.asarray(frame, np.uint8), b""
+
+
+def _encoded(frame: Frame, encoding: str) -> Frame:
+    if encoding == "bgr8":
+        return np.ascontiguousarray(frame)
+    code = cv2.COLOR_BGR2RGB if encoding == "rgb8" else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(frame, code), np.uint8)
+
+
+def _jpeg(frame: Frame) -> bytes:
+    _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return bytes(encoded.tobytes())
+
+
+def _nanoseconds(text: str) -> int:
+    try:
+        stamp = int((Decimal(text) * 1_000_000_000).to_integral_value())
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ValueError(f"--start-stamp must be seconds, got {text!r}") from None
+    if not 0 < stamp < _LAST_SECOND * 1_000_000_000:
+        raise ValueError(f"--start-stamp must be greater than 0 and less than {_LAST_SECOND}, got {text}")
+    return stamp

@@ -1,0 +1,295 @@
+"""Recordings on a disk: rosbag2 (mcap or sqlite3, compressed by file, by message or not at all) and rosbag1.
+
+A bag is a folder, with or without its metadata.yaml, or one of its files. `rosbags` reads what is in order. A file that
+it cannot read to the end is read record by record instead (`bag_salvage`), as far as that goes, and what is lost is
+named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import yaml
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
+
+from snscf_ros import bag_types
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_STORAGES = (".mcap", ".db3", ".bag")
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+T = TypeVar("T")
+
+
+class Unreadable(ValueError):
+    """A message whose bytes do not fit its type."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag; `type` as in `sensor_msgs/msg/Image`, `definition` empty where the bag has none."""
+
+    name: str
+    type: str
+    definition: str = ""
+    ros1: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message as it is stored; `log_time` in nanoseconds is when it was recorded."""
+
+    topic: Topic
+    log_time: int
+    data: bytes
+
+    def message(self) -> Any:
+        """An object with the fields of the type. Raises Unreadable."""
+        topic, data = self.topic, self.data
+        try:
+            if not topic.ros1 and data[:4] == _ZSTD_FRAME:
+                # compressed by message; without metadata.yaml nothing else says so, but no CDR begins like this
+                data = zstd.decompress(data)
+            types = bag_types.store_for(topic.type, topic.definition, topic.ros1)
+            read = types.deserialize_ros1 if topic.ros1 else types.deserialize_cdr
+            return read(data, topic.type)
+        except Exception as error:  # whatever garbled bytes make of the library and of NumPy below it
+            reason = str(error) or type(error).__name__
+            raise Unreadable(f"{len(data)} bytes are no {topic.type}: {reason}") from error
+
+
+class Source(Protocol):
+    """One file of a bag. `problems` says what of it cannot be read."""
+
+    topics: list[Topic]
+    problems: list[str]
+
+    def messages(self, names: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Stored]:
+        """Messages of some topics, logged from `start` to before `stop`, always in the same order."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Sound:
+    """A file that `rosbags` reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[str] = []
+        self._reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
+        self._reader.open()
+        ros1 = path.suffix == ".bag"
+        self._topics = {c.id: Topic(c.topic, c.msgtype, c.msgdef.data, ros1) for c in self._reader.connections}
+        self.topics = list(dict.fromkeys(self._topics.values()))
+
+    def messages(self, names: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Stored]:
+        if connections := [c for c in self._reader.connections if c.topic in names]:
+            for connection, log_time, data in self._reader.messages(connections, start, stop):
+                yield Stored(self._topics[connection.id], log_time, bytes(data))
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """Where a message lies: the file, its number among the messages read there, and among those of its `log_time`.
+
+    `value` is what was asked of it.
+    """
+
+    file: int
+    number: int
+    topic: str
+    log_time: int
+    among_equals: int
+    value: T
+
+
+class Bag:
+    """An open bag; used as a context. Raises FileNotFoundError, or ValueError for what is no bag at all.
+
+    `problems` names what cannot be read, so far as the bag has been read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[str] = []
+        self._names: frozenset[str] = frozenset()
+        self._stack = contextlib.ExitStack()
+        try:
+            self._paths = [self._ready(file) for file in _storage_files(path, self.problems)]
+            self._sources = [self._open(file) for file in self._paths]
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def name(self) -> str:
+        """The bag's name: that of its folder, or of its file without the endings."""
+        return _stem(self.path.resolve())
+
+    @property
+    def topics(self) -> dict[str, Topic]:
+        """The topics by name."""
+        found: dict[str, Topic] = {}
+        for source in self._sources:
+            for topic in source.topics:
+                found.setdefault(topic.name, topic)
+        return dict(sorted(found.items()))
+
+    def index(self, names: Collection[str], look: Callable[[Stored], T]) -> list[Entry[T]]:
+        """Reads all messages of some topics once, which comes before everything else; what `look` makes of each."""
+        self._names = frozenset(names)
+        entries: list[Entry[T]] = []
+        for number in range(len(self._sources)):
+            try:
+                entries += self._index_file(number, look)
+            except Exception as error:  # the library's many, and those of what it stands on
+                self._salvage(number, error)
+                entries += self._index_file(number, look)
+        return entries
+
+    def in_order(self, entries: Sequence[Entry[T]]) -> Iterator[tuple[Entry[T], Stored]]:
+        """The messages of these entries, in their order; those that are stored too early wait in memory."""
+        rank = {(entry.file, entry.number): index for index, entry in enumerate(entries)}
+        waiting: dict[int, Stored] = {}
+        due = 0
+        for file, source in enumerate(self._sources):
+            for number, stored in enumerate(source.messages(self._names)):
+                if (index := rank.get((file, number))) is not None:
+                    waiting[index] = stored
+                while due in waiting:
+                    yield entries[due], waiting.pop(due)
+                    due += 1
+
+    def read(self, entry: Entry[T]) -> Stored:
+        """One message."""
+        source = self._sources[entry.file]
+        found = source.messages(self._names, entry.log_time, entry.log_time + 1)
+        for number, stored in enumerate(found):
+            if number == entry.among_equals:
+                return stored
+        raise ValueError(f"{self._paths[entry.file]} has changed while it was being read")
+
+    def _index_file(self, number: int, look: Callable[[Stored], T]) -> list[Entry[T]]:
+        equals: Counter[int] = Counter()
+        entries = []
+        for position, stored in enumerate(self._sources[number].messages(self._names)):
+            time = stored.log_time
+            entries.append(Entry(number, position, stored.topic.name, time, equals[time], look(stored)))
+            equals[time] += 1
+        return entries
+
+    def _open(self, path: Path) -> Source:
+        try:
+            source: Source = _Sound(path)
+        except Exception as error:
+            source = self._salvaged(path, error)
+        self._stack.callback(source.close)
+        return source
+
+    def _salvage(self, number: int, error: Exception) -> None:
+        self._sources[number] = self._salvaged(self._paths[number], error)
+        self._stack.callback(self._sources[number].close)
+
+    def _salvaged(self, path: Path, error: Exception) -> Source:
+        from snscf_ros.bag_salvage import salvage
+
+        source = salvage(path)
+        if source is None:
+            raise ValueError(f"{path} is no bag: {error}") from error
+        self.problems += [f"{path.name}: {problem}" for problem in source.problems]
+        return source
+
+    def _ready(self, path: Path) -> Path:
+        """The file itself, or a copy where it has to be made readable first."""
+        log = path.with_name(path.name + "-wal")
+        if path.suffix == ".db3" and log.is_file() and log.stat().st_size:
+            # a recording that was cut off: SQLite puts the last messages into the file when it opens it for writing
+            copy = self._temporary() / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, copy.with_name(log.name))
+            with contextlib.closing(sqlite3.connect(copy)) as database, contextlib.suppress(sqlite3.Error):
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return copy
+        if path.suffix == ".zstd":
+            copy = self._temporary() / path.stem
+            with path.open("rb") as compressed, copy.open("wb") as output:
+                try:
+                    with zstd.open(compressed, "rb") as content:
+                        shutil.copyfileobj(content, output)
+                except (zstd.ZstdError, EOFError) as error:
+                    self.problems.append(f"{path.name}: can be uncompressed only in part: {error}")
+            return copy
+        return path
+
+    def _temporary(self) -> Path:
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="snscf_bag_")))
+
+
+def _storage_files(path: Path, problems: list[str]) -> list[Path]:
+    """The files of a bag in their order."""
+    if path.is_file():
+        if _suffix(path) not in _STORAGES:
+            raise ValueError(f"{path} is no bag: expected a folder, or a file that ends in {', '.join(_STORAGES)}")
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist")
+    there = sorted((file for file in path.iterdir() if _suffix(file) in _STORAGES), key=_natural)
+    listed = _listed(path / "metadata.yaml", problems)
+    missing = [name for name in listed if not (path / name).is_file()]
+    problems += [f"{name} is missing, which metadata.yaml lists" for name in missing]
+    files = [path / name for name in listed if name not in missing] or there
+    if not files:
+        expected = "metadata.yaml, NAME_0.mcap or NAME_0.db3, ..."
+        raise ValueError(f"{path} is no bag: it has none of its files (expected {expected})")
+    return files
+
+
+def _listed(metadata: Path, problems: list[str]) -> list[str]:
+    """The files that metadata.yaml names. A recording that was cut off has none."""
+    if not metadata.is_file():
+        return []
+    try:
+        content = yaml.safe_load(metadata.read_text(encoding="utf-8"))
+        return [Path(name).name for name in content["rosbag2_bagfile_information"]["relative_file_paths"]]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        problems.append("metadata.yaml can't be read; the files are taken in order of their names")
+        return []
+
+
+def _suffix(path: Path) -> str:
+    return path.with_suffix("").suffix if path.suffix == ".zstd" else path.suffix
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    while Path(name).suffix in (*_STORAGES, ".zstd"):
+        name = Path(name).stem
+    return name
+
+
+def _natural(path: Path) -> list[Any]:
+    """name_2 before name_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,68 @@
+"""A recording played to the tracker, every image of it: from message to track by what the node does, without ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from snscf_core import Track, Tracker, TrackState
+from snscf_ros.bag_frames import Recording, Start
+from snscf_ros.bags import Unreadable
+from snscf_ros.cameras import Arrival
+from snscf_ros.targets import Targets, TrackedTarget
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one image.
+
+    header: the image's, None where its bytes cannot be understood. targets: empty before the start. problem: why the
+    image was rejected; empty if it was not. seconds: from the message to the track.
+    """
+
+    log_time: int
+    header: Any
+    targets: tuple[TrackedTarget, ...]
+    problem: str
+    seconds: float
+
+    @property
+    def track(self) -> Track | None:
+        return self.targets[0].track if self.targets else None
+
+
+def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int) -> Iterator[Outcome]:
+    """Tracks through the recording from `start`; one outcome for each image.
+
+    As in the node an image that cannot be used changes nothing, and is not decoded where nothing is followed. Raises
+    ValueError if the target cannot be initialised.
+    """
+    targets = Targets()
+    for index, stored in enumerate(recording.messages()):
+        began = time.perf_counter()
+        header, tracked, problem = None, (), ""
+        try:
+            arrival = Arrival(stored.message())
+            header = arrival.header
+            arrival.check(max_pixels)
+            if index == start.index:
+                tracked = _initialise(tracker, targets, arrival, start)
+            elif followed := targets.of_camera(""):
+                tracks = tracker.update(arrival.frame(), [one.target for one in followed])
+                tracked = targets.record(list(zip(followed, tracks, strict=True)))
+        except Unreadable as reason:
+            problem = str(reason)
+        except ValueError as reason:
+            if index == start.index:
+                raise
+            problem = str(reason)
+        yield Outcome(stored.log_time, header, tracked, problem, time.perf_counter() - began)
+
+
+def _initialise(tracker: Tracker, targets: Targets, arrival: Arrival, start: Start) -> tuple[TrackedTarget, ...]:
+    """The first track is what was given."""
+    target = tracker.init(arrival.frame(), start.box)
+    targets.add("", "", target, most=1)
+    return targets.record([(targets.of_camera("")[0], Track(target.box, 1.0, TrackState.TRACKED, 0.0))])
