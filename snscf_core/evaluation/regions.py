@@ -1,0 +1,200 @@
+"""Regions of the VOT challenges: how they are written, and how much they overlap.
+
+A region is the four numbers of a rectangle ``(x, y, w, h)``, the eight of a polygon ``(x1, y1, ..., x4, y4)``, or one
+of the codes below. Arrays of polygons are N x 8, with NaN where there is a code instead of a region.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..boxes import Array
+
+UNKNOWN, INITIALISED, FAILED = 0, 1, 2
+
+Region = int | tuple[float, ...]
+
+_ROWS_AT_ONCE = 100_000  # of pixels; bounds the memory that rasterising takes
+_NOWHERE = np.int64(2**40)  # the column of a crossing that there is not, right of every picture
+
+_Floats = npt.NDArray[np.float32]
+_Integers = npt.NDArray[np.int64]
+_Spans = list[tuple[_Integers, _Integers]]
+
+
+def parse_region(text: str) -> Region:
+    """One line of a VOT result or of true regions. A region with a NaN in it is ``UNKNOWN``, as in the VOT toolkit.
+
+    Raises ValueError for anything but a code, a rectangle, or a polygon of four corners (masks are not supported).
+    """
+    values = tuple(float(value) for value in re.split(r"[,\s]+", text.strip().strip(",")))
+    if len(values) == 1 and values[0] in (UNKNOWN, INITIALISED, FAILED):
+        return int(values[0])
+    if len(values) not in (4, 8):
+        raise ValueError(f"expected 0, 1 or 2, four numbers (x, y, w, h) or eight (four corners), got {text.strip()!r}")
+    return values if all(map(math.isfinite, values)) else UNKNOWN
+
+
+def format_region(region: Region) -> str:
+    """The region as a line of a VOT result, with four decimals."""
+    return str(region) if isinstance(region, int) else ",".join(f"{value:.4f}" for value in region)
+
+
+def read_regions(file: Path) -> list[Region]:
+    """All lines of a file. Raises FileNotFoundError, and ValueError naming the line that is wrong."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; expected one region or code per line")
+    regions = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if line.strip():
+            try:
+                regions.append(parse_region(line))
+            except ValueError as error:
+                raise ValueError(f"{file} line {number}: {error}") from error
+    return regions
+
+
+def write_regions(file: Path, regions: Sequence[Region]) -> None:
+    """Writes one region or code per line."""
+    file.write_text("".join(f"{format_region(region)}\n" for region in regions))
+
+
+def corners(regions: Sequence[Region]) -> Array:
+    """The regions as N x 8 polygons, NaN for codes; a rectangle starts at its top left and goes round by the right."""
+    polygons = np.full((len(regions), 8), np.nan)
+    for polygon, region in zip(polygons, regions, strict=True):
+        if isinstance(region, int):
+            continue
+        if len(region) == 4:
+            x, y, w, h = region
+            polygon[:] = x, y, x + w, y, x + w, y + h, x, y + h
+        else:
+            polygon[:] = region
+    return polygons
+
+
+def enclosing_boxes(polygons: npt.ArrayLike) -> Array:
+    """The smallest upright rectangles around N x 8 polygons: N x 4, ``(x, y, w, h)``."""
+    points = np.asarray(polygons, np.float64).reshape(-1, 4, 2)
+    low = points.min(1)
+    return np.hstack([low, points.max(1) - low])
+
+
+def overlaps(a: npt.ArrayLike, b: npt.ArrayLike, bounds: npt.ArrayLike | None = None, *, legacy: bool = False) -> Array:
+    """Intersection over union of N x 8 polygons in whole pixels: N values in [0, 1], NaN where a polygon has NaN.
+
+    bounds: the largest x and y that belong to the picture, for all pairs (2) or each (N x 2); None for no picture.
+
+    Follows ``compute_polygon_overlap`` of the VOT region library, to single precision. legacy: its "legacy
+    rasterisation", which the Matlab toolkit asks for when it measures. It leaves out the last column, and its rows
+    begin where the regions do; without it corners are rounded and pixels filled up to them, as in pysot's toolkit.
+    Where the library divides by zero, as no pixel is filled, the overlap is 0.
+    """
+    a, b = np.asarray(a, np.float32).reshape(-1, 4, 2), np.asarray(b, np.float32).reshape(-1, 4, 2)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} regions can't be compared with {len(b)}: they come in pairs")
+    result = np.full(len(a), np.nan)
+    known = np.flatnonzero(np.isfinite(a).all((1, 2)) & np.isfinite(b).all((1, 2)))
+    result[known] = 0.0
+    a, b = a[known], b[known]
+    limit = None if bounds is None else np.broadcast_to(np.asarray(bounds, np.float32), (len(result), 2))[known]
+    low_a, high_a = _extent(a, limit, legacy)
+    low_b, high_b = _extent(b, limit, legacy)
+    origin = np.minimum(low_a, low_b)
+    size = (np.maximum(high_a, high_b) - origin).astype(np.int64) + 1
+    meet = (np.minimum(high_a, high_b) > np.maximum(low_a, low_b)).all(1)
+    area_a, area_b = np.prod(high_a - low_a, 1, np.float64), np.prod(high_b - low_b, 1, np.float64)
+    # The library calls regions of such different sizes disjoint, so that one gone astray can't fill the memory.
+    comparable = np.minimum(area_a, area_b) >= 1e-10 * np.maximum(area_a, area_b)
+    pairs = np.flatnonzero(meet & comparable)
+    group = np.cumsum(size[pairs, 1]) // _ROWS_AT_ONCE
+    for chunk in np.split(pairs, np.flatnonzero(np.diff(group)) + 1):
+        if len(chunk):
+            shift = origin[chunk, None]
+            result[known[chunk]] = _overlaps_on_grid(a[chunk] - shift, b[chunk] - shift, size[chunk], legacy)
+    return result
+
+
+def _extent(polygons: _Floats, limit: _Floats | None, legacy: bool) -> tuple[_Floats, _Floats]:
+    """Lowest and highest x and y of N x 4 x 2 polygons, both N x 2, inside the picture."""
+    low, high = polygons.min(1), polygons.max(1)
+    if not legacy:
+        low, high = np.floor(low), np.ceil(high)
+    return (low, high) if limit is None else (np.maximum(low, np.float32(0)), np.minimum(high, limit))
+
+
+def _overlaps_on_grid(a: _Floats, b: _Floats, size: _Integers, legacy: bool) -> Array:
+    """Overlaps of N x 4 x 2 polygons, each pair on a grid of its own of ``size`` (N x 2: columns, rows)."""
+    rows = size[:, 1]
+    starts = np.cumsum(rows) - rows
+    pair = np.repeat(np.arange(len(rows)), rows)
+    row = (np.arange(len(pair)) - starts[pair]).astype(np.float32)
+    columns = size[pair, 0]
+    spans = _legacy_spans if legacy else _spans
+    spans_a, spans_b = spans(a, pair, row, columns), spans(b, pair, row, columns)
+
+    def pixels(begin: _Integers, end: _Integers) -> _Integers:
+        return np.add.reduceat(np.maximum(end - begin, 0), starts)
+
+    area = sum(pixels(begin, end) for begin, end in (*spans_a, *spans_b))
+    common = sum(
+        pixels(np.maximum(begin_a, begin_b), np.minimum(end_a, end_b))
+        for begin_a, end_a in spans_a
+        for begin_b, end_b in spans_b
+    )
+    union = np.asarray(area - common)
+    return np.where(union > 0, common / np.maximum(union, 1), 0.0)
+
+
+def _legacy_spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers) -> _Spans:
+    """The two runs of pixels, [begin, end), that a polygon of four corners can have in each row; they may be empty.
+
+    polygons: N x 4 x 2. pair, row, columns: M each, the polygon of a row, its y, and the width of its grid.
+    """
+    x, y = polygons[..., 0], polygons[..., 1]
+    crossings = np.full((len(row), 4), _NOWHERE)
+    for i, j in ((0, 3), (1, 0), (2, 1), (3, 2)):
+        at = np.flatnonzero((y[:, i][pair] < row) != (y[:, j][pair] < row))
+        edge = pair[at]
+        xi, yi = x[edge, i], y[edge, i]
+        crossings[at, i] = (xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi)).astype(np.int64)
+    crossings.sort(1)
+    # One pixel more is lost at the right where a region reaches further than its grid.
+    return [
+        (np.maximum(begin, 0), np.where(begin >= columns, 0, np.where(end > columns, columns - 1, end)))
+        for begin, end in ((crossings[:, 0], crossings[:, 1]), (crossings[:, 2], crossings[:, 3]))
+    ]
+
+
+def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers) -> _Spans:
+    """What ``_legacy_spans`` gives, filled the newer way."""
+    rounded = np.sign(polygons) * np.floor(np.abs(polygons.astype(np.float64)) + 0.5)
+    x, y = rounded[..., 0], rounded[..., 1]
+    crossings = np.full((len(row), 4), _NOWHERE)
+    for i, j in ((0, 3), (1, 0), (2, 1), (3, 2)):
+        low, high = np.minimum(y[:, i], y[:, j]), np.maximum(y[:, i], y[:, j])
+        at = np.flatnonzero((low[pair] <= row) & (row <= high[pair]) & (low < high)[pair])
+        edge = pair[at]
+        xi, yi = x[edge, i], y[edge, i]
+        crossings[at, i] = (xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi)).astype(np.int64)
+    crossings.sort(1)
+    n0, n1, n2, n3 = crossings.T
+    # A corner is a crossing of both its edges: of two equal crossings the first does not count.
+    first = n0 != n1
+    begin, end = np.where(first, n0, np.where(n1 != n2, n1, n2)), np.where(first, n1, np.where(n1 != n2, n2, n3))
+    spans = [_filled(begin, end, columns)]
+    second = first & (n2 != n3)
+    begin, end = _filled(np.where(second, n2, _NOWHERE), np.where(second, n3, _NOWHERE), columns)
+    return [*spans, (np.maximum(begin, spans[0][1]), end)]
+
+
+def _filled(begin: _Integers, end: _Integers, columns: _Integers) -> tuple[_Integers, _Integers]:
+    """Pixels from one crossing to another, both included, as [begin, end)."""
+    empty = (begin >= columns) | (begin == end) | (end == _NOWHERE)
+    return np.maximum(begin, 0), np.where(empty, 0, np.minimum(end, columns - 1) + 1)

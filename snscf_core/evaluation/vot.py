@@ -1,0 +1,414 @@
+"""The VOT challenges' short-term protocol of 2015 to 2019, with resets, and its measures.
+
+The tracker is started on the first frame with the true region. Where its region does not overlap the true one at all it
+has failed, and is started anew five frames later. A run holds what the tracker gave in each frame, or a code of
+``regions``: the frame it was started on, the frame it failed in, or a frame between those.
+
+Measures follow ``estimate_accuracy``, ``estimate_failures`` and ``estimate_expected_overlap`` of the VOT toolkit for
+Matlab, and pysot's toolkit, which gives the same figures from one run a sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..boxes import Array
+from ..crops import Frame
+from .regions import (
+    FAILED,
+    INITIALISED,
+    UNKNOWN,
+    Region,
+    corners,
+    enclosing_boxes,
+    overlaps,
+    read_regions,
+    write_regions,
+)
+from .sequences import IMAGE_SUFFIXES, ImageSequence, read_frame
+
+Box = tuple[float, float, float, float]
+Flags = npt.NDArray[np.bool_]
+Runs = Mapping[str, Sequence[Sequence[Region]]]
+"""Repetitions of a sequence, under its name; trackers without chance need but one."""
+
+Overlap = Callable[[Array, Array, npt.ArrayLike], Array]
+"""Overlaps of N x 8 polygons in pairs, given the largest x and y in the picture; ``overlaps`` or one like it."""
+
+BASELINE, UNSUPERVISED = "baseline", "unsupervised"
+"""Experiments as the toolkits name them: with resets, and without."""
+
+RESTART = 5  # frames from a failure to the next start
+BURN_IN = 10  # frames from a start on, itself included, that do not count for accuracy
+VOT2018_INTERVAL = (100, 356)  # lengths in frames that EAO is the mean over, in 2017 and 2018
+
+
+class OnlineTracker(Protocol):
+    """What is tested: boxes are (x, y, w, h), top-left corner, in pixels of the frame (H x W x 3 uint8 BGR)."""
+
+    def init(self, image: Frame, box: Box) -> None: ...
+
+    def update(self, image: Frame) -> Box | None: ...
+
+
+@dataclass(frozen=True)
+class VotSequence(ImageSequence):
+    """A sequence with true polygons (N x 8, NaN where unknown); ``boxes`` are the upright rectangles around them.
+
+    size: width and height of the frames. tags: attributes of the frames by name, N flags each.
+    """
+
+    polygons: Array = field(kw_only=True)
+    size: tuple[int, int] = field(kw_only=True)
+    tags: Mapping[str, Flags] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """regions: one per frame, or codes. seconds: what the tracker took for each, NaN where it was not asked."""
+
+    regions: list[Region]
+    seconds: Array
+
+
+# Data -----------------------------------------------------------------------------------------------------------------
+
+
+def read_vot_sequences(root: Path, names: Sequence[str] | None = None) -> list[VotSequence]:
+    """The sequences of ``list.txt``, or those of them that are named, in its order.
+
+    Raises FileNotFoundError, saying what was expected, for a missing data set, sequence or name.
+    """
+    index = root / "list.txt"
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"{root} holds no VOT data set: expected {index}, and for each NAME in it NAME/groundtruth.txt and "
+            "NAME/color/00000001.jpg, ... (or NAME/00000001.jpg, ...)"
+        )
+    listed = [line.strip() for line in index.read_text().splitlines() if line.strip()]
+    for name in names or ():
+        if name not in listed:
+            raise FileNotFoundError(f"{index} lists no sequence {name!r}")
+    return [read_vot_sequence(root / name) for name in listed if names is None or name in names]
+
+
+def read_vot_sequence(folder: Path) -> VotSequence:
+    """One sequence: ``groundtruth.txt``, images in ``color/`` or beside it, ``*.tag`` or ``*.label`` (0 or 1 a line).
+
+    As in the toolkits, images after the last true region do not belong to the sequence, and a frame that a tag's file
+    does not reach is without it. Raises FileNotFoundError or ValueError, saying what is wrong.
+    """
+    truth = folder / "groundtruth.txt"
+    images = folder / "color" if (folder / "color").is_dir() else folder
+    files = (
+        sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    )
+    if not truth.is_file() or not files:
+        raise FileNotFoundError(
+            f"{folder} is no VOT sequence: expected {truth} and {folder / 'color'}/00000001.jpg, ... "
+            f"(or {folder}/00000001.jpg, ...)"
+        )
+    polygons = corners(read_regions(truth))
+    count = len(polygons)
+    if not 0 < count <= len(files):
+        raise ValueError(f"{folder} has {len(files)} images but {count} true regions")
+    if np.isnan(polygons[0]).any():
+        raise ValueError(f"{truth} has no region in line 1, where tracking starts")
+    tags = {file.stem: _read_tag(file, count) for file in sorted([*folder.glob("*.tag"), *folder.glob("*.label")])}
+    height, width = read_frame(files[0]).shape[:2]
+    return VotSequence(
+        folder.name,
+        tuple(files[:count]),
+        enclosing_boxes(polygons),
+        polygons=polygons,
+        size=(width, height),
+        attributes=tuple(name for name, flags in tags.items() if flags.any()),
+        tags=tags,
+    )
+
+
+def _read_tag(file: Path, count: int) -> Flags:
+    lines = file.read_text().split()
+    if len(lines) > count or not {"0", "1"}.issuperset(lines):
+        raise ValueError(f"{file} must have at most {count} lines of 0 or 1, one per frame")
+    return np.array([line == "1" for line in lines] + [False] * (count - len(lines)), bool)
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
+    """One run with resets.
+
+    A tracker of rectangles starts with the one that encloses the true polygon, as the TraX library hands it over. A
+    tracker that gives no box (None) has failed. A frame with unknown true region can neither be failed nor started on.
+    """
+    limit = np.subtract(sequence.size, 1)
+    regions: list[Region] = [UNKNOWN] * len(sequence)
+    seconds = np.full(len(sequence), np.nan)
+    start, running = 0, False
+    for index, image in enumerate(sequence.frames()):
+        known = bool(np.isfinite(sequence.polygons[index]).all())
+        if index < start or not (running or known):
+            continue
+        begin = time.perf_counter()
+        if not running:
+            tracker.init(image, _box(sequence.boxes[index]))
+            regions[index], running = INITIALISED, True
+            seconds[index] = time.perf_counter() - begin
+            continue
+        box = tracker.update(image)
+        seconds[index] = time.perf_counter() - begin
+        regions[index] = FAILED if box is None else _box(box)
+        if box is not None and known:
+            common = overlaps(corners([_box(box)]), sequence.polygons[index : index + 1], limit)[0]
+            regions[index] = _box(box) if common > 0 else FAILED
+        if regions[index] == FAILED:
+            start, running = index + RESTART, False
+    return Run(regions, seconds)
+
+
+def run_unsupervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
+    """One run without resets; ``UNKNOWN`` where the tracker gave no box."""
+    regions: list[Region] = []
+    seconds = []
+    for index, image in enumerate(sequence.frames()):
+        begin = time.perf_counter()
+        if index == 0:
+            tracker.init(image, _box(sequence.boxes[0]))
+            regions.append(INITIALISED)
+        else:
+            box = tracker.update(image)
+            regions.append(UNKNOWN if box is None else _box(box))
+        seconds.append(time.perf_counter() - begin)
+    return Run(regions, np.array(seconds))
+
+
+def _box(box: npt.ArrayLike) -> Box:
+    x, y, w, h = np.asarray(box, np.float64).tolist()
+    return x, y, w, h
+
+
+def write_runs(folder: Path, name: str, runs: Sequence[Run], experiment: str = BASELINE) -> None:
+    """Writes the repetitions of a sequence where the toolkits look for them; ``folder`` is ``results/TRACKER``.
+
+    ``EXPERIMENT/NAME/NAME_001.txt`` holds the regions for all; the times are in ``NAME_time.txt`` for the Matlab
+    toolkit (a column per repetition) and in ``NAME_001_time.value`` for the Python toolkit, in seconds.
+    """
+    place = folder / experiment / name
+    place.mkdir(parents=True, exist_ok=True)
+    for number, run in enumerate(runs, 1):
+        write_regions(place / f"{name}_{number:03d}.txt", run.regions)
+        lines = ("" if np.isnan(value) else f"{value:.6f}" for value in run.seconds)
+        (place / f"{name}_{number:03d}_time.value").write_text("".join(f"{line}\n" for line in lines))
+    columns = np.stack([run.seconds for run in runs], axis=1)
+    np.savetxt(place / f"{name}_time.txt", columns, fmt="%.6f", delimiter=",")
+
+
+def read_runs(folder: Path, names: Iterable[str], experiment: str = BASELINE) -> dict[str, list[list[Region]]]:
+    """All repetitions of the named sequences in ``folder`` (``results/TRACKER``), from any of the toolkits.
+
+    Raises FileNotFoundError for a sequence without results, and ValueError naming a line that is wrong.
+    """
+    runs = {}
+    for name in names:
+        place = folder / experiment / name
+        files = sorted(place.glob(f"{name}_[0-9][0-9][0-9].txt"))
+        if not files:
+            raise FileNotFoundError(f"there are no results of {name}: expected {place / f'{name}_001.txt'}")
+        runs[name] = [read_regions(file) for file in files]
+    return runs
+
+
+# Measures -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TagScores:
+    """Over the frames with a tag, or over all.
+
+    frames: how many. lost: failures, the mean over repetitions. accuracy: mean overlap in [0, 1], NaN where no frame
+    counts. robustness: failures per frame (kits also print it times 100); lower is better.
+    """
+
+    frames: int
+    lost: float
+    accuracy: float
+    robustness: float
+
+
+@dataclass(frozen=True)
+class VotScores(TagScores):
+    """eao: expected average overlap, in [0, 1], NaN where no sequence is long enough."""
+
+    eao: float
+
+
+def score(
+    runs: Runs,
+    sequences: Sequence[VotSequence],
+    *,
+    interval: tuple[int, int] = VOT2018_INTERVAL,
+    overlap: Overlap = overlaps,
+) -> VotScores:
+    """Accuracy, robustness and EAO over all sequences.
+
+    overlap: ``overlaps`` for the figures of pysot's toolkit; ``functools.partial(overlaps, legacy=True)`` for those of
+    the Matlab toolkit. Raises ValueError for a sequence without runs, or a run that is longer than its sequence.
+    """
+    whole = _tag_scores(runs, sequences, None, overlap)
+    eao = expected_average_overlap(runs, sequences, interval=interval, overlap=overlap)
+    return VotScores(**vars(whole), eao=eao)
+
+
+def score_tags(runs: Runs, sequences: Sequence[VotSequence], *, overlap: Overlap = overlaps) -> dict[str, TagScores]:
+    """Scores over the frames with each tag, and with none (``empty``).
+
+    As in the Matlab toolkit the frames with the tag are taken out of the runs first: a burn-in is the frames with the
+    tag from a start on, and a start on a frame without it has none.
+    """
+    names = sorted({name for sequence in sequences for name in sequence.tags})
+    return {name: _tag_scores(runs, sequences, name, overlap) for name in [*names, "empty"]}
+
+
+def _tag_scores(runs: Runs, sequences: Sequence[VotSequence], tag: str | None, overlap: Overlap) -> TagScores:
+    found, lost, frames = [], 0.0, 0
+    for sequence in sequences:
+        chosen = _frames_with(sequence, tag)
+        if not chosen.any():
+            continue
+        frames += int(chosen.sum())
+        repetitions = []
+        for run in _complete(runs, sequence):
+            regions = [region for region, with_tag in zip(run, chosen, strict=True) if with_tag]
+            lost += regions.count(FAILED) / len(runs[sequence.name])
+            polygons = corners(regions)
+            for index in np.flatnonzero([region == INITIALISED for region in regions]):
+                polygons[index : index + BURN_IN] = np.nan
+            repetitions.append(overlap(polygons, sequence.polygons[chosen], sequence.size))
+        found.append(_mean(np.stack(repetitions)))
+    pooled = np.concatenate(found) if found else np.empty(0)
+    return TagScores(frames, lost, float(_mean(pooled)), lost / frames if frames else float("nan"))
+
+
+def _frames_with(sequence: VotSequence, tag: str | None) -> Flags:
+    count = len(sequence.polygons)
+    if tag is None:
+        return np.ones(count, bool)
+    if tag == "empty":
+        return ~np.logical_or.reduce([np.zeros(count, bool), *sequence.tags.values()])
+    return sequence.tags.get(tag, np.zeros(count, bool))
+
+
+def _complete(runs: Runs, sequence: VotSequence) -> list[list[Region]]:
+    """The repetitions of a sequence; what is missing at the end is unknown."""
+    count = len(sequence.polygons)
+    if not runs.get(sequence.name):
+        raise ValueError(f"there is no run of sequence {sequence.name}")
+    for run in runs[sequence.name]:
+        if len(run) > count:
+            raise ValueError(f"a run of {sequence.name} has {len(run)} regions, but the sequence {count} frames")
+    return [[*run, *[UNKNOWN] * (count - len(run))] for run in runs[sequence.name]]
+
+
+def _mean(values: Array) -> Array:
+    """The mean over the first axis of what is not NaN, NaN where that is nothing."""
+    known = np.isfinite(values)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def expected_average_overlap(
+    runs: Runs,
+    sequences: Sequence[VotSequence],
+    *,
+    interval: tuple[int, int] = VOT2018_INTERVAL,
+    restart: int = RESTART,
+    overlap: Overlap = overlaps,
+) -> float:
+    """EAO: the mean of ``expected_overlap_curve`` over all lengths of the interval, both ends included.
+
+    NaN where no sequence is so long. Raises as ``score`` does.
+    """
+    curve = expected_overlap_curve(runs, sequences, restart=restart, overlap=overlap)
+    low, high = interval
+    inside = curve[max(low, 1) - 1 : high]
+    return float(_mean(inside))
+
+
+def expected_overlap_curve(
+    runs: Runs, sequences: Sequence[VotSequence], *, restart: int = RESTART, overlap: Overlap = overlaps
+) -> Array:
+    """What overlap to expect of the tracker in a sequence of 1, 2, ... frames (Kristan et al., VOT2015, section 3.3).
+
+    Runs are cut into fragments, from each start to the next, which is ``restart`` frames after a failure. A fragment
+    that is followed by another has failed, and has no overlap after its end, however long it is thought to be; the last
+    one ends with its sequence, as it does in the toolkits even if a failure came too late for another start. The value
+    for L frames is the mean over the fragments that have as many, of their mean overlap in frames 2 to L; the
+    repetitions of a sequence together weigh as much as one. NaN for one frame, and where no fragment is that long.
+    """
+    longest = max((len(sequence.polygons) for sequence in sequences), default=0)
+    rows, weights = [], []
+    for sequence in sequences:
+        repetitions = _complete(runs, sequence)
+        for run in repetitions:
+            found = np.nan_to_num(overlap(corners(run), sequence.polygons, np.subtract(sequence.size, 1)))
+            restarts = [index + restart for index, region in enumerate(run) if region == FAILED]
+            starts = [0, *(index for index in restarts if index <= len(run))]
+            for start, after in zip(starts, [*starts[1:], None], strict=True):
+                fragment = found[start:] if after is None else found[start : after + 1]
+                row = np.full(longest, np.nan if after is None else 0.0)
+                row[: len(fragment)] = fragment
+                rows.append(row)
+                # As in pysot's toolkit: the frame of a next start that is just past the end counts as missing.
+                share = 1.0 if after is None else len(fragment) / (after + 1 - start)
+                weights.append(share / len(repetitions))
+    if longest < 2:
+        return np.full(longest, np.nan)
+    fragments = np.stack(rows)[:, 1:]
+    means = np.cumsum(fragments, axis=1) / np.arange(1, longest)
+    weight = np.where(np.isfinite(fragments), np.array(weights)[:, None], 0)
+    total = weight.sum(0)
+    curve = np.where(total > 0, (weight * np.nan_to_num(means)).sum(0) / np.where(total > 0, total, 1), np.nan)
+    return np.concatenate([[np.nan], curve])
+
+
+def average_overlap(
+    boxes: Mapping[str, npt.ArrayLike],
+    sequences: Sequence[VotSequence],
+    *,
+    burn_in: int = 0,
+    overlap: Overlap = overlaps,
+) -> float:
+    """AO, the average overlap without resets, from one-pass boxes (N x 4 for each sequence, the first the given one).
+
+    burn_in 0 gives the AO of the VOT reports (``analyze_overlap`` of the Matlab toolkit): the mean over all frames of
+    all sequences together, in which the first frame of each counts as no overlap. With burn_in 10 it is the
+    ``average_accuracy`` of the Python toolkit: that many frames of each sequence are left out, and the sequences'
+    means are weighted by their lengths. Frames without a box (NaN) overlap by nothing; frames with unknown true region
+    don't count.
+    """
+    total, frames = 0.0, 0
+    for sequence in sequences:
+        if sequence.name not in boxes:
+            raise ValueError(f"there are no boxes of sequence {sequence.name}")
+        found = np.asarray(boxes[sequence.name], np.float64)
+        if found.shape != sequence.boxes.shape:
+            raise ValueError(
+                f"the boxes of {sequence.name} are {found.shape}, expected {sequence.boxes.shape} (x, y, w, h a frame)"
+            )
+        polygons = corners([tuple(box) for box in found])
+        values = np.nan_to_num(overlap(polygons, sequence.polygons, sequence.size))
+        values[0] = 0
+        counting = np.isfinite(sequence.polygons).all(axis=1) & (np.arange(len(values)) >= burn_in)
+        if counting.any():
+            total += float(values[counting].mean()) * len(values)
+            frames += len(values)
+    return total / frames if frames else float("nan")
