@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from snscf_core.boxes import Array
     from snscf_ros.bag_frames import Recording, Start
     from snscf_ros.bag_results import Evaluation
+    from snscf_ros.bags import Bag
     from snscf_ros.replay import Outcome
 
 ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg")
@@ -32,7 +36,7 @@ FORMATS = ("mcap", "sqlite3", "rosbag1")
 def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``snscf eval bag``."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or .mcap, .db3 or .bag file")
-    parser.add_argument("--image-topic", metavar="TOPIC", default="", help="images to track in (default: the only ones)")
+    parser.add_argument("--image-topic", metavar="TOPIC", default="", help="images to track in (default: the only one)")
     parser.add_argument(
         "--ground-truth",
         metavar="TOPIC|FILE",
@@ -70,32 +74,46 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Run:
+    """An evaluation, the folder that it was written to, and what came of `--realtime`, if that was asked for."""
+
+    evaluation: Evaluation
+    folder: Path
+    realtime: dict[str, Any] | None
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """``snscf eval bag``: writes what is found and prints a summary.
 
     Raises ValueError and FileNotFoundError for mistakes of the user's; and ValueError after everything is written where
     parts of the bag, or messages in it, are lost.
     """
-    evaluation, folder = run(options)
-    print(_summary(evaluation))
-    for line in (*evaluation.notes, evaluation.rejected_sentence()):
-        if line:
-            print(f"note: {line}")
-    print(f"results are in {folder}")
-    if evaluation.problems:
-        raise ValueError(
-            f"{options.bag} is damaged; what could be read of it has been evaluated: {'; '.join(evaluation.problems)}"
-        )
+    with evaluated(options) as run:
+        evaluation = run.evaluation
+        print(_summary(evaluation))
+        if run.realtime is not None:
+            from snscf_ros.bag_node import summary
+
+            print(summary(run.realtime))
+        for line in (*evaluation.notes, evaluation.rejected_sentence()):
+            if line:
+                print(f"note: {line}")
+        print(f"results are in {run.folder}")
+        if evaluation.problems:
+            raise ValueError(
+                f"{options.bag} is damaged; what could be read of it was evaluated: {'; '.join(evaluation.problems)}"
+            )
 
 
-def run(options: argparse.Namespace) -> tuple[Evaluation, Path]:
-    """Evaluates as asked and writes all files; what came of it, and the folder. Raises as `evaluate` does.
+@contextlib.contextmanager
+def evaluated(options: argparse.Namespace) -> Iterator[Run]:
+    """Evaluates as asked and writes all files. The bag stays open for the evaluation's `frame` until the context ends.
 
-    The evaluation's `frame` reads from the bag, so the bag is there for as long as that is wanted.
+    Raises ValueError and FileNotFoundError for mistakes of the user's.
     """
     _check(options)
     _need_rosbags()
-    from snscf_ros.bag_frames import Recording, image_topic, truth_topic
     from snscf_ros.bags import Bag
 
     if options.realtime:
@@ -104,7 +122,36 @@ def run(options: argparse.Namespace) -> tuple[Evaluation, Path]:
         bag_node.need_ros()
     defaults = node_defaults()
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
-    bag = Bag(options.bag)
+    with Bag(options.bag) as bag:
+        recording, truth, start = _questions(bag, options, max_pixels)
+        tracker = Tracker(options.model, mode=options.mode, device=options.device)
+        tracker.warm_up()
+        folder: Path = options.output or Path(f"{bag.name}_evaluation")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("realtime.json", "realtime.log", f"{bag.name}_realtime.txt"):
+            # what an earlier run left would not belong to this one
+            (folder / name).unlink(missing_ok=True)
+        outcomes = _replayed(tracker, recording, start, max_pixels, folder, defaults)
+        evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
+        settings = {
+            "image_topic": recording.topic,
+            "ground_truth": options.ground_truth or None,
+            "model": tracker.model,
+            "mode": tracker.mode,
+            "device": str(tracker.device),
+            "max_image_pixels": max_pixels,
+        }
+        evaluation.write(folder, settings)
+        realtime = None
+        if options.realtime:
+            realtime = bag_node.play(recording, start, evaluation, options, max_pixels, folder)
+        yield Run(evaluation, folder, realtime)
+
+
+def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
+    """The images, the true boxes (N x 4, NaN where there is none) and the start."""
+    from snscf_ros.bag_frames import Recording, image_topic, truth_topic
+
     topic = image_topic(bag, options.image_topic)
     truths = truth_topic(bag, options.ground_truth) if options.ground_truth else ""
     recording = Recording(bag, topic, truths)
@@ -114,29 +161,10 @@ def run(options: argparse.Namespace) -> tuple[Evaluation, Path]:
     elif options.ground_truth:
         truth = recording.truth_from_file(Path(options.ground_truth))
     if options.init:
-        start = recording.start_from_text(options.init, max_pixels)
-    elif options.ground_truth:
-        start = recording.start_from_truth(truth, max_pixels)
-    else:
-        raise ValueError("say what to follow with --init x,y,w,h[@stamp], or give --ground-truth to start from")
-    tracker = Tracker(options.model, mode=options.mode, device=options.device)
-    tracker.warm_up()
-    folder = options.output or Path(f"{bag.name}_evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
-    outcomes = _replayed(tracker, recording, start, max_pixels, folder, defaults)
-    evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
-    settings = {
-        "image_topic": topic,
-        "ground_truth": options.ground_truth or None,
-        "model": tracker.model,
-        "mode": tracker.mode,
-        "device": str(tracker.device),
-        "max_image_pixels": max_pixels,
-    }
-    evaluation.write(folder, settings)
-    if options.realtime:
-        bag_node.play(recording, start, evaluation, options, max_pixels, folder)
-    return evaluation, folder
+        return recording, truth, recording.start_from_text(options.init, max_pixels)
+    if options.ground_truth:
+        return recording, truth, recording.start_from_truth(truth, max_pixels)
+    raise ValueError("say what to follow with --init x,y,w,h[@stamp], or give --ground-truth to start from")
 
 
 def _replayed(

@@ -216,9 +216,8 @@ def truth_topic(bag: Bag, wanted: str) -> str:
             return name
     if not Path(wanted).is_file():
         there = [name for name, topic in bag.topics.items() if topic.type in (DETECTION, DETECTIONS)]
-        raise ValueError(
-            f"{wanted} is neither a file nor a topic of {bag.path}, which has detections on: {', '.join(there) or 'none'}"
-        )
+        listed = ", ".join(there) or "none"
+        raise ValueError(f"{wanted} is neither a file nor a topic of {bag.path}, which has detections on: {listed}")
     return ""
 
 

@@ -124,9 +124,7 @@ class DetectionsBag:
         # the writer names the file after its folder
         self._writer = Writer(self._parent / self._folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        self._connection = self._writer.add_connection(
-            DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store
-        )
+        self._connection = self._writer.add_connection(DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -29,9 +29,9 @@ _LAST_SECOND = 2**31  # stamps count seconds in 32 bits
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Frames in order with the JPEG that they come from, empty where it is none; and the true boxes, if any."""
+    """Frames in order with the JPEG that each comes from, empty where it is none; and the true boxes, if any."""
 
-    frames: Iterator[tuple[Callable[[], Frame], bytes]]
+    frames: Iterator[tuple[Frame, bytes]]
     boxes: Array | None
     fps: float = _DEFAULT_FPS
 
@@ -41,9 +41,9 @@ def write_sequence(
 ) -> str:
     """Makes a bag, the same bytes for the same input; returns a sentence about it.
 
-    storage: mcap, sqlite3 or rosbag1. topic: of the images; true boxes go to ``ground_truth`` beside it. encoding: bgr8,
-    rgb8, mono8, or jpeg for CompressedImage (JPEG files are taken as they are). start_stamp: seconds. Raises ValueError
-    and FileNotFoundError, saying what is wrong with which input; an existing bag is never touched.
+    storage: mcap, sqlite3 or rosbag1. topic: of the images; true boxes go to ``ground_truth`` beside it. encoding:
+    bgr8, rgb8, mono8, or jpeg for CompressedImage (JPEG files are taken as they are). start_stamp: seconds. Raises
+    ValueError and FileNotFoundError, saying what is wrong with which input; an existing bag is never touched.
     """
     if storage == "rosbag1" and output.suffix != ".bag":
         output = output.with_name(output.name + ".bag")
@@ -90,9 +90,7 @@ class _Writer:
         self._connections: dict[str, Any] = {}
         self._count = 0
         self._writer: Any = (
-            Writer1(path)
-            if self._ros1
-            else Writer2(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+            Writer1(path) if self._ros1 else Writer2(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
         )
 
     def __enter__(self) -> _Writer:
@@ -118,11 +116,11 @@ class _Writer:
         self._count += 1
         return self._new("std_msgs/msg/Header", stamp=time, frame_id="camera", **sequence)
 
-    def image(self, header: Any, frame: Callable[[], Frame], jpeg: bytes, encoding: str) -> Any:
+    def image(self, header: Any, frame: Frame, jpeg: bytes, encoding: str) -> Any:
         if encoding == "jpeg":
-            data = np.frombuffer(jpeg or _jpeg(frame()), np.uint8)
+            data = np.frombuffer(jpeg or _jpeg(frame), np.uint8)
             return self._new(bag_types.COMPRESSED, header=header, format="bgr8; jpeg compressed bgr8", data=data)
-        pixels = _encoded(frame(), encoding)
+        pixels = _encoded(frame, encoding)
         height, width = pixels.shape[:2]
         return self._new(
             bag_types.IMAGE,
@@ -139,8 +137,8 @@ class _Writer:
         """A Detection2DArray, empty where the target is absent."""
         detections = []
         if np.isfinite(box).all() and (box[2:] > 0).all():
-            x, y, w, h = (float(value) for value in box)
-            detections = [self._detection_ros1(header, x, y, w, h) if self._ros1 else self._detection(header, x, y, w, h)]
+            detection = self._detection_ros1 if self._ros1 else self._detection
+            detections = [detection(header, *(float(value) for value in box))]
         return self._new(bag_types.DETECTIONS, header=header, detections=detections)
 
     def _detection(self, header: Any, *box: float) -> Any:
@@ -187,20 +185,19 @@ def _pictures(source: Path) -> _Pictures:
     return _Pictures(_video(video), None, fps if np.isfinite(fps) and fps > 0 else _DEFAULT_FPS)
 
 
-def _files(files: tuple[Path, ...]) -> Iterator[tuple[Callable[[], Frame], bytes]]:
+def _files(files: tuple[Path, ...]) -> Iterator[tuple[Frame, bytes]]:
     for file in files:
         data = file.read_bytes()
-        read_frame(file)  # a bag should not carry on what is no image
-        yield lambda file=file: read_frame(file), data if data[:3] == b"\xff\xd8\xff" else b""
+        yield read_frame(file), data if data[:3] == b"\xff\xd8\xff" else b""
 
 
-def _video(video: cv2.VideoCapture) -> Iterator[tuple[Callable[[], Frame], bytes]]:
+def _video(video: cv2.VideoCapture) -> Iterator[tuple[Frame, bytes]]:
     while True:
         read, frame = video.read()
         if not read:
             video.release()
             return
-        yield lambda frame=frame: np.asarray(frame, np.uint8), b""
+        yield np.asarray(frame, np.uint8), b""
 
 
 def _encoded(frame: Frame, encoding: str) -> Frame:

@@ -23,9 +23,7 @@ VISION_MSGS = {
     "BoundingBox2D": "Pose2D center\nfloat64 size_x\nfloat64 size_y",
     "ObjectHypothesis": "string class_id\nfloat64 score",
     "ObjectHypothesisWithPose": "ObjectHypothesis hypothesis\ngeometry_msgs/PoseWithCovariance pose",
-    "Detection2D": (
-        "std_msgs/Header header\nObjectHypothesisWithPose[] results\nBoundingBox2D bbox\nstring id"
-    ),
+    "Detection2D": ("std_msgs/Header header\nObjectHypothesisWithPose[] results\nBoundingBox2D bbox\nstring id"),
     "Detection2DArray": "std_msgs/Header header\nDetection2D[] detections",
 }
 VISION_MSGS_ROS1 = {

@@ -42,7 +42,8 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
     targets = Targets()
     for index, stored in enumerate(recording.messages()):
         began = time.perf_counter()
-        header, tracked, problem = None, (), ""
+        header, problem = None, ""
+        tracked: tuple[TrackedTarget, ...] = ()
         try:
             arrival = Arrival(stored.message())
             header = arrival.header
