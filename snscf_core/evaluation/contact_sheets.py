@@ -41,7 +41,7 @@ class Tile:
 
     @property
     def caption(self) -> str:
-        return f"{self.sequence} · frame {self.index + 1} of {self.length} · IoU {self.overlap:.2f}"
+        return f"{self.sequence} · {self.index + 1}/{self.length} · IoU {self.overlap:.2f}"
 
     def jpeg(self) -> bytes:
         return _jpeg(self.picture)
@@ -50,7 +50,7 @@ class Tile:
 @dataclass(frozen=True)
 class ContactSheet:
     """Tiles of one tracker. tracker: its place in the evaluation. kind: of ``KINDS``. drawn: the places of the trackers
-    whose boxes are drawn, this one last and thick; the true box is white."""
+    whose boxes are drawn, this one last; its box and the true one, which is white, have a dark outline."""
 
     tracker: int
     kind: str
@@ -158,7 +158,7 @@ def _tile(evaluation: Evaluation, drawn: Sequence[int], sequence: str, index: in
     picture, scale, corner = _view(frame, np.stack([own.truth[index], own.boxes[index]]))
     for number, (ink, box) in enumerate(shown):
         if np.isfinite(box).all():
-            _draw(picture, (box[:2] - corner) * scale, box[2:] * scale, ink, 2 if number >= len(shown) - 2 else 1)
+            _draw(picture, (box[:2] - corner) * scale, box[2:] * scale, ink, outlined=number >= len(shown) - 2)
     return Tile(sequence, index, len(own.boxes), float(own.overlaps[index]), picture)
 
 
@@ -176,7 +176,7 @@ def _view(frame: Frame, boxes: Array) -> tuple[Frame, float, Array]:
     high = np.clip((boxes[:, :2] + boxes[:, 2:]).max(axis=0), low + 1, (width, height))
     aspect = _TILE[0] / _TILE[1]
     # four times the target, and never less than a quarter of the frame: the surroundings tell what misled a tracker
-    target = 4 * float(np.sqrt(np.prod(boxes[0, 2:])))
+    target = 4 * float(np.sqrt(np.prod(np.maximum(boxes[0, 2:], 0))))
     needed = 1.2 * float(max(high[0] - low[0], (high[1] - low[1]) * aspect))
     wide = max(target, needed, width / 4, height * aspect / 4)
     across, down = min(width, round(wide)), min(height, round(wide / aspect))
@@ -194,11 +194,12 @@ def _view(frame: Frame, boxes: Array) -> tuple[Frame, float, Array]:
     return picture, scale, np.array([left - x / scale, top - y / scale])
 
 
-def _draw(picture: Frame, corner: Array, size: Array, ink: str, line: int) -> None:
+def _draw(picture: Frame, corner: Array, size: Array, ink: str, outlined: bool) -> None:
     # far outside is as good as a little outside, and fits OpenCV's integers
     low, high = (np.clip(np.round(point), -1000, 2000).astype(int).tolist() for point in (corner, corner + size))
-    for thickness, tone in ((line + 2, (0, 0, 0)), (line, _bgr(ink))):
-        cv2.rectangle(picture, low, high, tone, thickness)
+    if outlined:
+        cv2.rectangle(picture, low, high, (0, 0, 0), 4)
+    cv2.rectangle(picture, low, high, _bgr(ink), 2)
 
 
 def _strip(width: int, height: int, entries: Sequence[tuple[str | None, str]], size: float) -> Frame:

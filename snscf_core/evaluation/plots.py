@@ -118,7 +118,7 @@ def _attributes(evaluation: Evaluation) -> Figure:
     measure, names, trackers = success_measure(evaluation), evaluation.attributes, evaluation.trackers
     thickness = 0.17 if len(trackers) <= 4 else 0.12  # inches
     group = thickness * len(trackers) + 0.16
-    figure, axes = _paper(9, group * len(names) + 0.1, rows=len(trackers), left=2.4)
+    figure, axes = _paper(7, group * len(names) + 0.1, rows=len(trackers), left=2)
     bars = []
     for place, tracker in enumerate(trackers):
         values = [_figure(tracker, measure, name) for name in names]
@@ -129,7 +129,7 @@ def _attributes(evaluation: Evaluation) -> Figure:
         for centre, value in zip(centres, values, strict=True):
             if len(trackers) <= 4 and not math.isnan(value):
                 axes.text(value + 0.006, centre, f"{value:.3f}", va="center", fontsize=7, color="#404040")
-    axes.set_yticks(np.arange(len(names)) * group, labels=[_plain(shortened(name, 30)) for name in names])
+    axes.set_yticks(np.arange(len(names)) * group, labels=[_plain(shortened(name, 26)) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1), ylim=(group * (len(names) - 0.5) + 0.05, -group / 2 - 0.05))
     axes.set(title=f"Attributes of {_plain(shortened(evaluation.dataset, 40))}", xlabel=metrics.MEASURES[measure])
@@ -155,7 +155,7 @@ def _paper(width: float, height: float, rows: int, left: float = 0.6) -> tuple[F
     """Axes of this height and a figure of this width (inches), with room below for a legend of so many rows."""
     from matplotlib.figure import Figure
 
-    top, labels, legend = 0.35, 0.55, 0.35 + 0.2 * rows
+    top, labels, legend = 0.35, 0.55, 0.3 + 0.2 * rows
     total = top + height + labels + legend
     figure = Figure(figsize=(width, total))
     area = (left / width, (labels + legend) / total, (width - left - 0.25) / width, height / total)
@@ -164,7 +164,7 @@ def _paper(width: float, height: float, rows: int, left: float = 0.6) -> tuple[F
 
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], title: str) -> None:
     rows = len(labels)
-    top = (0.35 + 0.2 * rows) / figure.get_size_inches()[1]
+    top = (0.3 + 0.2 * rows) / figure.get_size_inches()[1]
     legend = figure.legend(
         handles,
         labels,

@@ -251,7 +251,8 @@ def _common(evaluation: Evaluation) -> Evaluation | None:
 
 
 def _by_tracker(title: str, first: str, evaluation: Evaluation, rows: Sequence[tuple[str, ...]]) -> Table:
-    return Table(title, (first, *(tracker.name for tracker in evaluation.trackers)), tuple(rows))
+    header = (first, *(tracker.name for tracker in evaluation.trackers))
+    return Table(title, header, tuple(rows), "" if _even(evaluation) else _UNEVEN)
 
 
 def _check(measure: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -33,14 +34,13 @@ ul { margin: .4rem 0; padding-left: 1.2rem; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid #5a6370;
   border-radius: 2px; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.legend span { margin-right: 1.1em; }
+.legend > span { margin-right: 1.1em; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-thead th { font-weight: 600; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; min-width: 4.5rem;
-  max-width: 11rem; }
+thead th { font-weight: 600; vertical-align: bottom; white-space: normal; overflow-wrap: break-word; max-width: 11rem; }
 th:first-child { position: sticky; left: 0; text-align: left; font-weight: normal; background: var(--paper);
-  max-width: 42vw; min-width: 7rem; white-space: normal; overflow-wrap: anywhere; }
+  max-width: 42vw; white-space: normal; overflow-wrap: break-word; }
 thead th:first-child { font-weight: 600; }
 tr.total > * { font-weight: 600; border-top: 2px solid var(--quiet); }
 td.best { font-weight: 700; text-decoration: underline; text-underline-offset: 2px; }
@@ -87,8 +87,7 @@ def page(content: Page) -> str:
     """The page as text. Whatever is given is shown as it is: nothing in a name can become markup."""
     sections = [
         _evaluated(content),
-        # the best of means over different sequences isn't
-        _section(content.means.title, _table(content.means, best_in="" if content.means.note else "column")),
+        _section(content.means.title, _table(content.means, best_in="column", means=True)),
         _section(content.common.title, _table(content.common, best_in="column")) if content.common else "",
         *(_section(table.title, _table(table)) for table in content.tables),
         _plots(content),
@@ -131,7 +130,8 @@ def _described(place: int, tracker: TrackerResult) -> str:
 def _plots(content: Page) -> str:
     shown = [name for name in content.plots if name != "attributes"]
     pictures = "".join(_picture(content.plots[name], "svg+xml", _label(name, content)) for name in shown)
-    return _section("Plots", f'<div class="plots">{pictures}</div>') if shown else ""
+    note = f'<p class="quiet">{escape(content.means.note)}</p>' if content.means.note else ""
+    return _section("Plots", f'<div class="plots">{pictures}</div>{note}') if shown else ""
 
 
 def _attributes(content: Page) -> str:
@@ -139,7 +139,7 @@ def _attributes(content: Page) -> str:
         return ""
     plot = content.plots.get("attributes")
     picture = f'<div class="wide">{_picture(plot, "svg+xml", _label("attributes", content))}</div>' if plot else ""
-    return _section(content.attributes.title, picture + _table(content.attributes, best_in="row"))
+    return _section(content.attributes.title, picture + _table(content.attributes, best_in="row", means=True))
 
 
 def _sequences(table: Table) -> str:
@@ -159,10 +159,11 @@ def _sheets(content: Page) -> str:
             grid = "tiles" if sheet.kind == "failures" else "tiles three"
             parts.append(f'<h4>{KINDS[sheet.kind]}</h4><div class="{grid}">{figures}</div>')
     intro = (
-        '<p class="quiet">Each picture is the part of the frame around the target. A first failure is the first frame '
-        "from which the overlap stays below 0.1 for ten frames, or to the end.</p>"
+        "Each picture is the part of the frame around the target; below it are the sequence, the frame and the "
+        "tracker's overlap with the true box. A first failure is the first frame from which the overlap stays below 0.1 "
+        "for ten frames, or to the end."
     )
-    return _section("What the trackers saw", intro + "\n".join(parts)) if parts else ""
+    return _section("What the trackers saw", f'<p class="quiet">{intro}</p>' + "\n".join(parts)) if parts else ""
 
 
 def _figure(tile: Tile) -> str:
@@ -174,21 +175,23 @@ def _section(title: str, body: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
 
 
-def _table(table: Table, *, best_in: str = "", graded: bool = False, total: bool = False) -> str:
-    """``best_in``: mark the best cells of each "column" or "row". graded: numbers from 0 to 1 have a shade. total: the
-    last row is one."""
+def _table(table: Table, *, best_in: str = "", means: bool = False, graded: bool = False, total: bool = False) -> str:
+    """``best_in``: mark the best cells of each "column" or "row". means: over sequences, and there is no best of them
+    if a note says that these differ. graded: numbers from 0 to 1 have a shade. total: the last row holds means."""
+    uneven, rows = bool(table.note), range(len(table.rows))
+    compared = [row for row in rows if not (uneven and (means or (total and row == rows[-1])))]
     best = set()
     if best_in == "column":
         for column, name in enumerate(table.header[1:], 1):
             if name not in _NOT_RANKED:
-                best |= _best(((row, column) for row in range(len(table.rows))), table, name in _LOWER_IS_BETTER)
+                best |= _best(((row, column) for row in compared), table, name in _LOWER_IS_BETTER)
     elif best_in == "row":
-        for row in range(len(table.rows)):
+        for row in compared:
             best |= _best(((row, column) for column in range(1, len(table.header))), table)
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
+    head = "".join(f'<th scope="col">{_breakable(cell)}</th>' for cell in table.header)
     body = []
     for row, (first, *cells) in enumerate(table.rows):
-        written = [f'<th scope="row">{escape(first)}</th>']
+        written = [f'<th scope="row">{_breakable(first)}</th>']
         for column, cell in enumerate(cells, 1):
             marked = ' class="best"' if (row, column) in best else ""
             value = _value(cell)
@@ -200,6 +203,11 @@ def _table(table: Table, *, best_in: str = "", graded: bool = False, total: bool
     kind = ' class="graded"' if graded else ""
     inside = f"<thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(body) + "\n</tbody>"
     return f'<div class="scroll"><table{kind}>{inside}</table></div>{note}'
+
+
+def _breakable(name: str) -> str:
+    """Narrow where it must be: broken after a hyphen or a low line, and not within words."""
+    return re.sub(r"([_/-])", r"\1<wbr>", escape(name))
 
 
 def _best(cells: Iterable[tuple[int, int]], table: Table, lowest: bool = False) -> set[tuple[int, int]]:
