@@ -87,7 +87,7 @@ class SalvagedMcap(_Scanned):
 
     _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _LAST = 0x03, 0x04, 0x05, 0x06, 0x0F
     # A chunk's record up to its data: its length, times, sizes and checksum, and the name of its compression.
-    _CHUNK_PATTERN = re.compile(rb"\x06.{8}.{28}(?:\0{4}|\3\0\0\0lz4|\4\0\0\0zstd)", re.DOTALL)
+    _CHUNK_PATTERN = re.compile(rb"\x06.{8}.{28}(?:\x00{4}|\x03\x00{3}lz4|\x04\x00{3}zstd)", re.DOTALL)
 
     def __init__(self, path: Path) -> None:
         self._schemas: dict[int, tuple[str, str]] = {}
@@ -188,7 +188,7 @@ def _strings(content: bytes, position: int, count: int) -> list[str]:
 class SalvagedRosbag1(_Scanned):
     """Records of a ROS 1 bag, also of one that was never indexed."""
 
-    _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
+    _MESSAGE, _CHUNK, _CONNECTION = b"\2", b"\5", b"\7"
 
     def __init__(self, path: Path) -> None:
         self._connections: dict[int, Topic] = {}
@@ -199,16 +199,21 @@ class SalvagedRosbag1(_Scanned):
         position, indexed = len(_BAG_MAGIC), False
         while position < len(self._data):
             record = self._next(self._data, position)
-            if record is None:
+            whole = record is not None and record[2] <= len(self._data)
+            if not whole:
                 complain(f"is cut off or damaged at byte {position} of {len(self._data)}; what follows is lost")
+            if record is None:
                 return
             header, content, position = record
-            operation = header.get("op", b"\0")[0]
+            operation = header.get("op", b"\0")[:1]
             indexed = indexed or operation == self._CONNECTION
             if operation == self._CHUNK:
-                yield from self._chunk(header, content, complain)
-            elif stored := self._record(header, content):
+                # of the last one, which may be cut off, as much as there is
+                yield from self._chunk(header, content, complain if whole else lambda _: None)
+            elif whole and (stored := self._record(header, content)):
                 yield stored
+            if not whole:
+                return
         if not indexed:
             complain("has no index: its recording was not ended")
 
@@ -221,7 +226,7 @@ class SalvagedRosbag1(_Scanned):
         position = 0
         while position < len(records):
             record = self._next(records, position)
-            if record is None:
+            if record is None or record[2] > len(records):
                 complain(f"a chunk is damaged; {len(records) - position} bytes of it are lost")
                 return
             inner, data, position = record
@@ -229,7 +234,7 @@ class SalvagedRosbag1(_Scanned):
                 yield stored
 
     def _record(self, header: dict[str, bytes], content: bytes) -> Stored | None:
-        operation = header.get("op", b"\0")[0]
+        operation = header.get("op", b"\0")[:1]
         if operation == self._CONNECTION and len(header.get("conn", b"")) == 4:
             fields = _fields(content)
             number = struct.unpack("<I", header["conn"])[0]
@@ -245,16 +250,17 @@ class SalvagedRosbag1(_Scanned):
 
     @staticmethod
     def _next(data: mmap.mmap | bytes, position: int) -> tuple[dict[str, bytes], bytes, int] | None:
-        """The record at a position and where it ends; None if it is not whole."""
+        """The header of the record at a position, its content as far as it is there, and where it ends.
+
+        None if the header is not whole.
+        """
         blocks = []
         for _ in range(2):
             if position + 4 > len(data):
                 return None
             (length,) = struct.unpack_from("<I", data, position)
+            blocks.append(bytes(data[position + 4 : position + 4 + length]))
             position += 4 + length
-            if position > len(data):
-                return None
-            blocks.append(bytes(data[position - length : position]))
         header = _fields(blocks[0])
         return None if header is None else (header, blocks[1], position)
 
