@@ -7,12 +7,22 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 pytest.importorskip("rosbags.rosbag2")
 
 from bag_harness import ABSENT, FRAMES, START, TRUTH, options, picture, run, true_box
 
 from snscf_ros import bag_command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures this small gain nothing from a second thread, and wait for it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -191,7 +191,7 @@ def test_a_compressed_file_that_was_cut_off_gives_its_beginning(bags, tmp_path):
 
 def test_a_bag_without_images_is_told_in_a_sentence(bags, tmp_path):
     empty = rewrite(bags(), tmp_path / "empty", change=lambda messages: [])
-    with Bag(empty) as bag, pytest.raises(ValueError, match="--image-topic; .* has none"):
+    with Bag(empty) as bag, pytest.raises(ValueError, match=r"--image-topic; .* has none"):
         image_topic(bag, "")
 
 
