@@ -174,12 +174,16 @@ class _Player:
         self._settle(index, offline)
 
     def held(self, offline: Evaluation) -> Array:
-        """N x 4 boxes, the newest that had come by where an image was dropped; NaN before the start."""
+        """N x 4 boxes, that of the image before where one was dropped; NaN as in the offline boxes.
+
+        Those are NaN before the start and for images that were rejected, which is no matter of time.
+        """
         boxes = np.full((len(offline.stamps), 4), np.nan)
         box: Any = offline.boxes[offline.start]
         for index in range(offline.start, len(boxes)):
             box = self.boxes.get(index, box)
-            boxes[index] = box
+            if offline.states[index] != REJECTED:
+                boxes[index] = box
         return boxes
 
     def _images(self, recording: Recording, first: int) -> Iterator[tuple[int, int, bytes]]:
@@ -225,7 +229,9 @@ class _Player:
     def _publish(self, index: int, stamp: int, data: bytes) -> None:
         with self._news:
             self._sent[stamp] = (index, time.monotonic())
-        self._publisher.publish(data)
+        # Fast DDS may refuse an image that it has no room for (RCLError): it is lost like any other that is dropped
+        with contextlib.suppress(RuntimeError):
+            self._publisher.publish(data)
 
     def _arrived(self, message: Any) -> None:
         now = time.monotonic()
