@@ -17,7 +17,12 @@ from .results import Evaluation, SequenceResult
 FrameReader = Callable[[Sequence[int]], Iterator[Frame]]
 """Gives the frames (H x W x 3 uint8 BGR) of ascending indices from 0, in their order."""
 
-KINDS = {"worst": "Worst sequences", "best": "Best sequences", "failures": "First failures"}
+KINDS = {
+    "frames": "From beginning to end",  # where there is only one sequence
+    "worst": "Worst sequences",
+    "best": "Best sequences",
+    "failures": "First failures",
+}
 
 _TILE = (320, 240)  # width, height
 _FRAMES = 3  # of a sequence, side by side
@@ -57,10 +62,14 @@ class ContactSheet:
     drawn: tuple[int, ...]
     tiles: tuple[Tile, ...]
 
+    @property
+    def by_sequence(self) -> bool:
+        """Whether three tiles each are of one sequence."""
+        return self.kind in ("worst", "best")
+
     def jpeg(self, names: Sequence[str]) -> bytes:
         """The whole sheet as one picture; ``names`` of all trackers. What isn't ASCII in a name is drawn as '?'."""
-        columns = 4 if self.kind == "failures" else _FRAMES
-        columns = min(columns, len(self.tiles))
+        columns = min(_FRAMES if self.by_sequence else 4, len(self.tiles))
         width, height, strip, gap = *_TILE, 24, 8
         full = gap + columns * (width + gap)
         title = f"{KINDS[self.kind]}: {names[self.tracker]}"
@@ -99,7 +108,7 @@ def contact_sheets(
 ) -> tuple[list[ContactSheet], dict[str, str]]:
     """The sheets of every tracker (those without tiles left out), and the sequences whose frames could not be read,
     with the error. ``frames``: by name; sequences without are passed over. Every frame is read once."""
-    size = min(_TILES, max(_FRAMES, _ALL_TILES // (len(KINDS) * len(evaluation.trackers))))
+    size = min(_TILES, max(_FRAMES, _ALL_TILES // (3 * len(evaluation.trackers))))
     wanted = {
         (place, kind): chosen
         for place, tracker in enumerate(evaluation.trackers)
@@ -128,21 +137,25 @@ def contact_sheets(
 def _chosen(results: Sequence[SequenceResult], size: int) -> dict[str, list[tuple[str, int]]]:
     """Sequences and frames for each kind of sheet."""
     ranked = sorted((one for one in results if one.scores.frames), key=lambda one: (one.scores.success_auc, one.name))
+    lost = [(one.name, index) for one in ranked if (index := first_failure(one)) is not None][:size]
+    if len(ranked) == 1:
+        return {"frames": [(ranked[0].name, index) for index in _spread(ranked[0], size)], "failures": lost}
     count = size // _FRAMES
     best = min(count, len(ranked) // 2)
     worst = min(count, len(ranked) - best)
-    lost = [(one.name, index) for one in ranked if (index := first_failure(one)) is not None]
     return {
-        "worst": [(one.name, index) for one in ranked[:worst] for index in _spread(one)],
-        "best": [(one.name, index) for one in reversed(ranked[len(ranked) - best :]) for index in _spread(one)],
-        "failures": lost[:size],
+        "worst": [(one.name, index) for one in ranked[:worst] for index in _spread(one, _FRAMES)],
+        "best": [
+            (one.name, index) for one in reversed(ranked[len(ranked) - best :]) for index in _spread(one, _FRAMES)
+        ],
+        "failures": lost,
     }
 
 
-def _spread(result: SequenceResult) -> list[int]:
-    """Frames from the whole length, all of them with a true box."""
+def _spread(result: SequenceResult, count: int) -> list[int]:
+    """So many frames from the whole length, all of them with a true box."""
     counted = np.flatnonzero(~np.isnan(result.overlaps))
-    return sorted({int(counted[len(counted) * (2 * part + 1) // (2 * _FRAMES)]) for part in range(_FRAMES)})
+    return sorted({int(counted[len(counted) * (2 * part + 1) // (2 * count)]) for part in range(count)})
 
 
 def _drawn(evaluation: Evaluation, place: int) -> tuple[int, ...]:

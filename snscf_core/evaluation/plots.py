@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ def write_plots(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     # from the defaults, so that the user's own settings don't change the files
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # a sign that the font lacks becomes a box here; names stand in full on the page
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         for name in PLOTS:
             if name == "attributes" and not evaluation.attributes:
                 continue
@@ -100,7 +103,8 @@ def _curves(evaluation: Evaluation, name: str) -> Figure:
         values: Array = np.full(len(thresholds), np.nan) if curves is None else getattr(curves, name)
         dashes = _DASHES[place // len(COLOURS) % len(_DASHES)]
         (lines[place],) = axes.plot(thresholds, values, color=colour(place), linestyle=dashes, linewidth=2)
-    axes.set(title=f"{title} on {_plain(shortened(evaluation.dataset, 32))}", xlabel=label, ylabel="share of frames")
+    dataset = _plain(shortened(evaluation.dataset, 42 - len(title)))
+    axes.set(title=f"{title} on {dataset}", xlabel=label, ylabel="share of frames")
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(0, 1.005))
     axes.set_yticks(np.arange(0, 1.01, 0.2))
     axes.grid(True)

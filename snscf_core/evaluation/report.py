@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import metrics
-from .contact_sheets import ContactSheet, FrameReader, contact_sheets, first_failure
+from .contact_sheets import KINDS, ContactSheet, FrameReader, contact_sheets, first_failure
 from .metrics import Rules, Scores
 from .plots import PLOTS, success_measure, write_plots
 from .report_page import Page, page
@@ -206,7 +206,7 @@ def _remove_earlier(folder: Path) -> None:
     sheets = [
         file
         for file in (folder / "contact_sheets").glob("*.jpg")
-        if re.fullmatch(r"\d\d+-.*-(worst|best|failures)\.jpg", file.name)
+        if re.fullmatch(rf"\d\d+-.*-({'|'.join(KINDS)})\.jpg", file.name)
     ]
     for file in (*plots, *sheets):
         file.unlink(missing_ok=True)

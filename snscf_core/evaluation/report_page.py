@@ -31,6 +31,9 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
 h4 { font-size: .9rem; margin: 1.1rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 60rem; }
 ul { margin: .4rem 0; padding-left: 1.2rem; }
+nav { margin-top: .8rem; font-size: .875rem; }
+nav a { color: inherit; margin-right: 1rem; display: inline-block; padding: .15rem 0; }
+.note { border-left: 3px solid #d55e00; padding-left: .6rem; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid #5a6370;
   border-radius: 2px; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -57,7 +60,8 @@ figure { margin: 0; break-inside: avoid; }
 figcaption { font-size: .8rem; line-height: 1.35; color: var(--quiet); margin-top: .15rem; }
 @media (max-width: 40rem) { body { padding: 1rem .75rem 2rem; } .tiles { grid-template-columns: 1fr 1fr; }
   .tiles, .tiles.three { gap: .35rem; } figcaption { font-size: .7rem; } }
-@media print { :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #ccc; --soft: #f4f6f8;
+@media print { nav { display: none; }
+  :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #ccc; --soft: #f4f6f8;
   --grade: 0 114 178; } body { max-width: none; padding: 0; font-size: 10pt; } .scroll { overflow: visible; }
   h2, h3, h4 { break-after: avoid; } tr { break-inside: avoid; } .tiles { grid-template-columns: repeat(4, 1fr); }
   .plots { grid-template-columns: repeat(2, 1fr); } table { font-size: 8pt; } th, td { padding: .1rem .3rem; } }
@@ -86,20 +90,25 @@ class Page:
 def page(content: Page) -> str:
     """The page as text. Whatever is given is shown as it is: nothing in a name can become markup."""
     sections = [
-        _evaluated(content),
-        _section(content.means.title, _table(content.means, best_in="column", means=True)),
-        _section(content.common.title, _table(content.common, best_in="column")) if content.common else "",
-        *(_section(table.title, _table(table)) for table in content.tables),
-        _plots(content),
-        _attributes(content),
-        _section(content.sequences.title, _sequences(content.sequences)),
-        _sheets(content),
+        (content.means.title, _table(content.means, best_in="column", means=True)),
+        *([(content.common.title, _table(content.common, best_in="column"))] if content.common else []),
+        *((table.title, _table(table)) for table in content.tables),
+        ("Plots", _plots(content)),
+        *([(content.attributes.title, _attributes(content, content.attributes))] if content.attributes else []),
+        (content.sequences.title, _table(content.sequences, best_in="row", graded=True, total=True)),
+        ("What the trackers saw", _sheets(content)),
     ]
+    sections = [(title, body) for title, body in sections if body]
+    links = " ".join(f'<a href="#s{i}">{escape(title)}</a>' for i, (title, _) in enumerate(sections))
+    bodies = (
+        f'<section id="s{i}">\n<h2>{escape(title)}</h2>\n{body}\n</section>\n'
+        for i, (title, body) in enumerate(sections)
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(content.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(content.title)}</h1>\n" + "\n".join(filter(None, sections)) + "\n</body>\n</html>\n"
+        f"<h1>{escape(content.title)}</h1>\n{_evaluated(content)}\n<nav>{links}</nav>\n{''.join(bodies)}</body>\n</html>\n"
     )
 
 
@@ -122,8 +131,8 @@ def _evaluated(content: Page) -> str:
 
 
 def _described(place: int, tracker: TrackerResult) -> str:
-    details = " · ".join(f"{escape(key)}: {escape(value)}" for key, value in tracker.description.items())
-    name = f"{_swatch(colour(place))}<strong>{escape(tracker.name)}</strong>"
+    details = " · ".join(f"{escape(key)}: {escape(str(value))}" for key, value in tracker.description.items())
+    name = f"{_swatch(colour(place))}<strong>{_breakable(tracker.name)}</strong>"
     return f'<li>{name} <span class="quiet">{details}</span></li>'
 
 
@@ -131,19 +140,13 @@ def _plots(content: Page) -> str:
     shown = [name for name in content.plots if name != "attributes"]
     pictures = "".join(_picture(content.plots[name], "svg+xml", _label(name, content)) for name in shown)
     note = f'<p class="quiet">{escape(content.means.note)}</p>' if content.means.note else ""
-    return _section("Plots", f'<div class="plots">{pictures}</div>{note}') if shown else ""
+    return f'<div class="plots">{pictures}</div>{note}' if shown else ""
 
 
-def _attributes(content: Page) -> str:
-    if content.attributes is None:
-        return ""
+def _attributes(content: Page, table: Table) -> str:
     plot = content.plots.get("attributes")
     picture = f'<div class="wide">{_picture(plot, "svg+xml", _label("attributes", content))}</div>' if plot else ""
-    return _section(content.attributes.title, picture + _table(content.attributes, best_in="row", means=True))
-
-
-def _sequences(table: Table) -> str:
-    return _table(table, best_in="row", graded=True, total=True)
+    return picture + _table(table, best_in="row", means=True)
 
 
 def _sheets(content: Page) -> str:
@@ -156,23 +159,19 @@ def _sheets(content: Page) -> str:
         parts.append(f'<h3>{escape(names[place])}</h3><p class="legend quiet">{spans}</p>')
         for sheet in sheets:
             figures = "".join(map(_figure, sheet.tiles))
-            grid = "tiles" if sheet.kind == "failures" else "tiles three"
+            grid = "tiles three" if sheet.by_sequence else "tiles"
             parts.append(f'<h4>{KINDS[sheet.kind]}</h4><div class="{grid}">{figures}</div>')
     intro = (
         "Each picture is the part of the frame around the target; below it are the sequence, the frame and the "
-        "tracker's overlap with the true box. A first failure is the first frame from which the overlap stays below 0.1 "
-        "for ten frames, or to the end."
+        "tracker's overlap with the true box. A first failure is the first frame from which the overlap stays below "
+        "0.1 for ten frames, or to the end."
     )
-    return _section("What the trackers saw", f'<p class="quiet">{intro}</p>' + "\n".join(parts)) if parts else ""
+    return f'<p class="quiet">{intro}</p>' + "\n".join(parts) if parts else ""
 
 
 def _figure(tile: Tile) -> str:
     picture = _picture(tile.jpeg(), "jpeg", tile.caption)
     return f"<figure>{picture}<figcaption>{escape(tile.caption)}</figcaption></figure>"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
 
 
 def _table(table: Table, *, best_in: str = "", means: bool = False, graded: bool = False, total: bool = False) -> str:
@@ -207,7 +206,7 @@ def _table(table: Table, *, best_in: str = "", means: bool = False, graded: bool
 
 def _breakable(name: str) -> str:
     """Narrow where it must be: broken after a hyphen or a low line, and not within words."""
-    return re.sub(r"([_/-])", r"\1<wbr>", escape(name))
+    return re.sub(r"(?<=[^\W_])([_/-])", r"\1<wbr>", escape(name))
 
 
 def _best(cells: Iterable[tuple[int, int]], table: Table, lowest: bool = False) -> set[tuple[int, int]]:

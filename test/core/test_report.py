@@ -57,12 +57,13 @@ class Structure(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.tags, self.text, self.addresses = [], [], [], []
+        self.open, self.tags, self.text, self.addresses, self.ids = [], [], [], [], []
         self.feed(page)
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.ids += [value for name, value in attributes if name == "id"]
         self.addresses += [value for name, value in attributes if name in ("src", "href")]
         if tag not in ("meta", "img", "wbr"):
             self.open.append(tag)
@@ -162,7 +163,8 @@ def test_a_report_is_complete_and_stands_alone(two, tmp_path):
     )
     assert page == tmp_path / "new" / "report" / "report.html"
     found = Structure(page.read_text())
-    assert found.addresses and all(address.startswith("data:image/") for address in found.addresses)
+    links = {address for address in found.addresses if not address.startswith("data:image/")}
+    assert len(found.addresses) > len(links) > 3 and links == {f"#{name}" for name in found.ids}
     assert not {"script", "link", "iframe"}.intersection(found.tags)
     text = " ".join(" ".join(found.text).split())
     for expected in (
@@ -234,7 +236,7 @@ def test_names_are_shown_and_never_markup(tmp_path):
     table = Table("<h1>", ("<p>", "<q>"), (("<em>", "<s>"),), "<a href=x>")
     page = write_report(evaluation, tmp_path, tables=[table], frames={"S0": frames}, title="T <title>")
     found = Structure(page.read_text())
-    assert not {"script", "b", "i", "u", "q", "em", "s", "a"}.intersection(found.tags)
+    assert not {"script", "b", "i", "u", "q", "em", "s"}.intersection(found.tags)
     assert found.tags.count("h1") == found.tags.count("title") == 1
     text = "".join(found.text)
     for given in (name, "<b>D</b>", "<i>: </html>", "<u>", "<em>", "<s>", "<a href=x>", "T <title>"):
@@ -251,7 +253,7 @@ def test_tiles_show_the_target_and_the_boxes(two):
 
     sheets, unread = contact_sheets(two, {"S2": reader})
     assert not unread
-    assert [(sheet.tracker, sheet.kind) for sheet in sheets] == [(0, "worst"), (0, "failures")]
+    assert [(sheet.tracker, sheet.kind) for sheet in sheets] == [(0, "frames"), (0, "failures")]
     (failure,) = sheets[1].tiles
     assert (failure.sequence, failure.index, failure.overlap) == ("S2", 20, 0)
     assert asked == [sorted({tile.index for sheet in sheets for tile in sheet.tiles})]
@@ -279,7 +281,7 @@ def test_boxes_outside_the_frame_and_frames_without_a_box_are_drawn(tmp_path):
     truth = TRUTH + np.array([115, 85, 0, 0])  # mostly outside
     results_ = {"S0": SequenceResult("S0", wild, truth)}
     sheets, unread = contact_sheets(Evaluation("D", (TrackerResult("t", {}, results_),)), {"S0": frames})
-    assert not unread and [len(sheet.tiles) for sheet in sheets] == [3, 1]
+    assert not unread and [(sheet.kind, len(sheet.tiles)) for sheet in sheets] == [("frames", 12), ("failures", 1)]
 
 
 def test_unreadable_frames_are_named_and_the_rest_is_reported(two, tmp_path):
