@@ -1,30 +1,33 @@
-"""The command ``snscf``: track in a video or sequence, evaluate on annotated sequences, train."""
+"""The command ``snscf``: track in a video or sequence, evaluate on data sets and recordings, train."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .checkpoints import WeightsError, load
+from .checkpoints import WeightsError
 from .crops import Frame
-from .evaluation.metrics import Scores, mean
-from .evaluation.one_pass import SequenceResult, evaluate
-from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_sequences
+from .evaluation.command import add_arguments as add_evaluation_arguments
+from .evaluation.command import add_commands as add_evaluation_commands
+from .evaluation.command import run as evaluate
+from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame
 from .memory import keep_memory
 from .network import MODELS
 from .tracker import MODES, Tracker
 from .training.checkpoint import TrainingError
 from .training.command import add_arguments as add_training_arguments
 from .training.command import run as train
+
+_BAGS = "snscf_ros.bag_command"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,30 +44,20 @@ def main(arguments: list[str] | None = None) -> int:
     track.add_argument("--video", type=Path, help="also write a video (.mp4) with the boxes drawn")
     track.set_defaults(run=_track)
 
-    evaluation = commands.add_parser("eval", help="one-pass evaluation on sequences in OTB's layout")
-    evaluation.add_argument(
-        "--root", type=Path, required=True, help="folder with NAME/img and NAME/groundtruth_rect.txt"
-    )
-    evaluation.add_argument("--sequences", help="only these, separated by commas")
-    evaluation.add_argument(
-        "--output",
-        type=Path,
-        help="folder for results.json and the boxes of each sequence, in one more folder each if several are compared",
-    )
-    evaluation.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
-    evaluation.set_defaults(run=_evaluate)
+    evaluation = commands.add_parser("eval", help="trackers on data sets and recordings: tables and a report")
+    add_evaluation_arguments(evaluation)
+    evaluation.set_defaults(run=evaluate)
+    evaluations = evaluation.add_subparsers(title="instead of a data set", metavar="{bag,compare,paper}")
+    add_evaluation_commands(evaluations)
+    _add_bag_commands(commands, evaluations)
 
     training = commands.add_parser("train", help="train a network on annotated clips and stills")
     add_training_arguments(training)
     training.set_defaults(run=train)
 
-    for command, several in ((track, ""), (evaluation, "; several, separated by commas, give a table")):
-        command.add_argument(
-            "--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]}){several}"
-        )
-        every = ", or all" if several else ""
-        command.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)}{every} (default auto){several}")
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    track.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
+    track.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
+    track.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
 
     options = parser.parse_args(arguments)
     keep_memory()
@@ -103,89 +96,20 @@ def _track(options: argparse.Namespace) -> None:
                 writer.write(_drawn(frame, track.box, f"{track.state.name.lower()} {track.score:.2f}"))
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    sequences = read_sequences(options.root, options.sequences.split(",") if options.sequences else None)
-    runs = _runs(options)
-    found: dict[str, list[SequenceResult]] = {}
-    with tqdm(total=len(runs) * sum(map(len, sequences)), unit="frame", file=sys.stderr, disable=None) as progress:
-        for name, (model, mode) in runs.items():
-            folder = options.output and (options.output / name if len(runs) > 1 else options.output)
-
-            def finished(result: SequenceResult, name: str = name, folder: Path | None = folder) -> None:
-                progress.update(len(result.boxes))
-                progress.set_postfix_str(f"{name} {result.name} AUC {result.measures.success_auc:.3f}")
-                if folder:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    np.savetxt(folder / f"{result.name}.txt", result.boxes, fmt="%.3f", delimiter=",")
-
-            found[name] = evaluate(model, mode, sequences, device=options.device, jobs=options.jobs, finished=finished)
-            if folder:
-                report = {
-                    "model": model,
-                    "mode": mode,
-                    "mean": asdict(mean([result.measures for result in found[name]])),
-                    "sequences": {result.name: asdict(result.measures) for result in found[name]},
-                }
-                (folder / "results.json").write_text(json.dumps(report, indent=1) + "\n")
-    if len(found) == 1:
-        _print_one(next(iter(found.values())))
-    else:
-        _print_side_by_side(found)
-
-
-def _runs(options: argparse.Namespace) -> dict[str, tuple[str, str]]:
-    """Every model in every mode that was asked for, by a name for it. ``all``: those that the weights allow."""
-    models = list(dict.fromkeys(model.strip() for model in options.model.split(",")))
-    modes = [mode.strip() for mode in options.mode.split(",")]
-    if unknown := [mode for mode in modes if mode not in (*MODES, "auto", "all")]:
-        raise ValueError(f"unknown mode {unknown[0]!r}; there are auto, all, {', '.join(MODES)}")
-    short = [Path(model).name.removesuffix(".safetensors") for model in models]
-    runs = {}
-    for model, name in zip(models, short, strict=True):
-        name = name if short.count(name) == 1 else model.strip("/").replace("/", "_")
-        trained = load(model)[1].trained  # before anything is tracked, so that a mistake is told at once
-        if not trained and not {"auto", "all", "correlation_filter"}.issuperset(modes):
-            raise ValueError(f"{model} holds only an ImageNet backbone: use mode 'correlation_filter', or 'all'")
-        possible = MODES if trained else ("correlation_filter",)
-        for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
-            runs[f"{name}-{mode}"] = (model, mode)
-    return runs
-
-
-def _print_one(results: list[SequenceResult]) -> None:
-    print(f"{'sequence':<20} {'frames':>6} {'AUC':>6} {'OS@0.5':>6} {'P@20':>6} {'CLE':>7} {'fps':>6}")
-    for result in results:
-        print(_row(result.name, result.measures, result.fps))
-    print(_row(f"mean of {len(results)}", mean([result.measures for result in results]), _speed(results)))
-
-
-def _print_side_by_side(found: dict[str, list[SequenceResult]]) -> None:
-    """Success AUC of each sequence, and the means, as a table that is markdown too."""
-    print(f"| {'success AUC':<20} | {' | '.join(found)} |")
-    print(f"|{'-' * 22}|{'|'.join('-' * (len(name) + 1) + ':' for name in found)}|")
-
-    def line(title: str, values: list[str]) -> None:
-        cells = (f"{value:>{len(name)}}" for value, name in zip(values, found, strict=True))
-        print(f"| {title:<20} | {' | '.join(cells)} |")
-
-    for results in zip(*found.values(), strict=True):
-        line(results[0].name, [f"{result.measures.success_auc:.3f}" for result in results])
-    means = [mean([result.measures for result in results]) for results in found.values()]
-    line(f"mean of {len(next(iter(found.values())))}", [f"{one.success_auc:.3f}" for one in means])
-    line("OS@0.5", [f"{one.overlap_success:.3f}" for one in means])
-    line("precision@20", [f"{one.precision:.3f}" for one in means])
-    line("frames / s", [f"{_speed(results):.1f}" for results in found.values()])
-
-
-def _speed(results: list[SequenceResult]) -> float:
-    return sum(len(result.boxes) for result in results) / sum(result.seconds for result in results)
-
-
-def _row(name: str, scores: Scores, fps: float) -> str:
-    return (
-        f"{name:<20} {scores.frames:>6} {scores.success_auc:>6.3f} {scores.overlap_success:>6.3f} "
-        f"{scores.precision:>6.3f} {scores.centre_error:>7.2f} {fps:>6.1f}"
-    )
+def _add_bag_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    evaluations: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    """``snscf eval bag`` and ``snscf bag`` belong to the ROS side, which may not be there; this library knows nothing
+    of ROS, so it asks for them by name."""
+    if importlib.util.find_spec(_BAGS) is None:
+        return
+    bags = importlib.import_module(_BAGS)
+    replay = evaluations.add_parser("bag", help="a recording of ROS 1 or 2, replayed without ROS or through the node")
+    bags.add_eval_arguments(replay)
+    replay.set_defaults(run=bags.evaluate)
+    making = commands.add_parser("bag", help="make recordings from sequences and videos")
+    bags.add_bag_commands(making)
 
 
 def _frames(source: Path) -> tuple[Iterator[Frame], int | None]:

@@ -28,11 +28,11 @@ _PRECISION, _NORMALISED = 20, 20  # where on those two a single figure is read: 
 class Rules:
     """What counts.
 
-    first: the frame that the tracker was given: ``truth`` (counts as the true box, whatever the result says), ``scored``
-    (as it stands in the result) or ``left_out``. absent: frames without a true box: ``left_out``, ``missed`` (they count
-    and are never a success) or ``precise`` (missed, but a hit of precision: the kit gives them an error of -1).
-    repeated: a result that is no box is replaced by the one before. pooled: every frame counts the same, rather than
-    every sequence. bounded: what lies outside the image is cut off before boxes are compared.
+    first: the frame that the tracker was given: ``truth`` (counts as the true box, whatever the result says),
+    ``scored`` (as it stands in the result) or ``left_out``. absent: frames without a true box: ``left_out``, ``missed``
+    (they count and are never a success) or ``precise`` (missed, but a hit of precision: the kit gives them an error of
+    -1). repeated: a result that is no box is replaced by the one before. pooled: every frame counts the same, rather
+    than every sequence. bounded: what lies outside the image is cut off before boxes are compared.
     """
 
     first: Literal["truth", "scored", "left_out"] = "truth"
@@ -55,9 +55,9 @@ RULES = {
 class Scores:
     """Result on one sequence, or the mean over several.
 
-    frames: that count. success_auc, overlap_success (IoU > 0.5), overlap_success_75 (IoU > 0.75), precision (centre
-    error <= 20 px), normalised_precision (centre error <= 0.2 of the true width and height), average_overlap: in [0, 1].
-    centre_error: mean in pixels, over the frames with a true box.
+    frames: that count. In [0, 1]: success_auc, overlap_success (IoU > 0.5), overlap_success_75 (IoU > 0.75),
+    average_overlap, precision (centre error <= 20 px), normalised_precision (centre error <= 0.2 of the true width and
+    height). centre_error: mean in pixels, over the frames with a true box.
     """
 
     frames: int
@@ -125,25 +125,25 @@ def compare(
     ``frame_size``: (width, height), needed where rules are bounded. Raises ValueError if the boxes are not N x 4 and
     equally many, or the frame size is missing.
     """
-    predicted, truth = np.array(predicted, np.float64), np.array(truth, np.float64)
-    if predicted.shape != truth.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
-        raise ValueError(f"predicted boxes {predicted.shape} and true boxes {truth.shape} must both be N x 4")
+    boxes, true = np.array(predicted, np.float64), np.array(truth, np.float64)
+    if boxes.shape != true.shape or boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"predicted boxes {boxes.shape} and true boxes {true.shape} must both be N x 4")
     if rules.repeated:
-        _repeat(predicted)
+        _repeat(boxes)
     if rules.first == "truth":
-        predicted[:1] = truth[:1]
+        boxes[:1] = true[:1]
     elif rules.first == "left_out":
-        predicted, truth = predicted[1:], truth[1:]
-    found = np.isfinite(truth).all(axis=1)
+        boxes, true = boxes[1:], true[1:]
+    found: npt.NDArray[np.bool_] = np.asarray(np.isfinite(true).all(axis=1))
     if rules.absent == "left_out":
-        predicted, truth, found = predicted[found], truth[found], found[found]
+        boxes, true, found = boxes[found], true[found], found[found]
     if rules.bounded:
         if frame_size is None:
             raise ValueError("these rules cut boxes off at the border of the image: its size is needed")
-        overlaps = iou(_bounded(predicted, frame_size), _bounded(truth, frame_size))
+        overlaps = iou(_bounded(boxes, frame_size), _bounded(true, frame_size))
     else:
-        overlaps = iou(predicted, truth)
-    difference = xywh_to_cxcywh(predicted)[:, :2] - xywh_to_cxcywh(truth)[:, :2]
+        overlaps = iou(boxes, true)
+    difference = xywh_to_cxcywh(boxes)[:, :2] - xywh_to_cxcywh(true)[:, :2]
     # A tracker that gave no box (NaN) in a frame overlaps by nothing and is nowhere near.
     absent_error = -1.0 if rules.absent == "precise" else np.inf
 
@@ -153,7 +153,7 @@ def compare(
     return Frames(
         np.where(found, np.nan_to_num(overlaps, nan=0.0), -1.0),
         length(difference),
-        length(difference / np.where(truth[:, 2:] > 0, truth[:, 2:], 1.0)),
+        length(difference / np.where(true[:, 2:] > 0, true[:, 2:], 1.0)),
         found,
     )
 

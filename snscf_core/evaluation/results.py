@@ -17,8 +17,8 @@ from .metrics import Curves, Frames, Rules, Scores
 class SequenceResult:
     """One tracker on one sequence.
 
-    boxes, truth: N x 4 (x, y, w, h), NaN for no box and absent targets; the first box is the one given. seconds: N, spent
-    in the tracker for each frame, reading of images not included; empty if unknown. frame_size: (width, height).
+    boxes, truth: N x 4 (x, y, w, h), NaN for no box and absent targets; the first box is the one given. seconds: N,
+    spent in the tracker for each frame, reading of images not included; empty if unknown. frame_size: (width, height).
     attributes: the challenges that the data set ascribes to the sequence.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,19 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class ImageSequence:
-    """Frames in order and the true boxes (x, y, w, h), N x 4, NaN where the target is absent."""
+    """Frames in order and the true boxes (x, y, w, h), N x 4, NaN where the target is absent.
+
+    Boxes are in the data set's own coordinates, where the first pixel may be 0 or 1: trackers are given them as they
+    are, and results are compared with them as they are. polygons: N x 8 corners, where the data set has rotated
+    regions; boxes are then the rectangles around them. attributes: the challenges that the data set ascribes to the
+    sequence.
+    """
 
     name: str
     files: tuple[Path, ...]
     boxes: Array
+    attributes: tuple[str, ...] = ()
+    polygons: Array | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -30,6 +38,10 @@ class ImageSequence:
     def frames(self) -> Iterator[Frame]:
         """The frames as ``read_frame`` gives them."""
         return map(read_frame, self.files)
+
+    def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """The frames of these indices."""
+        return (read_frame(self.files[index]) for index in indices)
 
 
 def read_frame(file: Path) -> Frame:
@@ -75,9 +87,10 @@ def read_sequence(folder: Path) -> ImageSequence:
 
 def read_sequences(root: Path, names: list[str] | None = None) -> list[ImageSequence]:
     """All sequences in a folder, or the named ones, in alphabetical order. Raises as ``read_sequence`` does."""
+    expected = f"expected {root}/NAME/img/0001.jpg, ... and {root}/NAME/groundtruth_rect.txt for each"
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is no folder; expected {root}/NAME/img/0001.jpg, ... for each sequence")
+        raise FileNotFoundError(f"{root} is no folder; {expected}")
     folders = [root / name for name in names] if names else sorted(f for f in root.iterdir() if (f / "img").is_dir())
     if not folders:
-        raise FileNotFoundError(f"{root} has no sequences; expected {root}/NAME/img/0001.jpg, ... for each")
+        raise FileNotFoundError(f"{root} has no sequences; {expected}")
     return [read_sequence(folder) for folder in folders]

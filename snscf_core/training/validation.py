@@ -12,8 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.readers import Clip
-from ..evaluation.one_pass import run
+from ..evaluation.metrics import score
+from ..evaluation.runner import one_pass
 from ..evaluation.sequences import ImageSequence
+from ..evaluation.trackers import SnscfTracker
 from ..tracker import Tracker
 
 MIN_FRAMES = 10  # with a box, of a clip that is worth tracking
@@ -53,11 +55,12 @@ def validate(
     """
     scores: dict[str, dict[str, float]] = {}
     for mode in modes:
-        tracker = Tracker(weights, mode=mode, device=device)
+        tracker = SnscfTracker(Tracker(weights, mode=mode, device=device))
         aucs = {}
         for clip in clips:
             try:
-                aucs[clip.name] = run(tracker, as_sequence(clip, frames)).measures.success_auc
+                sequence = as_sequence(clip, frames)
+                aucs[clip.name] = score(one_pass(tracker, sequence).boxes, sequence.boxes).success_auc
             except (ValueError, OSError) as broken:
                 tqdm.write(f"validation leaves out {clip.name}: {broken}", file=sys.stderr)
         scores[mode] = {"mean": float(np.mean(list(aucs.values()))) if aucs else float("nan"), **aucs}

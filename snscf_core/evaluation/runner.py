@@ -1,0 +1,294 @@
+"""Runs trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
+
+Every finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A
+tracker that crashes on a sequence loses that sequence only, and the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..boxes import Array
+from ..memory import keep_memory
+from . import jobs
+from .datasets import Dataset
+from .results import Evaluation, SequenceResult, TrackerResult
+from .sequences import ImageSequence, read_frame
+from .trackers import Candidate, OnlineTracker, read_result, stored_boxes, write_result
+from .vot import BASELINE, Run, VotSequence, read_runs, run_supervised, write_runs
+
+ONE_PASS = "one_pass"
+_TELL_EVERY = 20  # frames
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tracker on one sequence. experiment: `ONE_PASS`, or `vot.BASELINE` with resets."""
+
+    candidate: Candidate
+    sequence: ImageSequence
+    experiment: str = ONE_PASS
+
+    @property
+    def key(self) -> Key:
+        """Names of the tracker, the sequence and the experiment."""
+        return self.candidate.name, self.sequence.name, self.experiment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job found. boxes: N x 4, NaN for none, the first the given one. seconds: N."""
+
+    boxes: Array
+    seconds: Array
+
+
+def one_pass(
+    tracker: OnlineTracker, sequence: ImageSequence, advance: Callable[[int], None] = lambda _: None
+) -> Outcome:
+    """Tracks through a sequence from the first frame's true box; reading of images does not count as time."""
+    boxes, seconds = np.full((len(sequence), 4), np.nan), np.zeros(len(sequence))
+    for index, frame in enumerate(sequence.frames()):
+        start = time.perf_counter()
+        if index == 0:
+            x, y, w, h = sequence.boxes[0].tolist()
+            tracker.init(frame, (x, y, w, h))
+            boxes[0] = sequence.boxes[0]
+        elif (box := tracker.update(frame)) is not None:
+            boxes[index] = box
+        seconds[index] = time.perf_counter() - start
+        if (index + 1) % _TELL_EVERY == 0:
+            advance(_TELL_EVERY)
+    advance(len(sequence) % _TELL_EVERY)
+    # as they are stored, so that what is read again scores the same
+    return Outcome(np.round(boxes, 4), seconds)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results of jobs by their `Job.key`, and why where there are none."""
+
+    outcomes: dict[Key, Outcome | Run]
+    failed: dict[Key, str]
+
+
+class Store:
+    """Results of a run in a folder: ``raw/TRACKER/NAME.txt``; GOT-10k's are ``raw/TRACKER/NAME/NAME_001.txt``, and runs
+    with resets ``raw/TRACKER/baseline/NAME/NAME_001.txt``."""
+
+    def __init__(self, folder: Path, nested: bool) -> None:
+        self.folder, self._nested = folder / "raw", nested
+
+    def open(self, candidate: Candidate) -> None:
+        """Raises ValueError if the results in the folder were made by a tracker other than this."""
+        file = self.folder / candidate.name / "tracker.json"
+        text = json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n"
+        if file.is_file() and file.read_text() != text:
+            raise ValueError(
+                f"{file.parent} holds results of another {candidate.name} (see {file.name}): choose another folder, or "
+                "remove it"
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def save(self, job: Job, result: Outcome | Run) -> None:
+        if isinstance(result, Run):
+            write_runs(self.folder / job.candidate.name, job.sequence.name, [result])
+        else:
+            write_result(self._file(job), result.boxes, result.seconds)
+
+    def load(self, job: Job) -> Outcome | Run | None:
+        """What a job found earlier; None if it has not been done, or is not of this sequence's length."""
+        length = len(job.sequence)
+        if job.experiment == BASELINE:
+            try:
+                regions = read_runs(self.folder / job.candidate.name, [job.sequence.name])[job.sequence.name][0]
+            except FileNotFoundError:
+                return None
+            return Run(regions, np.full(length, np.nan)) if len(regions) == length else None
+        if not (file := self._file(job)).is_file():
+            return None
+        boxes, seconds = read_result(file)
+        return Outcome(boxes, seconds) if len(boxes) == length else None
+
+    def _file(self, job: Job) -> Path:
+        name = job.sequence.name
+        folder = self.folder / job.candidate.name
+        return folder / name / f"{name}_001.txt" if self._nested else folder / f"{name}.txt"
+
+
+def run(
+    dataset: Dataset,
+    trackers: Sequence[Candidate],
+    *,
+    folder: Path | None = None,
+    workers: int = 1,
+    experiments: Sequence[str] = (ONE_PASS,),
+    advance: Callable[[int, int], None] = lambda frames, total: None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Found | None:
+    """All trackers on all sequences in all experiments: what was found, and why where nothing was.
+
+    folder: where results are stored and found again. advance: called with frames done and frames to do. tell: gets a
+    text for each failure. Under torchrun every process takes its share, and only the first gets a result, others None.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    store = Store(folder, nested=dataset.name.startswith("got10k")) if folder else None
+    if store is not None and rank == 0:
+        for tracker in trackers:
+            if tracker.stored is None:
+                store.open(tracker)
+    everything = [Job(t, s, e) for t in trackers for e in experiments for s in dataset.sequences]
+    # A tracker at a time, as making one takes time; its longest first, so that no process is left with one at the end.
+    places = {tracker.name: place for place, tracker in enumerate(trackers)}
+    mine = sorted(everything, key=lambda job: (places[job.candidate.name], -len(job.sequence)))[rank::world]
+    results = Found({}, {})
+    todo = []
+    for job in mine:
+        if job.candidate.stored is not None:
+            try:
+                results.outcomes[job.key] = _stored(job)
+            except (FileNotFoundError, ValueError) as error:
+                results.failed[job.key] = str(error)
+        elif store is not None and (earlier := store.load(job)) is not None:
+            results.outcomes[job.key] = earlier
+        else:
+            todo.append(job)
+    total = sum(len(job.sequence) for job in todo)
+    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+    factory = _Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
+    for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
+        if isinstance(done.result, jobs.Failure):
+            results.failed[done.job.key] = done.result.error
+            tell(f"{done.job.candidate.name} on {done.job.sequence.name}: {done.result.error}\n{done.result.details}")
+        else:
+            results.outcomes[done.job.key] = done.result
+            if store is not None:
+                store.save(done.job, done.result)
+    if world > 1:
+        return _gathered(rank, world, mine, results, store)
+    return results
+
+
+def evaluation(
+    dataset: Dataset,
+    trackers: Sequence[Candidate],
+    found: Found,
+) -> Evaluation:
+    """The one-pass results of a run."""
+    sizes: dict[str, tuple[int, int]] = {}
+    results = []
+    for tracker in trackers:
+        sequences = {}
+        for sequence in dataset.sequences:
+            outcome = found.outcomes.get(Job(tracker, sequence).key)
+            if not isinstance(outcome, Outcome):
+                continue
+            if dataset.rules.bounded and sequence.name not in sizes:
+                height, width = read_frame(sequence.files[0]).shape[:2]
+                sizes[sequence.name] = width, height
+            count = min(len(outcome.boxes), len(sequence))  # as the kits: the shorter length counts
+            sequences[sequence.name] = SequenceResult(
+                sequence.name,
+                outcome.boxes[:count],
+                sequence.boxes[:count],
+                dataset.rules,
+                outcome.seconds[:count],
+                sizes.get(sequence.name),
+                sequence.attributes,
+            )
+        lost = {
+            name: error
+            for (of, name, experiment), error in found.failed.items()
+            if of == tracker.name and experiment == ONE_PASS
+        }
+        results.append(TrackerResult(tracker.name, tracker.description(), sequences, lost))
+    return Evaluation(dataset.name, tuple(results), dataset.missing)
+
+
+@dataclass(frozen=True)
+class _Factory:
+    """Makes what each process works with. gpu: the one that is this process's, under torchrun."""
+
+    threads: int
+    gpu: int | None
+
+    def __call__(self) -> _Work:
+        import torch
+
+        keep_memory()
+        torch.set_num_threads(self.threads)
+        cv2.setNumThreads(self.threads)
+        device = f"cuda:{self.gpu}" if self.gpu is not None and self.gpu < torch.cuda.device_count() else None
+        return _Work(device)
+
+
+class _Work:
+    def __init__(self, device: str | None) -> None:
+        self._device = device
+        self._made: tuple[Candidate, OnlineTracker] | None = None
+
+    def __call__(self, job: Job, advance: Callable[[int], None]) -> Outcome | Run:
+        candidate = job.candidate
+        if self._device and candidate.device == "auto":
+            candidate = Candidate(candidate.name, candidate.source, candidate.mode, self._device)
+        if self._made is None or self._made[0] != candidate:
+            self._made = None  # first let go of the one before
+            self._made = candidate, candidate.make()
+        tracker = self._made[1]
+        try:
+            if job.experiment == BASELINE:
+                assert isinstance(job.sequence, VotSequence)
+                result: Outcome | Run = run_supervised(tracker, job.sequence)
+                advance(len(job.sequence))
+            else:
+                result = one_pass(tracker, job.sequence, advance)
+        except Exception:
+            self._made = None  # whatever state it is in, the next sequence gets a new one
+            raise
+        return result
+
+
+def _stored(job: Job) -> Outcome | Run:
+    folder = job.candidate.stored
+    assert folder is not None
+    if job.experiment == BASELINE:
+        regions = read_runs(folder, [job.sequence.name])[job.sequence.name][0]
+        return Run(regions, np.full(len(regions), np.nan))
+    boxes = stored_boxes(folder, job.sequence.name)
+    return Outcome(boxes, np.empty(0))
+
+
+def _gathered(rank: int, world: int, mine: Iterable[Job], found: Found, store: Store | None) -> Found | None:
+    """Everybody's results at the first process, which stores those that it does not see on its own disk."""
+    import torch.distributed as distributed
+
+    distributed.init_process_group("gloo", timeout=timedelta(days=7))
+    try:
+        share = [(job, found.outcomes.get(job.key), found.failed.get(job.key)) for job in mine]
+        shares: list[Any] | None = [None] * world if rank == 0 else None
+        distributed.gather_object(share, shares)
+    finally:
+        distributed.destroy_process_group()
+    if shares is None:
+        return None
+    for job, result, error in (one for share in shares for one in share):
+        if result is not None:
+            found.outcomes[job.key] = result
+            if store is not None and job.candidate.stored is None and store.load(job) is None:
+                store.save(job, result)
+        elif error is not None:
+            found.failed[job.key] = error
+    return found

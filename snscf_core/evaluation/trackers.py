@@ -1,0 +1,256 @@
+"""Trackers under test: ours, OpenCV's, anybody's class, and result files of others.
+
+A tracker is two methods, the protocol of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A
+`Candidate` says which tracker is meant, can be sent to another process, and makes it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from .. import __version__
+from ..boxes import Array
+from ..checkpoints import load
+from ..crops import Frame
+from ..network import MODELS
+from ..tracker import MODES, Target, Tracker, TrackerConfig
+from .sequences import read_boxes
+
+Box = tuple[float, float, float, float]
+
+OPENCV = {
+    "kcf": "TrackerKCF",
+    "csrt": "TrackerCSRT",
+    "mil": "TrackerMIL",
+    "nano": "TrackerNano",
+    "vit": "TrackerVit",
+}
+_MODEL_FILES = {"nano": ("backbone", "neckhead"), "vit": ("net",)}
+STORED = "results"
+HELP = (
+    f"{', '.join(MODELS)}, or a path of weights; OpenCV's kcf, csrt, mil, nano:BACKBONE.onnx:HEAD.onnx, vit:NET.onnx; "
+    f"MODULE:CLASS with init(image, box) and update(image); {STORED}:FOLDER with NAME.txt for each sequence"
+)
+
+
+class OnlineTracker(Protocol):
+    """What is tested: boxes are (x, y, w, h), top-left corner, in pixels of the frame (H x W x 3 uint8 BGR)."""
+
+    def init(self, image: Frame, box: Box) -> None:
+        """Starts on a box, also where another target was followed before."""
+        ...
+
+    def update(self, image: Frame) -> Box | None:
+        """The box in the next frame; None where it gives none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tracker to be tested. name: in tables and as a folder. source: as in `HELP`. mode, device: of our trackers."""
+
+    name: str
+    source: str
+    mode: str = "auto"
+    device: str = "auto"
+
+    @property
+    def stored(self) -> Path | None:
+        """The folder of result files, if that is what it is."""
+        kind, _, folder = self.source.partition(":")
+        return Path(folder) if kind == STORED and folder else None
+
+    def make(self) -> OnlineTracker:
+        """The tracker, ready to be started. Raises ValueError or WeightsError if it can't be had."""
+        kind, *rest = self.source.split(":")
+        if kind in OPENCV:
+            return OpenCVTracker(kind, [Path(file) for file in rest])
+        if _is_class(self.source):
+            made: OnlineTracker = _class(self.source)()
+            return made
+        return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device))
+
+    def description(self) -> dict[str, str]:
+        """What its results depend on, in words and checksums. Raises as `make` does."""
+        kind, *rest = self.source.split(":")
+        if self.stored is not None:
+            return {"tracker": f"stored results ({self.stored.name})"}
+        if kind in OPENCV:
+            OpenCVTracker(kind, [Path(file) for file in rest])
+            files = {Path(file).name: _checksum(Path(file)) for file in rest}
+            return {"tracker": f"OpenCV {OPENCV[kind]}", "opencv": cv2.__version__, **files}
+        if _is_class(self.source):
+            module = sys.modules[_class(self.source).__module__]
+            return {"tracker": self.source, "module": _checksum(Path(module.__file__ or ""))}
+        _, weights = load(self.source)
+        mode = self.mode if self.mode != "auto" else ("snscf" if weights.trained else "correlation_filter")
+        return {
+            "tracker": weights.model,
+            "mode": mode,
+            "weights": " ".join(_checksum(file) for file in weights.files),
+            "settings": hashlib.sha256(json.dumps(asdict(TrackerConfig())).encode()).hexdigest()[:16],
+            "snscf": __version__,
+        }
+
+
+class SnscfTracker:
+    """Our tracker, following one target."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self._target: Target | None = None
+
+    def init(self, image: Frame, box: Box) -> None:
+        self._target = self.tracker.init(image, box)
+
+    def update(self, image: Frame) -> Box | None:
+        if self._target is None:
+            raise ValueError("update before init")
+        return self.tracker.update(image, self._target).box
+
+
+class OpenCVTracker:
+    """One of `OPENCV`; files: the models of those that have any. Boxes are whole pixels, as OpenCV has them.
+
+    Raises ValueError where this OpenCV has no such tracker, or the model files are not the ones needed.
+    """
+
+    def __init__(self, kind: str, files: Sequence[Path] = ()) -> None:
+        places = [place for place in (cv2, getattr(cv2, "legacy", None)) if hasattr(place, OPENCV[kind])]
+        if not places:
+            raise ValueError(
+                f"OpenCV {cv2.__version__} has no {OPENCV[kind]}: KCF and CSRT are in opencv-contrib-python, Nano and "
+                "Vit in OpenCV 4.7 and newer"
+            )
+        self._class = getattr(places[0], OPENCV[kind])
+        self._parameters = None
+        names = _MODEL_FILES.get(kind, ())
+        if len(files) != len(names):
+            wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in names)])
+            raise ValueError(f"{kind} has {len(names)} model files, got {len(files)}: write {wanted}")
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(f"{file} does not exist")
+        if names:
+            self._parameters = getattr(places[0], f"{OPENCV[kind]}_Params")()
+            for name, file in zip(names, files, strict=True):
+                setattr(self._parameters, name, str(file))
+        self._tracker: Any = None
+
+    def init(self, image: Frame, box: Box) -> None:
+        self._tracker = self._class.create(*([self._parameters] if self._parameters is not None else []))
+        x, y, w, h = (round(value) for value in box)
+        self._tracker.init(image, (x, y, max(1, w), max(1, h)))
+
+    def update(self, image: Frame) -> Box | None:
+        found, box = self._tracker.update(image)
+        if not found:
+            return None
+        x, y, w, h = (float(value) for value in box)
+        return x, y, w, h
+
+
+def candidates(trackers: Sequence[str], modes: Sequence[str] = ("auto",), device: str = "auto") -> list[Candidate]:
+    """What a user asked for: every one of our networks in every mode, and each other tracker once.
+
+    ``all`` as a mode stands for those that the weights allow. Names are unique; what can't be had is told now. Raises
+    ValueError for an unknown mode, tracker or class, FileNotFoundError, and WeightsError.
+    """
+    if unknown := [mode for mode in modes if mode not in (*MODES, "auto", "all")]:
+        raise ValueError(f"unknown mode {unknown[0]!r}; there are auto, all, {', '.join(MODES)}")
+    found: list[Candidate] = []
+    for source in dict.fromkeys(trackers):
+        kind = source.partition(":")[0]
+        if kind in OPENCV or kind == STORED or _is_class(source):
+            short = Path(source.partition(":")[2]).name if kind == STORED else kind
+            short = source.partition(":")[2] if _is_class(source) else short
+            found.append(Candidate(short, source))
+            continue
+        trained = load(source)[1].trained
+        if not trained and not {"auto", "all", "correlation_filter"}.issuperset(modes):
+            raise ValueError(f"{source} holds only an ImageNet backbone: use mode 'correlation_filter', or 'all'")
+        possible = MODES if trained else ("correlation_filter",)
+        short = Path(source).name.removesuffix(".safetensors")
+        for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
+            found.append(
+                Candidate(f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short, source, mode, device)
+            )
+    for candidate in found:
+        if candidate.stored is None:
+            candidate.description()
+        elif not candidate.stored.is_dir():
+            raise FileNotFoundError(f"{candidate.stored} is no folder; expected {candidate.stored}/NAME.txt")
+    return _unique(found)
+
+
+def stored_boxes(folder: Path, name: str) -> Array:
+    """N x 4 boxes of a sequence from result files: NAME.txt, NAME/NAME_001.txt, or the like of a name of OTB.
+
+    Raises FileNotFoundError if there are none, ValueError naming a line that is wrong.
+    """
+    spellings = dict.fromkeys((name, name.replace("-", "."), name.replace("-", "_"), name[:1].lower() + name[1:]))
+    places = [folder / part for spelt in spellings for part in (f"{spelt}.txt", f"{spelt}/{spelt}_001.txt")]
+    for place in (*places, *(folder / place.name.lower() for place in places)):
+        if place.is_file():
+            return read_boxes(place)
+    raise FileNotFoundError(f"{folder} has no results of {name}: expected {places[0]}")
+
+
+def _unique(found: list[Candidate]) -> list[Candidate]:
+    names = [re.sub(r"[^\w.@+-]", "_", candidate.name) or "tracker" for candidate in found]
+    unique = []
+    for index, candidate in enumerate(found):
+        name = names[index]
+        if names.count(name) > 1:
+            name = f"{name}-{names[: index + 1].count(name)}"
+        unique.append(Candidate(name, candidate.source, candidate.mode, candidate.device))
+    return unique
+
+
+def _is_class(source: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source) is not None and not source.startswith(f"{STORED}:")
+
+
+def _class(source: str) -> Any:
+    module_name, _, name = source.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # a module beside the user, as with `python -m`
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"tracker {source}: {error}") from error
+    if not callable(getattr(found, "init", None)) or not callable(getattr(found, "update", None)):
+        raise ValueError(f"tracker {source} needs the methods init(image, box) and update(image)")
+    return found
+
+
+def _checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "none"
+
+
+def read_result(file: Path) -> tuple[Array, Array]:
+    """Boxes N x 4 and seconds N (empty if unknown) that `write_result` wrote."""
+    times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
+    return read_boxes(file), np.loadtxt(times, ndmin=1) if times.is_file() else np.empty(0)
+
+
+def write_result(file: Path, boxes: Array, seconds: Array) -> None:
+    """Boxes as ``x,y,w,h`` a line, as the toolkits read them, and beside it NAME_time.txt, seconds a line; atomic."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
+    for path, values, form in ((times, seconds, "%.6f"), (file, boxes, "%.4f")):  # the boxes last: they say it is done
+        part = path.with_name(f".{path.name}.part")
+        np.savetxt(part, values, fmt=form, delimiter=",")
+        part.replace(path)

@@ -1,0 +1,236 @@
+"""Running trackers over data sets: what is stored, what is skipped, and what a crash costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from snscf_core.cli import main
+from snscf_core.evaluation import jobs, runner
+from snscf_core.evaluation.datasets import read_dataset
+from snscf_core.evaluation.sequences import read_boxes
+from snscf_core.evaluation.trackers import candidates, stored_boxes, write_result
+
+TRACKERS = '''
+import os, signal, time
+import numpy as np
+
+class Still:
+    """Stays where it was put."""
+    def init(self, image, box):
+        self.box = box
+    def update(self, image):
+        return self.box
+
+class Slow(Still):
+    def update(self, image):
+        time.sleep(0.05)
+        return self.box
+
+class Moody(Still):
+    """Cannot stand frames that are 40 pixels high, and dies of those 44 pixels high."""
+    def init(self, image, box):
+        super().init(image, box)
+        if image.shape[0] == 40:
+            raise RuntimeError("too low")
+        if image.shape[0] == 44:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+class Silent(Still):
+    def update(self, image):
+        return None
+
+class Half:
+    def init(self, image, box):
+        pass
+'''
+
+
+def make_sequence(root: Path, name: str, frames: int = 6, height: int = 48) -> None:
+    (root / name / "img").mkdir(parents=True)
+    for number in range(1, frames + 1):
+        image = np.random.default_rng(number).integers(0, 255, (height, 64, 3), np.uint8)
+        cv2.imwrite(str(root / name / "img" / f"{number:04d}.png"), image)
+    boxes = "".join(f"{10 + number},10,20,16\n" for number in range(frames))
+    (root / name / "groundtruth_rect.txt").write_text(boxes)
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """A folder with trackers in ``mine.py`` and the data in ``data``, which is the current one."""
+    (tmp_path / "mine.py").write_text(textwrap.dedent(TRACKERS))
+    for name, height in (("a", 48), ("b", 40), ("c", 44), ("d", 48)):
+        make_sequence(tmp_path / "data", name, height=height)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    return tmp_path
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())["trackers"]
+
+
+def test_any_class_is_a_tracker_and_its_boxes_are_stored_as_the_kits_read_them(workshop, capsys):
+    assert main(["eval", "--root", "data", "--tracker", "mine:Still,mine:Silent", "--output", "out"]) == 0
+    boxes = read_boxes(workshop / "out" / "raw" / "Still" / "a.txt")
+    assert boxes.tolist() == [[10, 10, 20, 16]] * 6
+    assert len(np.loadtxt(workshop / "out" / "raw" / "Still" / "a_time.txt")) == 6
+    assert np.isnan(read_boxes(workshop / "out" / "raw" / "Silent" / "a.txt")[1:]).all()
+    trackers = report(workshop / "out")
+    assert trackers["Still"]["mean"]["success_auc"] > trackers["Silent"]["mean"]["success_auc"] > 0
+    assert "difference from Still" in capsys.readouterr().out
+
+
+def test_a_crash_costs_its_own_sequence_and_is_named(workshop, capsys):
+    arguments = ["eval", "--root", "data", "--tracker", "mine:Moody,mine:Still", "--output", "out", "--jobs", "2"]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "2 runs failed" in told and "Moody on b" in told and "Moody on c" in told and "too low" in told
+    trackers = report(workshop / "out")
+    assert sorted(trackers["Moody"]["sequences"]) == ["a", "d"] and len(trackers["Still"]["sequences"]) == 4
+    assert "RuntimeError: too low" in trackers["Moody"]["failed"]["b"]
+    assert f"exit code -{int(signal.SIGSEGV)}" in trackers["Moody"]["failed"]["c"]
+    page = (workshop / "out" / "report.html").read_text()
+    assert "too low" in page
+
+
+def test_what_is_stored_is_not_run_again(workshop):
+    dataset = read_dataset("sequences", Path("data"))
+    trackers = candidates(["mine:Still"])
+    first = runner.run(dataset, trackers, folder=Path("out"))
+    file = workshop / "out" / "raw" / "Still" / "d.txt"
+    write_result(file, np.full((6, 4), 7.0), np.ones(6))  # by which it is seen that it has been read
+    (workshop / "out" / "raw" / "Still" / "a.txt").unlink()
+    steps = []
+    second = runner.run(
+        dataset, trackers, folder=Path("out"), advance=lambda frames, total: steps.append((frames, total))
+    )
+    assert sum(frames for frames, _ in steps) == 6 and steps[0][1] == 6
+    assert np.array_equal(
+        second.outcomes["Still", "a", runner.ONE_PASS].boxes, first.outcomes["Still", "a", runner.ONE_PASS].boxes
+    )
+    assert (second.outcomes["Still", "d", runner.ONE_PASS].boxes == 7).all()
+
+
+def test_results_of_another_tracker_are_not_taken_for_its_own(workshop, capsys):
+    assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 0
+    with open("mine.py", "a") as module:
+        module.write("\n# it has changed\n")
+    assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 1
+    assert "another Still" in capsys.readouterr().err
+
+
+def test_a_killed_runner_goes_on_where_it_was(workshop):
+    """The process is killed while it works; what had been finished then is not done again."""
+    for number in range(6):
+        make_sequence(workshop / "many", f"s{number}", frames=10)
+    command = [
+        sys.executable,
+        "-m",
+        "snscf_core.cli",
+        "eval",
+        "--root",
+        "many",
+        "--tracker",
+        "mine:Slow",
+        "--output",
+        "out",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(workshop)])}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    raw = workshop / "out" / "raw" / "Slow"
+    end = time.monotonic() + 120
+    while len(list(raw.glob("s?.txt"))) < 2:
+        assert first.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    finished = {file.name: file.stat().st_mtime_ns for file in raw.glob("s?.txt")}
+    assert 2 <= len(finished) < 6
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    after = {file.name: file.stat().st_mtime_ns for file in raw.glob("s?.txt")}
+    assert len(after) == 6
+    assert finished.items() <= after.items()
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_share_the_work_and_one_reports(workshop):
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
+        *("-m", "snscf_core.cli", "eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(workshop)])}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.count("mean of 4") == 1
+    assert len(report(workshop / "out")["Still"]["sequences"]) == 4
+
+
+def test_stored_results_are_found_by_the_names_that_kits_give_them(tmp_path):
+    write_result(tmp_path / "Jogging-1.txt", np.full((3, 4), 1.0), np.ones(3))
+    write_result(tmp_path / "b" / "b_001.txt", np.full((2, 4), 2.0), np.ones(2))
+    (tmp_path / "skating2_1.txt").write_text("1\t2\t3\t4\n")
+    assert len(stored_boxes(tmp_path, "Jogging-1")) == 3
+    assert len(stored_boxes(tmp_path, "b")) == 2
+    assert stored_boxes(tmp_path, "Skating2-1").tolist() == [[1, 2, 3, 4]]
+    with pytest.raises(FileNotFoundError, match="no results of c"):
+        stored_boxes(tmp_path, "c")
+
+
+def test_stored_results_that_are_shorter_count_as_far_as_they_go(workshop, capsys):
+    for name, rows in (("a", 6), ("b", 3), ("d", 6)):
+        write_result(workshop / "theirs" / f"{name}.txt", np.full((rows, 4), 5.0), np.ones(rows))
+    assert main(["eval", "--root", "data", "--tracker", "results:theirs", "--output", "out"]) == 1
+    assert "theirs on c" in capsys.readouterr().err
+    theirs = report(workshop / "out")["theirs"]
+    assert theirs["sequences"]["b"]["scores"]["frames"] == 3 and "no results of c" in theirs["failed"]["c"]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "text"),
+    [
+        ("mine:Half", "needs the methods"),
+        ("mine:None_", "has no attribute"),
+        ("nowhere:Class", "No module named"),
+        ("nano", "write nano:BACKBONE.onnx:NECKHEAD.onnx"),
+        ("nano:a.onnx:b.onnx", "a.onnx does not exist"),
+        ("results:nothing", "nothing is no folder"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_tracker_that_cannot_be_had_is_told_at_once(tracker, text, workshop, capsys):
+    assert main(["eval", "--root", "data", "--tracker", tracker]) == 1
+    told = capsys.readouterr().err
+    assert text in told and "Traceback" not in told
+
+
+def test_opencv_trackers_are_peers(workshop):
+    assert main(["eval", "--root", "data", "--sequences", "a", "--tracker", "mil", "--output", "out"]) == 0
+    assert report(workshop / "out")["mil"]["sequences"]["a"]["scores"]["frames"] == 6
+
+
+class _Work:
+    def __call__(self, job, advance):
+        advance(1)
+        if job == 2:
+            os._exit(3)
+        if job == 3:
+            raise ValueError("three\nlines")
+        return job * 10
+
+
+def test_jobs_survive_each_other():
+    done = {one.job: one.result for one in jobs.run(range(5), _Work, workers=2)}
+    assert {job: result for job, result in done.items() if isinstance(result, int)} == {0: 0, 1: 10, 4: 40}
+    assert "exit code 3" in done[2].error
+    assert done[3].error == "ValueError: three lines" and "Traceback" in done[3].details
