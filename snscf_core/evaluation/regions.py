@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,17 @@ def format_region(region: Region) -> str:
 
 
 def read_regions(file: Path) -> list[Region]:
-    """All lines of a file. Raises FileNotFoundError, and ValueError naming the line that is wrong."""
+    """All regions of a text file, or of a ``.bin`` file of the VOT toolkit for Python.
+
+    Raises FileNotFoundError, and ValueError naming the line that is wrong.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; expected one region or code per line")
+    if file.suffix == ".bin":
+        try:
+            return _parse_binary(file.read_bytes())
+        except (ValueError, struct.error) as error:
+            raise ValueError(f"{file}: {error}") from error
     regions = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if line.strip():
@@ -57,6 +66,26 @@ def read_regions(file: Path) -> list[Region]:
                 regions.append(parse_region(line))
             except ValueError as error:
                 raise ValueError(f"{file} line {number}: {error}") from error
+    return regions
+
+
+def _parse_binary(data: bytes) -> list[Region]:
+    """``write_trajectory_binary`` of the toolkit: version and count, then each region's kind and its numbers."""
+    version, count = struct.unpack_from("<hI", data)
+    if version != 1:
+        raise ValueError(f"expected version 1 of the toolkit's binary regions, got {version}")
+    at = struct.calcsize("<hI")
+    regions: list[Region] = []
+    for _ in range(count):
+        (kind,) = struct.unpack_from("<B", data, at)
+        # A polygon tells how many corners it has.
+        head, numbers = {0: ("<B", "<I"), 1: ("<B", "<4f"), 2: ("<BH", "<8f")}.get(kind, ("", ""))
+        if not head or (kind == 2 and struct.unpack_from(head, data, at)[1] != 4):
+            raise ValueError(f"region {len(regions) + 1} is no code, rectangle or polygon of four corners")
+        at += struct.calcsize(head)
+        values = struct.unpack_from(numbers, data, at)
+        at += struct.calcsize(numbers)
+        regions.append(int(values[0]) if kind == 0 else values)
     return regions
 
 

@@ -147,8 +147,8 @@ def _read_tag(file: Path, count: int) -> Flags:
 def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
     """One run with resets.
 
-    A tracker of rectangles starts with the one that encloses the true polygon, as the TraX library hands it over. A
-    tracker that gives no box (None) has failed. A frame with unknown true region can neither be failed nor started on.
+    A tracker of rectangles starts with the one that encloses the true polygon, in single precision, which is what the
+    toolkits hand it over TraX. A tracker that gives no box (None) has failed. A frame with unknown true region can neither be failed nor started on.
     """
     limit = np.subtract(sequence.size, 1)
     regions: list[Region] = [UNKNOWN] * len(sequence)
@@ -160,7 +160,7 @@ def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
             continue
         begin = time.perf_counter()
         if not running:
-            tracker.init(image, _box(sequence.boxes[index]))
+            tracker.init(image, _box(np.float32(sequence.boxes[index])))
             regions[index], running = INITIALISED, True
             seconds[index] = time.perf_counter() - begin
             continue
@@ -182,7 +182,7 @@ def run_unsupervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
     for index, image in enumerate(sequence.frames()):
         begin = time.perf_counter()
         if index == 0:
-            tracker.init(image, _box(sequence.boxes[0]))
+            tracker.init(image, _box(np.float32(sequence.boxes[0])))
             regions.append(INITIALISED)
         else:
             box = tracker.update(image)
@@ -220,7 +220,7 @@ def read_runs(folder: Path, names: Iterable[str], experiment: str = BASELINE) ->
     runs = {}
     for name in names:
         place = folder / experiment / name
-        files = sorted(place.glob(f"{name}_[0-9][0-9][0-9].txt"))
+        files = sorted(place.glob(f"{name}_[0-9][0-9][0-9].txt")) or sorted(place.glob(f"{name}_[0-9][0-9][0-9].bin"))
         if not files:
             raise FileNotFoundError(f"there are no results of {name}: expected {place / f'{name}_001.txt'}")
         runs[name] = [read_regions(file) for file in files]
