@@ -148,7 +148,8 @@ def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
     """One run with resets.
 
     A tracker of rectangles starts with the one that encloses the true polygon, in single precision, which is what the
-    toolkits hand it over TraX. A tracker that gives no box (None) has failed. A frame with unknown true region can neither be failed nor started on.
+    toolkits hand it over TraX. A tracker that gives no box (None) has failed. A frame with unknown true region can
+    neither be failed nor started on.
     """
     limit = np.subtract(sequence.size, 1)
     regions: list[Region] = [UNKNOWN] * len(sequence)
