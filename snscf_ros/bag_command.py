@@ -186,8 +186,8 @@ def _replayed(
 def _evaluation(
     recording: Recording, truth: Array, start: Start, outcomes: list[Outcome], truth_given: bool
 ) -> Evaluation:
-    from snscf_ros.bag_frames import seconds
     from snscf_ros.bag_results import NOT_STARTED, REJECTED, Evaluation
+    from snscf_ros.bags import seconds
 
     tracks = [outcome.track for outcome in outcomes]
     nothing = (np.nan,) * 4
@@ -236,7 +236,7 @@ def _summary(evaluation: Evaluation) -> str:
 
 
 def add_bag_commands(parser: argparse.ArgumentParser) -> None:
-    """The commands of ``snscf bag``."""
+    """The commands of ``snscf bag``; each sets `run` to what runs it."""
     commands = parser.add_subparsers(dest="bag_command", required=True)
     sequence = commands.add_parser("from-sequence", help="make a bag of a folder of images or a video")
     sequence.add_argument(
@@ -250,6 +250,7 @@ def add_bag_commands(parser: argparse.ArgumentParser) -> None:
     sequence.add_argument(
         "--start-stamp", default="1000000000", help="stamp of the first image in seconds (default %(default)s)"
     )
+    sequence.set_defaults(run=make)
 
 
 def make(options: argparse.Namespace) -> None:
@@ -301,7 +302,6 @@ def main(arguments: list[str] | None = None) -> int:
     evaluation.set_defaults(run=evaluate)
     bag = commands.add_parser("bag", help="make bags")
     add_bag_commands(bag)
-    bag.set_defaults(run=make)
     options = parser.parse_args(arguments)
     try:
         options.run(options)

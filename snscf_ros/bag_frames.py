@@ -19,7 +19,7 @@ import numpy as np
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import read_boxes
 from snscf_ros.bag_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
-from snscf_ros.bags import Bag, Stored, Unreadable
+from snscf_ros.bags import Bag, Stored, Unreadable, seconds
 from snscf_ros.cameras import Arrival
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box, box_from_message
@@ -219,12 +219,6 @@ def truth_topic(bag: Bag, wanted: str) -> str:
         listed = ", ".join(there) or "none"
         raise ValueError(f"{wanted} is neither a file nor a topic of {bag.path}, which has detections on: {listed}")
     return ""
-
-
-def seconds(nanoseconds: int) -> str:
-    """A stamp for people, exactly."""
-    sign = "-" if nanoseconds < 0 else ""
-    return f"{sign}{abs(nanoseconds) // 1_000_000_000}.{abs(nanoseconds) % 1_000_000_000:09d}"
 
 
 def nanoseconds_of(header: Any) -> int:

@@ -22,9 +22,9 @@ import numpy as np
 
 from snscf_core.boxes import Array, iou
 from snscf_ros import bag_types, bringup
-from snscf_ros.bag_frames import Recording, Start, nanoseconds_of, seconds
+from snscf_ros.bag_frames import Recording, Start, nanoseconds_of
 from snscf_ros.bag_results import REJECTED, Evaluation
-from snscf_ros.bags import Unreadable
+from snscf_ros.bags import Unreadable, seconds
 from snscf_ros.messages import box_from_message, box_to_message
 from snscf_ros.processes import Child
 

@@ -20,7 +20,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
 from snscf_ros import bag_types
-from snscf_ros.bag_frames import seconds
+from snscf_ros.bags import seconds
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message
 from snscf_ros.replay import Outcome

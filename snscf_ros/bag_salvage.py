@@ -19,7 +19,7 @@ from pathlib import Path
 import lz4.frame  # type: ignore[import-untyped]
 from rosbags.typesys.msg import normalize_msgtype
 
-from snscf_ros.bags import Source, Stored, Topic
+from snscf_ros.bags import Source, Stored, Topic, seconds
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -137,7 +137,7 @@ class SalvagedMcap(_Scanned):
             return
         first, last, size, checksum, name_length = struct.unpack_from("<QQQII", content)
         compression = content[32 : 32 + name_length].decode(errors="replace")
-        span = f"the messages logged from {first} to {last}"
+        span = f"the messages logged from {seconds(first)} to {seconds(last)}"
         try:
             records = _opened(compression, content[40 + name_length :])
         except Exception as error:  # each compression has its own
@@ -159,6 +159,8 @@ class SalvagedMcap(_Scanned):
             position = end
 
     def _record(self, opcode: int, content: bytes) -> Stored | None:
+        if len(content) < 4:
+            return None
         if opcode == self._SCHEMA:
             (number,) = struct.unpack_from("<H", content)
             name, encoding, definition = _strings(content, 2, 3)
@@ -177,9 +179,10 @@ class SalvagedMcap(_Scanned):
 
 
 def _strings(content: bytes, position: int, count: int) -> list[str]:
+    """Texts with their lengths before them; empty where the record ends too early."""
     found = []
     for _ in range(count):
-        (length,) = struct.unpack_from("<I", content, position)
+        length = int.from_bytes(content[position : position + 4], "little")
         found.append(content[position + 4 : position + 4 + length].decode(errors="replace"))
         position += 4 + length
     return found
@@ -284,6 +287,7 @@ class SalvagedSqlite:
     """Rows of an SQLite file: forwards up to the damage, backwards down to it, and one by one in between."""
 
     _MOST_MISSES = 2000  # rows in a row that are not there, where the last one's number is not known
+    _SMALLEST_ROW = 8  # bytes: damage may make up row numbers that no file of this size can hold
 
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
@@ -291,6 +295,7 @@ class SalvagedSqlite:
         self._database.text_factory = lambda text: text.decode(errors="replace")
         # or a file that has lost its end is refused altogether
         self._database.execute("PRAGMA writable_schema=ON")
+        self._most_rows = path.stat().st_size // self._SMALLEST_ROW
         self._topics = self._read_topics()
         self.topics = list(self._topics.values())
         self._rows = self._readable_rows()
@@ -331,14 +336,14 @@ class SalvagedSqlite:
             return forwards
         backwards, _, _ = self._until_damage("DESC")
         first = forwards[-1] + 1 if forwards else 1
-        between, misses, row = [], 0, first
-        while row < backwards[-1] if backwards else misses < self._MOST_MISSES:
+        last = min(backwards[-1] if backwards else first + self._most_rows, first + self._most_rows)
+        between, misses = [], 0
+        for row in range(first, last):
             if self._row(row) is not None:
                 between.append(row)
                 misses = 0
-            else:
-                misses += 1
-            row += 1
+            elif (misses := misses + 1) > self._MOST_MISSES and not backwards:
+                break
         rows = forwards + between + backwards[::-1]
         if backwards:
             lost = f"{backwards[-1] - first - len(between)} messages are lost"

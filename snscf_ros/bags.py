@@ -248,6 +248,12 @@ class Bag:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="snscf_bag_")))
 
 
+def seconds(nanoseconds: int) -> str:
+    """A stamp for people, exactly."""
+    sign = "-" if nanoseconds < 0 else ""
+    return f"{sign}{abs(nanoseconds) // 1_000_000_000}.{abs(nanoseconds) % 1_000_000_000:09d}"
+
+
 def _storage_files(path: Path, problems: list[str]) -> list[Path]:
     """The files of a bag in their order."""
     if path.is_file():

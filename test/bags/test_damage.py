@@ -86,7 +86,7 @@ def test_a_chunk_that_is_not_what_its_checksum_says_is_left_out(bags, tmp_path):
     file.write_bytes(data)
     numbers, (problem,) = read(file)
     assert numbers and numbers == set(range(FRAMES - len(numbers), FRAMES))
-    assert "not what its checksum says" in problem and str(STAMPS[0]) in problem
+    assert "not what its checksum says" in problem and "logged from 1000000000.000000000 to" in problem
 
 
 def test_reading_goes_on_after_a_hole_in_an_mcap(bags, tmp_path):
