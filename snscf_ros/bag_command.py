@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snscf_ros.bag_frames import Recording, Start
     from snscf_ros.bag_results import Evaluation
     from snscf_ros.bags import Bag
+    from snscf_ros.images import Frame
     from snscf_ros.replay import Outcome
 
 ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg")
@@ -66,6 +67,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--realtime", action="store_true", help="also play the bag to the real node (needs ROS 2): latency and drops"
     )
+    parser.add_argument("--report", action="store_true", help="also a page with plots and frames (needs true boxes)")
     parser.add_argument("--rate", type=float, default=1.0, help="pace of --realtime, 1 being as recorded (default 1)")
     parser.add_argument(
         "--lock-step",
@@ -76,9 +78,10 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluation, the folder that it was written to, and what came of `--realtime`, if that was asked for."""
+    """An evaluation, what the tracker was run with, the folder it was written to, and what came of `--realtime`."""
 
     evaluation: Evaluation
+    settings: dict[str, Any]
     folder: Path
     realtime: dict[str, Any] | None
 
@@ -99,6 +102,8 @@ def evaluate(options: argparse.Namespace) -> None:
         for line in (*evaluation.notes, evaluation.rejected_sentence()):
             if line:
                 print(f"note: {line}")
+        if options.report:
+            print(f"report: {_report(run)}")
         print(f"results are in {run.folder}")
         if evaluation.problems:
             raise ValueError(
@@ -145,7 +150,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
         realtime = None
         if options.realtime:
             realtime = bag_node.play(recording, start, evaluation, options, max_pixels, folder)
-        yield Run(evaluation, folder, realtime)
+        yield Run(evaluation, settings, folder, realtime)
 
 
 def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
@@ -235,6 +240,26 @@ def _summary(evaluation: Evaluation) -> str:
     return text
 
 
+def _report(run: Run) -> Path:
+    """Writes the page for the images from the start on; returns it."""
+    from snscf_core.evaluation.report import write_report
+    from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult
+
+    found, start = run.evaluation, run.evaluation.start
+    unusable = {index for index, _ in found.rejected}
+
+    def frames(indices: Sequence[int]) -> Iterator[Frame]:
+        black = np.zeros_like(found.frame(start))
+        return (black if start + index in unusable else found.frame(start + index) for index in indices)
+
+    sequence = SequenceResult(found.name, found.boxes[start:], found.truth[start:], seconds=found.seconds[start:])
+    description = {name: str(value) for name, value in run.settings.items()}
+    name = f"{run.settings['model']}-{run.settings['mode']}"
+    tracker = TrackerResult(name, description, {found.name: sequence})
+    evaluation = Evaluation(f"the recording {found.name}", (tracker,))
+    return write_report(evaluation, run.folder / "report", frames={found.name: frames})
+
+
 def add_bag_commands(parser: argparse.ArgumentParser) -> None:
     """The commands of ``snscf bag``; each sets `run` to what runs it."""
     commands = parser.add_subparsers(dest="bag_command", required=True)
@@ -282,6 +307,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--max-image-pixels must be greater than 0, got {options.max_image_pixels}")
     if not 0 < options.rate <= 1000:
         raise ValueError(f"--rate must be greater than 0 and at most 1000, got {options.rate:g}")
+    if options.report and not options.ground_truth:
+        raise ValueError("--report needs true boxes: give --ground-truth")
     if options.lock_step and not options.realtime:
         raise ValueError("--lock-step is a way of --realtime; give both")
 

@@ -122,7 +122,7 @@ class DetectionsBag:
     def __enter__(self) -> DetectionsBag:
         self._parent = Path(tempfile.mkdtemp(prefix=".detections_", dir=self._folder.parent))
         # the writer names the file after its folder
-        self._writer = Writer(self._parent / self._folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(self._parent / self._folder.name, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connection = self._writer.add_connection(DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store)
         return self

@@ -90,7 +90,7 @@ class _Writer:
         self._connections: dict[str, Any] = {}
         self._count = 0
         self._writer: Any = (
-            Writer1(path) if self._ros1 else Writer2(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+            Writer1(path) if self._ros1 else Writer2(path, version=8, storage_plugin=StoragePlugin[storage.upper()])
         )
 
     def __enter__(self) -> _Writer:

@@ -206,8 +206,9 @@ def test_a_box_outside_the_image_and_no_box_at_all_are_told(bags, weights, tmp_p
     assert not (tmp_path / "mcap_bgr8_detections").exists()
     assert run("eval", bags(), "--output", tmp_path) == 1
     assert "say what to follow with --init" in capsys.readouterr().err
-    assert run("eval", bags(), "--init", "1,2,3,4", "--lock-step") == 1
-    assert run("eval", bags(), "--init", "1,2,3,4", "--rate", "0") == 1
+    for wrong in (("--lock-step",), ("--rate", "0"), ("--report",)):
+        assert run("eval", bags(), "--init", "1,2,3,4", *wrong) == 1
+        assert wrong[0] in capsys.readouterr().err
 
 
 def test_truth_may_be_lines_for_every_image_or_lines_with_stamps(bags, sequence, tmp_path):
@@ -279,8 +280,11 @@ def test_broken_images_are_named_and_change_nothing(bags, weights, tmp_path, cap
 
     whole = bags("mcap", "jpeg")
     path = rewrite(whole, tmp_path / "broken", change=break_some)
-    assert run("eval", path, "--ground-truth", TRUTH, "--mode", "correlation_filter", "--output", tmp_path / "out") == 0
+    asked = ("--ground-truth", TRUTH, "--mode", "correlation_filter", "--report", "--output", tmp_path / "out")
+    assert run("eval", path, *asked) == 0
     said = capsys.readouterr().out
+    page = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert "the recording broken" in page and "could not be read" not in page
     assert f"3 of {FRAMES} images could not be used: 1000000000.000000000 (JPEG is damaged or cut off after" in said
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     assert report["rejected"]["images"] == 3 and report["rejected"]["first"][1]["image"] == 6
