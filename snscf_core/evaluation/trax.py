@@ -57,9 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         serve(tracker, server)
-    except (ValueError, trax.TraxException) as error:
+    except ValueError as error:
         print(f"snscf: {error}", file=sys.stderr)
         server.quit(reason=str(error))
+        return 1
+    except trax.TraxException as error:
+        print(f"snscf: the client is gone: {error}", file=sys.stderr)
         return 1
     return 0
 
