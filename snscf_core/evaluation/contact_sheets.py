@@ -69,10 +69,10 @@ class ContactSheet:
 
     def jpeg(self, names: Sequence[str]) -> bytes:
         """The whole sheet as one picture; ``names`` of all trackers. What isn't ASCII in a name is drawn as '?'."""
-        columns = min(_FRAMES if self.by_sequence else 4, len(self.tiles))
+        columns = _FRAMES if self.by_sequence else min(4, max(2, len(self.tiles)))
         width, height, strip, gap = *_TILE, 24, 8
         full = gap + columns * (width + gap)
-        title = f"{KINDS[self.kind]}: {names[self.tracker]}"
+        title = f"{KINDS[self.kind]}: {shortened(names[self.tracker], 40)}"
         head = [_strip(full, 34, [(None, title)], 0.6)]
         entries = [("#FFFFFF", "true box"), *((colour(i), names[i]) for i in reversed(self.drawn))]
         head += [_strip(full, strip, row, 0.42) for row in _rows(entries, full)]

@@ -135,7 +135,8 @@ def _attributes(evaluation: Evaluation) -> Figure:
                 axes.text(value + 0.006, centre, f"{value:.3f}", va="center", fontsize=7, color="#404040")
     axes.set_yticks(np.arange(len(names)) * group, labels=[_plain(shortened(name, 26)) for name in names])
     axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, 1), ylim=(group * (len(names) - 0.5) + 0.05, -group / 2 - 0.05))
+    axes.set_xticks(np.arange(0, 1.01, 0.2))
+    axes.set(xlim=(0, 1.05), ylim=(group * (len(names) - 0.5) + 0.05, -group / 2 - 0.05))
     axes.set(title=f"Attributes of {_plain(shortened(evaluation.dataset, 40))}", xlabel=metrics.MEASURES[measure])
     axes.grid(True, axis="x")
     axes.set_axisbelow(True)
@@ -167,22 +168,19 @@ def _paper(width: float, height: float, rows: int, left: float = 0.6) -> tuple[F
 
 
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], title: str) -> None:
-    rows = len(labels)
-    top = (0.3 + 0.2 * rows) / figure.get_size_inches()[1]
-    legend = figure.legend(
+    height = figure.get_size_inches()[1]
+    figure.text(0.02, (0.3 + 0.2 * len(labels)) / height, title, va="top", color="#606060")
+    figure.legend(
         handles,
         labels,
-        title=title,
         loc="upper left",
-        bbox_to_anchor=(0.02, top),
+        bbox_to_anchor=(0.02, (0.1 + 0.2 * len(labels)) / height),
         frameon=False,
         borderaxespad=0,
         borderpad=0,
         labelspacing=0.35,
         handlelength=2.6,
-        alignment="left",
     )
-    legend.get_title().set_color("#606060")
 
 
 def _entry(name: str, value: float) -> str:

@@ -35,8 +35,9 @@ def write_report(
     the names of the sequences), ``results.json`` (all figures; no times), ``speed.json``. The page holds its pictures
     and works alone. An earlier report in the folder is replaced, other files there stay.
 
-    The same results give the same bytes, wherever and whenever they were made; frames per second, where they are known,
-    stand in ``speed.json`` and on the page alone. ``tables`` are only shown on the page.
+    The same results give the same bytes, whenever and wherever they were made, as long as the libraries that draw are
+    the same; frames per second, where they are known, stand in ``speed.json`` and on the page alone. ``tables`` are only
+    shown on the page.
 
     Raises ValueError if there are no trackers, two of one name, or the folder is a file.
     """

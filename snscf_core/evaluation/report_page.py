@@ -18,10 +18,10 @@ _LOWER_IS_BETTER = {MEASURES["centre_error"]}
 _NOT_RANKED = {"sequences"}
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --quiet: #5a6370; --paper: #fff; --line: #d9dee4; --soft: #f4f6f8;
+:root { color-scheme: light dark; --ink: #1c2024; --quiet: #5a6370; --paper: #fff; --line: #d9dee4;
   --grade: 0 114 178; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --quiet: #9aa4b0; --paper: #15181c; --line: #353c45;
-  --soft: #1e2329; --grade: 86 180 233; } }
+  --grade: 86 180 233; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; color: var(--ink); background: var(--paper);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }
@@ -61,10 +61,10 @@ figcaption { font-size: .8rem; line-height: 1.35; color: var(--quiet); margin-to
 @media (max-width: 40rem) { body { padding: 1rem .75rem 2rem; } .tiles { grid-template-columns: 1fr 1fr; }
   .tiles, .tiles.three { gap: .35rem; } figcaption { font-size: .7rem; } }
 @media print { nav { display: none; }
-  :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #ccc; --soft: #f4f6f8;
+  :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #ccc;
   --grade: 0 114 178; } body { max-width: none; padding: 0; font-size: 10pt; } .scroll { overflow: visible; }
   h2, h3, h4 { break-after: avoid; } tr { break-inside: avoid; } .tiles { grid-template-columns: repeat(4, 1fr); }
-  .plots { grid-template-columns: repeat(2, 1fr); } table { font-size: 8pt; } th, td { padding: .1rem .3rem; } }
+  .plots { grid-template-columns: repeat(3, 1fr); } table { font-size: 8pt; } th, td { padding: .1rem .3rem; } }
 """
 
 
