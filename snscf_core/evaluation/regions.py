@@ -90,8 +90,10 @@ def _parse_binary(data: bytes) -> list[Region]:
 
 
 def write_regions(file: Path, regions: Sequence[Region]) -> None:
-    """Writes one region or code per line."""
-    file.write_text("".join(f"{format_region(region)}\n" for region in regions))
+    """Writes one region or code per line; the file appears when it is whole."""
+    part = file.with_name(f".{file.name}.part")
+    part.write_text("".join(f"{format_region(region)}\n" for region in regions))
+    part.replace(file)
 
 
 def corners(regions: Sequence[Region]) -> Array:
@@ -192,13 +194,18 @@ def _legacy_spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _In
         at = np.flatnonzero((y[:, i][pair] < row) != (y[:, j][pair] < row))
         edge = pair[at]
         xi, yi = x[edge, i], y[edge, i]
-        crossings[at, i] = (xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi)).astype(np.int64)
+        crossings[at, i] = _whole(xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi))
     crossings.sort(1)
     # One pixel more is lost at the right where a region reaches further than its grid.
     return [
         (np.maximum(begin, 0), np.where(begin >= columns, 0, np.where(end > columns, columns - 1, end)))
         for begin, end in ((crossings[:, 0], crossings[:, 1]), (crossings[:, 2], crossings[:, 3]))
     ]
+
+
+def _whole(columns: _Floats | Array) -> _Integers:
+    """Cut off towards zero; what is far outside of any picture is kept from overflowing."""
+    return np.clip(columns, -1e9, 1e9).astype(np.int64)
 
 
 def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers) -> _Spans:
@@ -211,7 +218,7 @@ def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers)
         at = np.flatnonzero((low[pair] <= row) & (row <= high[pair]) & (low < high)[pair])
         edge = pair[at]
         xi, yi = x[edge, i], y[edge, i]
-        crossings[at, i] = (xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi)).astype(np.int64)
+        crossings[at, i] = _whole(xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi))
     crossings.sort(1)
     n0, n1, n2, n3 = crossings.T
     # A corner is a crossing of both its edges: of two equal crossings the first does not count.

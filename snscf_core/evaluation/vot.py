@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..boxes import Array
-from ..crops import Frame
 from .regions import (
     FAILED,
     INITIALISED,
@@ -33,8 +31,8 @@ from .regions import (
     write_regions,
 )
 from .sequences import IMAGE_SUFFIXES, ImageSequence, read_frame
+from .trackers import Box, OnlineTracker
 
-Box = tuple[float, float, float, float]
 Flags = npt.NDArray[np.bool_]
 Runs = Mapping[str, Sequence[Sequence[Region]]]
 """Repetitions of a sequence, under its name; trackers without chance need but one."""
@@ -48,14 +46,6 @@ BASELINE, UNSUPERVISED = "baseline", "unsupervised"
 RESTART = 5  # frames from a failure to the next start
 BURN_IN = 10  # frames from a start on, itself included, that do not count for accuracy
 VOT2018_INTERVAL = (100, 356)  # lengths in frames that EAO is the mean over, in 2017 and 2018
-
-
-class OnlineTracker(Protocol):
-    """What is tested: boxes are (x, y, w, h), top-left corner, in pixels of the frame (H x W x 3 uint8 BGR)."""
-
-    def init(self, image: Frame, box: Box) -> None: ...
-
-    def update(self, image: Frame) -> Box | None: ...
 
 
 @dataclass(frozen=True)
@@ -107,9 +97,7 @@ def read_vot_sequence(folder: Path) -> VotSequence:
     """
     truth = folder / "groundtruth.txt"
     images = folder / "color" if (folder / "color").is_dir() else folder
-    files = (
-        sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
-    )
+    files = sorted(file for file in images.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not truth.is_file() or not files:
         raise FileNotFoundError(
             f"{folder} is no VOT sequence: expected {truth} and {folder / 'color'}/00000001.jpg, ... "
@@ -205,12 +193,12 @@ def write_runs(folder: Path, name: str, runs: Sequence[Run], experiment: str = B
     """
     place = folder / experiment / name
     place.mkdir(parents=True, exist_ok=True)
-    for number, run in enumerate(runs, 1):
-        write_regions(place / f"{name}_{number:03d}.txt", run.regions)
-        lines = ("" if np.isnan(value) else f"{value:.6f}" for value in run.seconds)
-        (place / f"{name}_{number:03d}_time.value").write_text("".join(f"{line}\n" for line in lines))
     columns = np.stack([run.seconds for run in runs], axis=1)
     np.savetxt(place / f"{name}_time.txt", columns, fmt="%.6f", delimiter=",")
+    for number, run in enumerate(runs, 1):
+        lines = ("" if np.isnan(value) else f"{value:.6f}" for value in run.seconds)
+        (place / f"{name}_{number:03d}_time.value").write_text("".join(f"{line}\n" for line in lines))
+        write_regions(place / f"{name}_{number:03d}.txt", run.regions)
 
 
 def read_runs(folder: Path, names: Iterable[str], experiment: str = BASELINE) -> dict[str, list[list[Region]]]:
@@ -293,6 +281,7 @@ def _tag_scores(runs: Runs, sequences: Sequence[VotSequence], tag: str | None, o
             polygons = corners(regions)
             for index in np.flatnonzero([region == INITIALISED for region in regions]):
                 polygons[index : index + BURN_IN] = np.nan
+            # The toolkits count pixels up to the width and height for accuracy, and up to one less for EAO.
             repetitions.append(overlap(polygons, sequence.polygons[chosen], sequence.size))
         found.append(_mean(np.stack(repetitions)))
     pooled = np.concatenate(found) if found else np.empty(0)

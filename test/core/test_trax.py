@@ -85,7 +85,7 @@ def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, fram
         assert np.allclose(boxes[1:], [track.box for track in tracks], atol=0.01)
         assert np.allclose(confidences[1:], [track.score for track in tracks], atol=0.001)
     client.quit()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_can_not_be_used_ends_the_session_with_one_sentence(box, file, text
     image = trax.FileImage.create(file or str(frames[0]))
     with pytest.raises(trax.TraxException, match=text):
         client.initialize({"color": image}, [(trax.Rectangle.create(*box), {})], {})
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     printed = process.stderr.read().decode()
     assert text in printed and "Traceback" not in printed
 

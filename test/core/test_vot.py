@@ -123,9 +123,10 @@ def test_overlaps_are_those_of_the_vot_library():
 
 
 def test_overlaps_of_codes_are_unknown_and_far_regions_do_not_overlap():
-    regions = [INITIALISED, (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 9.0, 9.0), (1e9, 1e9, 5.0, 5.0)]
-    found = overlaps(corners(regions), corners([(0.0, 0.0, 10.0, 10.0)] * 4), (100, 100))
-    assert np.isnan(found[0]) and found[1:].tolist() == [1, 0, 0]
+    huge = (-1e25, -1e25, 2e25, 2e25)
+    regions = [INITIALISED, (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 9.0, 9.0), (1e9, 1e9, 5.0, 5.0), huge]
+    found = overlaps(corners(regions), corners([(0.0, 0.0, 10.0, 10.0)] * 5), (100, 100))
+    assert np.isnan(found[0]) and found[1:].tolist() == pytest.approx([1, 0, 0, 11**2 / 101**2])
     assert overlaps(np.empty((0, 8)), np.empty((0, 8))).shape == (0,)
     with pytest.raises(ValueError, match="in pairs"):
         overlaps(np.zeros((2, 8)), np.zeros((3, 8)))
