@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from snscf_core import Tracker
 from snscf_core.evaluation.trax import main
 
 BOX = (40.3, 40.0, 30.0, 30.0)
+# Both sides compute with one thread: small tensors on several threads crawl where other processes work too.
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +51,7 @@ def serve(weights):
     def start(*options):
         command = [sys.executable, "-m", "snscf_core.evaluation.trax", "--device", "cpu", *options]
         pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0))
+        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ALONE))
         process = processes[-1]
         # vot-trax 4.0 fails without a log.
         return client.Client((process.stdin.fileno(), process.stdout.fileno()), log=lambda _: None), process
@@ -58,7 +70,7 @@ def followed(client, images, region):
     return [answer[0][0].bounds() for answer in answers], [float(answer[0][1]["confidence"]) for answer in answers]
 
 
-def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, frames):
+def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, frames, one_thread):
     trax = pytest.importorskip("trax")
     client, process = serve("--mode", "correlation_filter")
     assert client.tracker_name == "snscf_mobilenetv2 correlation_filter"
@@ -106,7 +118,7 @@ def test_what_can_not_be_used_ends_the_session_with_one_sentence(box, file, text
 def test_a_client_that_vanishes_ends_the_server(weights):
     pytest.importorskip("trax")
     command = [sys.executable, "-m", "snscf_core.evaluation.trax", "--mode", "correlation_filter", "--device", "cpu"]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=ALONE)
     assert ended.returncode == 1
     assert "the client is gone" in ended.stderr and "Traceback" not in ended.stderr
 
