@@ -86,7 +86,7 @@ def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, fram
     x, y, w, h = BOX
     diamond = [(x + w / 2, y), (x + w, y + h / 2), (x + w / 2, y + h), (x, y + h / 2)]
     rgb = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
-    # One session can start several times, as the toolkit does after failures.
+    # One connection can start several times, as the toolkit does after failures.
     for images, region in (
         ([trax.FileImage.create(str(file)) for file in frames], trax.Rectangle.create(*BOX)),
         ([trax.MemoryImage.create(picture) for picture in rgb], trax.Rectangle.create(*BOX)),
@@ -104,7 +104,7 @@ def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, fram
     ("box", "file", "text"),
     [((0, 0, 20, 20), "nowhere.png", "nowhere.png can't be read"), ((500, 500, 20, 20), None, "outside")],
 )
-def test_what_can_not_be_used_ends_the_session_with_one_sentence(box, file, text, serve, frames):
+def test_what_can_not_be_used_ends_the_connection_with_one_sentence(box, file, text, serve, frames):
     trax = pytest.importorskip("trax")
     client, process = serve("--mode", "correlation_filter")
     image = trax.FileImage.create(file or str(frames[0]))
