@@ -241,6 +241,9 @@ def _look(stored: Stored) -> _Seen:
         detections = message.detections if stored.topic.type == DETECTIONS else [message]
         # what is not there is drawn nowhere: an empty array, or a box without size
         if detections and math.isfinite(size := detections[0].bbox.size_x * detections[0].bbox.size_y) and size > 0:
-            box = box_from_message(detections[0].bbox)
+            try:
+                box = box_from_message(detections[0].bbox)
+            except ValueError as reason:
+                raise ValueError(f"ground truth on {stored.topic.name}: {reason}") from reason
         stamp = stamp or (nanoseconds_of(detections[0].header) if detections else 0)
     return _Seen(stamp or stored.log_time, bool(stamp), box=box)

@@ -105,6 +105,28 @@ class _Sound:
         self._reader.close()
 
 
+class _Nothing:
+    """A file of which nothing can be read."""
+
+    def __init__(self, problem: str) -> None:
+        self.topics: list[Topic] = []
+        self.problems = [problem]
+
+    def messages(self, names: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Stored]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+class _Damage(Exception):
+    """What reading a file raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """Where a message lies: the file, its number among the messages read there, and among those of its `log_time`.
@@ -165,8 +187,8 @@ class Bag:
         for number in range(len(self._sources)):
             try:
                 entries += self._index_file(number, look)
-            except Exception as error:  # the library's many, and those of what it stands on
-                self._salvage(number, error)
+            except _Damage as damage:
+                self._salvage(number, damage.error)
                 entries += self._index_file(number, look)
         return entries
 
@@ -195,11 +217,17 @@ class Bag:
     def _index_file(self, number: int, look: Callable[[Stored], T]) -> list[Entry[T]]:
         equals: Counter[int] = Counter()
         entries = []
-        for position, stored in enumerate(self._sources[number].messages(self._names)):
+        for position, stored in enumerate(self._read_file(number)):
             time = stored.log_time
             entries.append(Entry(number, position, stored.topic.name, time, equals[time], look(stored)))
             equals[time] += 1
         return entries
+
+    def _read_file(self, number: int) -> Iterator[Stored]:
+        try:
+            yield from self._sources[number].messages(self._names)
+        except Exception as error:  # the library's many, and those of what it stands on
+            raise _Damage(error) from error
 
     def _open(self, path: Path) -> Source:
         try:
@@ -216,9 +244,13 @@ class Bag:
     def _salvaged(self, path: Path, error: Exception) -> Source:
         from snscf_ros.bag_salvage import salvage
 
-        source = salvage(path)
-        if source is None:
+        try:
+            source = salvage(path)
+        except OSError as reason:
+            raise ValueError(f"{path} can't be read: {reason.strerror}") from reason
+        if source is None and len(self._paths) == 1:
             raise ValueError(f"{path} is no bag: {error}") from error
+        source = source or _Nothing(f"can't be read: {error}")
         self.problems += [f"{path.name}: {problem}" for problem in source.problems]
         return source
 

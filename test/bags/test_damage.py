@@ -179,6 +179,15 @@ def test_a_missing_file_of_a_split_bag_and_broken_metadata_are_named(bags, tmp_p
     assert len(numbers) == FRAMES and "metadata.yaml can't be read" in problem
 
 
+def test_of_a_split_bag_whose_last_file_is_empty_the_others_are_read(bags, tmp_path):
+    folder = Path(shutil.copytree(bags(), tmp_path / "bag"))
+    (folder / "metadata.yaml").unlink()
+    (folder / "mcap_bgr8_1.mcap").write_bytes(b"")
+    numbers, (problem,) = read(folder)
+    assert len(numbers) == FRAMES
+    assert problem.startswith("mcap_bgr8_1.mcap: can't be read") and "empty" in problem
+
+
 def test_a_compressed_file_that_was_cut_off_gives_its_beginning(bags, tmp_path):
     file = file_of(rewrite(bags(), tmp_path / "packed", compression=CompressionMode.FILE))
     data = file.read_bytes()

@@ -257,6 +257,21 @@ def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
     with Bag(rewrite(bags(), tmp_path / "single", change=single)) as bag:
         truth = Recording(bag, TOPIC, TRUTH).truth_from_topic()
     assert np.isnan(truth[ABSENT]).all() and np.isfinite(np.delete(truth, ABSENT, axis=0)).all()
+    def rotated(messages):
+        out = []
+        for topic, kind, time, data in messages:
+            if topic == TRUTH and time == STAMPS[2]:
+                message = store.deserialize_cdr(data, kind)
+                message.detections[0].bbox.center.theta = 0.5
+                data = bytes(store.serialize_cdr(message, kind))
+            out.append((topic, kind, time, data))
+        return out
+
+    with (
+        Bag(rewrite(bags(), tmp_path / "rotated", change=rotated)) as bag,
+        pytest.raises(ValueError, match=f"ground truth on {TRUTH}: theta is 0.5; boxes are upright"),
+    ):
+        Recording(bag, TOPIC, TRUTH)
     with (
         Bag(rewrite(bags(), tmp_path / "shifted", change=shifted)) as bag,
         pytest.raises(ValueError, match=r"no ground truth of .* bears the stamp of an image"),
