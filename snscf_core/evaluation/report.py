@@ -36,8 +36,8 @@ def write_report(
     and works alone. An earlier report in the folder is replaced, other files there stay.
 
     The same results give the same bytes, whenever and wherever they were made, as long as the libraries that draw are
-    the same; frames per second, where they are known, stand in ``speed.json`` and on the page alone. ``tables`` are only
-    shown on the page.
+    the same; frames per second, where they are known, stand in ``speed.json`` and on the page alone. ``tables`` are
+    shown on the page only.
 
     Raises ValueError if there are no trackers, two of one name, or the folder is a file.
     """
