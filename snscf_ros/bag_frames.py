@@ -73,7 +73,7 @@ class Recording:
     @property
     def problems(self) -> list[str]:
         """What of the bag is lost."""
-        damaged = f"{self._unreadable} messages can't be understood: their bytes are damaged"
+        damaged = f"messages that can't be understood, because their bytes are damaged: {self._unreadable}"
         return [*self.bag.problems, *([damaged] if self._unreadable else [])]
 
     def messages(self) -> Iterator[Stored]:

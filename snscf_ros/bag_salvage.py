@@ -242,9 +242,12 @@ class SalvagedRosbag1(_Scanned):
             fields = _fields(content)
             number = struct.unpack("<I", header["conn"])[0]
             if fields is not None and {"type", "message_definition"} <= fields.keys():
-                name = "/" + "/".join(part for part in header.get("topic", b"").decode().split("/") if part)
-                kind = normalize_msgtype(fields["type"].decode())
-                self._connections[number] = Topic(name, kind, fields["message_definition"].decode(), True)
+                topic = header.get("topic", b"").decode(errors="replace")
+                # as `rosbags` names it: without empty parts
+                name = "/" * topic.startswith("/") + "/".join(filter(None, topic.split("/")))
+                kind = normalize_msgtype(fields["type"].decode(errors="replace"))
+                definition = fields["message_definition"].decode(errors="replace")
+                self._connections[number] = Topic(name, kind, definition, True)
         elif operation == self._MESSAGE and len(header.get("time", b"")) == 8 and len(header.get("conn", b"")) == 4:
             seconds, nanoseconds = struct.unpack("<II", header["time"])
             if (topic := self._connections.get(struct.unpack("<I", header["conn"])[0])) is not None:

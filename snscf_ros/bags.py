@@ -246,8 +246,8 @@ class Bag:
 
         try:
             source = salvage(path)
-        except OSError as reason:
-            raise ValueError(f"{path} can't be read: {reason.strerror}") from reason
+        except Exception:  # damage may make up anything; what the library said of it is as good
+            source = None
         if source is None and len(self._paths) == 1:
             raise ValueError(f"{path} is no bag: {error}") from error
         source = source or _Nothing(f"can't be read: {error}")

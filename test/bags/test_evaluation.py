@@ -257,6 +257,7 @@ def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
     with Bag(rewrite(bags(), tmp_path / "single", change=single)) as bag:
         truth = Recording(bag, TOPIC, TRUTH).truth_from_topic()
     assert np.isnan(truth[ABSENT]).all() and np.isfinite(np.delete(truth, ABSENT, axis=0)).all()
+
     def rotated(messages):
         out = []
         for topic, kind, time, data in messages:
