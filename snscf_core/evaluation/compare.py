@@ -125,7 +125,7 @@ def read_runs(source: str) -> list[Run]:
                 {sequence: int(found["scores"]["frames"]) for sequence, found in one["sequences"].items()},
                 any(rules["pooled"] for rules in report["rules"]),
             )
-            for name, one in report["trackers"].items()
+            for name, one in ((name, report["trackers"][name]) for name in report["order"])
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no report of this version: {error!r}") from error

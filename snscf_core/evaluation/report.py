@@ -133,6 +133,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
             "precision": _plain(metrics.ERROR_THRESHOLDS),
             "normalised_precision": _plain(metrics.NORMALISED_THRESHOLDS),
         },
+        "order": [tracker.name for tracker in evaluation.trackers],
         "trackers": {tracker.name: _tracker(evaluation, tracker) for tracker in evaluation.trackers},
     }
 
