@@ -242,9 +242,9 @@ class SalvagedRosbag1(_Scanned):
             fields = _fields(content)
             number = struct.unpack("<I", header["conn"])[0]
             if fields is not None and {"type", "message_definition"} <= fields.keys():
-                topic = header.get("topic", b"").decode(errors="replace")
+                written = header.get("topic", b"").decode(errors="replace")
                 # as `rosbags` names it: without empty parts
-                name = "/" * topic.startswith("/") + "/".join(filter(None, topic.split("/")))
+                name = "/" * written.startswith("/") + "/".join(filter(None, written.split("/")))
                 kind = normalize_msgtype(fields["type"].decode(errors="replace"))
                 definition = fields["message_definition"].decode(errors="replace")
                 self._connections[number] = Topic(name, kind, definition, True)
