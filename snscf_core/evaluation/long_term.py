@@ -22,7 +22,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LongTermScores:
-    """The largest F-score over all thresholds on the score, with precision, recall and that threshold; all in [0, 1]."""
+    """The largest F-score over all thresholds on the score; precision, recall and that threshold. All in [0, 1]."""
 
     f_score: float
     precision: float
@@ -86,10 +86,10 @@ def events(
 ) -> Events:
     """Losses and returns in one sequence.
 
-    An absence is a stretch of at least ``shortest`` frames without a true box. It ends in a return if the target is then
-    there for ``within`` frames, or to the end if that comes sooner; the return is found if in one of them it is reported
-    with an overlap of more than ``enough``. The absence has a false report if the tracker, ``grace`` frames into it, has
-    said that the target is gone, or should have, and reports one.
+    An absence is a stretch of at least ``shortest`` frames without a true box. It ends in a return if the target is
+    then there for ``within`` frames, or to the end if that comes sooner; the return is found if in one of them it is
+    reported with an overlap of more than ``enough``. The absence has a false report if the tracker reports a target in
+    any of its frames but the first ``grace``, whether it never noticed or took something else for the target.
     """
     overlap = np.asarray(overlaps, np.float64)
     says = np.asarray(reported, bool)
