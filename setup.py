@@ -20,7 +20,7 @@ EXTRAS = {
     # The photographs that the generated demonstration scene is made of ship inside scikit-image.
     "demo": ["scikit-image>=0.21"],
     # Plots of the reports, and recordings without ROS.
-    "eval": ["matplotlib>=3.5", "rosbags>=0.10"],
+    "eval": ["matplotlib>=3.5", "rosbags>=0.11"],
     # Lets the official VOT toolkit drive the tracker.
     "vot": ["vot-trax>=4.0"],
     "test": [
