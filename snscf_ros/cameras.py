@@ -1,11 +1,10 @@
-"""The cameras: which topics they are read from and with what QoS, and the newest image of each."""
+"""The cameras: which topics they are read from and with what QoS, and what comes from them."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from snscf_ros import images
@@ -16,10 +15,12 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from rclpy.subscription import Subscription
-    from sensor_msgs.msg import CompressedImage, Image
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
     from std_msgs.msg import Header
 
 ImageMessage: TypeAlias = "Image | CompressedImage"
+
+INFO_TOPIC = "camera_info"
 
 
 def sensor_qos() -> QoSProfile:
@@ -44,6 +45,17 @@ class Arrival:
     @property
     def header(self) -> Header:
         return self.message.header
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp in nanoseconds; 0 where the camera gives none."""
+        stamp = self.message.header.stamp
+        return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+    @property
+    def size(self) -> int:
+        """Bytes of pixels or of the compressed file."""
+        return len(self.message.data)
 
     def check(self, max_pixels: int) -> None:
         """Raise ImageRejected if the message cannot be used; nothing is decoded."""
@@ -74,62 +86,6 @@ class Counts:
     rejected: int = 0  # could not be used
 
 
-class Camera:
-    """One camera's newest image and counts. Not locked: its owner, the tracking thread, guards it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.newest: Arrival | None = None
-        self.counts = Counts()
-        self.last_received: float | None = None
-        self._waiting = False
-        self._processed_at: deque[float] = deque(maxlen=30)
-
-    def offer(self, arrival: Arrival, wanted: bool) -> None:
-        """Put a usable image into the slot, over an older one; `wanted` if it should be taken."""
-        if self._waiting:
-            self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
-        self.newest = arrival
-        self._waiting = wanted
-
-    def take(self) -> Arrival | None:
-        """The newest image if it has not been taken yet. It stays `newest`."""
-        if not self._waiting:
-            return None
-        self._waiting = False
-        return self.newest
-
-    def pass_over(self) -> None:
-        """Leave the newest image alone if it has not been taken yet."""
-        self._waiting = False
-
-    def count_received(self) -> None:
-        self.counts = replace(self.counts, received=self.counts.received + 1)
-        self.last_received = time.monotonic()
-
-    def count_rejected(self) -> None:
-        self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
-
-    def count_processed(self) -> None:
-        self.counts = replace(self.counts, processed=self.counts.processed + 1)
-        self._processed_at.append(time.monotonic())
-
-    def forget(self) -> None:
-        """Back to no image and all counts zero."""
-        self.newest = None
-        self._waiting = False
-        self.counts = Counts()
-        self._processed_at.clear()
-
-    @property
-    def rate(self) -> float:
-        """Images tracked in a second, over the last 30; 0 before the second one."""
-        times = self._processed_at
-        if len(times) < 2 or times[-1] == times[0]:
-            return 0.0
-        return (len(times) - 1) / (times[-1] - times[0])
-
-
 def topic(camera: str, transport: str) -> str:
     """The relative topic of a camera: image_raw, front/image_raw, front/image_raw/compressed, ..."""
     raw = f"{camera}/{IMAGE_TOPIC}" if camera else IMAGE_TOPIC
@@ -146,6 +102,35 @@ def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, 
     return node.create_subscription(
         CompressedImage if transport == "compressed" else Image,
         topic(camera, transport),
+        lambda message: received(camera, message),
+        sensor_qos(),
+        callback_group=MutuallyExclusiveCallbackGroup(),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
+def info_topic(node: Node, camera: str, image_topic: str) -> str:
+    """Where the calibration of a camera comes from: `camera_info` beside its images, wherever those are remapped to,
+    unless `camera_info` (front/camera_info, ...) is remapped itself. `image_topic`: as subscribed to."""
+    own = f"{camera}/{INFO_TOPIC}" if camera else INFO_TOPIC
+    resolved: str = node.resolve_topic_name(own)
+    if resolved != node.resolve_topic_name(own, only_expand=True):
+        return resolved
+    base = image_topic.removesuffix("/compressed")
+    return f"{base.rpartition('/')[0]}/{INFO_TOPIC}"
+
+
+def subscribe_info(
+    node: Node, camera: str, image_topic: str, received: Callable[[str, CameraInfo], None]
+) -> Subscription:
+    """Subscribe to a camera's calibration; `received` gets the camera's name and the message."""
+    from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+    from rclpy.qos_overriding_options import QoSOverridingOptions
+    from sensor_msgs.msg import CameraInfo
+
+    return node.create_subscription(
+        CameraInfo,
+        info_topic(node, camera, image_topic),
         lambda message: received(camera, message),
         sensor_qos(),
         callback_group=MutuallyExclusiveCallbackGroup(),

@@ -52,6 +52,7 @@ class CameraHealth:
 
     counts: Counts
     silent_for: float
+    calibration: str  # known, none, or what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Health:
     stages: Mapping[str, Latency] = field(default_factory=dict)
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     targets: Mapping[str, Track | None] = field(default_factory=dict)
+    broken: str = ""  # why the tracker has given up
 
 
 def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
@@ -78,15 +80,17 @@ def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArra
 
 
 def _tracker_status(health: Health) -> DiagnosticStatus:
-    message = health.state
-    if health.state == "active":
+    level, message = DiagnosticStatus.OK, health.state
+    if health.broken:
+        level, message = DiagnosticStatus.ERROR, health.broken
+    elif health.state == "active":
         message = f"following {len(health.targets)}" if health.enabled else "disabled by ~/enable"
     values = dict(health.tracker)
     for stage, latency in health.stages.items():
         values[f"{stage} mean (ms)"] = f"{latency.mean * 1e3:.2f}"
         values[f"{stage} max (ms)"] = f"{latency.maximum * 1e3:.2f}"
         values[f"{stage} count"] = str(latency.count)
-    return _status(health, "tracker", DiagnosticStatus.OK, message, values)
+    return _status(health, "tracker", level, message, values)
 
 
 def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: float) -> DiagnosticStatus:
@@ -104,6 +108,7 @@ def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: flo
         "dropped": str(counts.dropped),
         "rejected": str(counts.rejected),
         "silent for (s)": f"{camera.silent_for:.2f}",
+        "calibration": camera.calibration,
     }
     return _status(health, f"camera {name}".strip(), level, message, values)
 

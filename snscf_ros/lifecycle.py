@@ -19,15 +19,17 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
-from snscf_msgs.srv import InitTarget, RemoveTarget
+from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, WeightsError
 from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware
+from snscf_ros.bearings import Bearings
 from snscf_ros.outputs import Outputs
 from snscf_ros.parameters import Parameters, Settings
+from snscf_ros.silence import Change, Silences
 from snscf_ros.targets import Refused, Targets
-from snscf_ros.tracking import TrackedFrame, TrackingThread
+from snscf_ros.tracking import MOST_FAILURES, CameraReport, TrackedFrame, TrackingThread
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -35,6 +37,7 @@ _Transition = Callable[["TrackerNode", LifecycleState], TransitionCallbackReturn
 
 # s; many targets on a slow CPU take long, but a thread that takes longer than this is given up
 _LONGEST_FRAME = 60.0
+_WATCH = 0.05  # s; how often is looked for silent cameras and for a tracker that has given up
 
 
 def _transition(callback: _Transition) -> _Transition:
@@ -54,6 +57,11 @@ def _transition(callback: _Transition) -> _Transition:
     return guarded
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class TrackerNode(LifecycleNode):
     """Follows targets in the images of one or more cameras. See the README for topics, services and parameters."""
 
@@ -64,15 +72,20 @@ class TrackerNode(LifecycleNode):
         self._targets = Targets()
         self._outputs: Outputs | None = None
         self._thread: TrackingThread | None = None
-        self._image_subscriptions: list[Subscription] = []
+        self._camera_subscriptions: list[Subscription] = []
         self._activated = 0.0
+        self._broken = ""  # why the tracker has given up
         self._stages = diagnostics.Stages()
         self._declared = Parameters(
             self, lambda: self._tracker is not None or self._transition.locked(), self._parameters_changed
         )
+        self._bearings = Bearings(lambda: self.settings, lambda text: self.get_logger().warning(text))
+        self._silences = Silences()
         self._answer_illegal_transitions()
         self._offer_services()
         self._start_diagnostics()
+        # in the node's own group, like the services of the transitions: it may ask for one
+        self.create_timer(_WATCH, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def settings(self) -> Settings:
@@ -105,15 +118,18 @@ class TrackerNode(LifecycleNode):
         settings = self.settings
         result = super().on_activate(state)
         self._stages.take()
+        self._broken = ""
+        self._silences = Silences()
         self._activated = time.monotonic()
         self._thread = TrackingThread(self._tracker, settings.cameras, self._targets, lambda: self.settings, self)
         self._thread.start()
+        topics = []
         for camera in settings.cameras:
-            self._image_subscriptions.append(
-                cameras.subscribe(self, camera, settings.image_transport, self._thread.offer)
-            )
-        topics = ", ".join(subscription.topic_name for subscription in self._image_subscriptions)
-        self.get_logger().info(f"active: reading {topics}")
+            image = cameras.subscribe(self, camera, settings.image_transport, self._thread.offer)
+            info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
+            self._camera_subscriptions += [image, info]
+            topics.append(image.topic_name)
+        self.get_logger().info(f"active: reading {', '.join(topics)}")
         advice = middleware.advice(bringup.profile_file(), rclpy.get_rmw_implementation_identifier())
         if advice is not None and settings.image_transport == "raw":
             self.get_logger().warning(advice)
@@ -155,9 +171,9 @@ class TrackerNode(LifecycleNode):
         self._state_machine.destroy_when_not_in_use()
 
     def _stop(self) -> None:
-        for subscription in self._image_subscriptions:
+        for subscription in self._camera_subscriptions:
             self.destroy_subscription(subscription)
-        self._image_subscriptions = []
+        self._camera_subscriptions = []
         thread, self._thread = self._thread, None
         if thread is not None and not thread.stop(_LONGEST_FRAME):
             self.get_logger().error(f"the frame at hand is not done after {_LONGEST_FRAME:.0f} s; left behind")
@@ -195,7 +211,7 @@ class TrackerNode(LifecycleNode):
         if self._outputs is None:
             return
         try:
-            self._outputs.publish(result)
+            self._outputs.publish(result, self._bearings.of(result))
         except Exception as error:  # Fast DDS may refuse a message it has no room for; RCLError
             if self.context.ok():
                 self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
@@ -209,6 +225,24 @@ class TrackerNode(LifecycleNode):
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self.get_logger().error(f"image of {source} could not be tracked:\n{trace}", throttle_duration_sec=10.0)
 
+    def fell_back(self, tracker: Tracker, error: Exception, dropped: list[str]) -> None:
+        self._tracker = tracker
+        lost = f"; these targets are lost: {', '.join(dropped)}" if dropped else ""
+        self.get_logger().error(
+            f"the device failed ({_first_line(error)}): the CPU takes over until the node is configured again{lost}"
+        )
+
+    def gave_up(self, error: Exception) -> None:
+        self._broken = f"the tracker failed on {MOST_FAILURES} images in a row: {_first_line(error)}"
+
+    def time_went_back(self, camera: str, seconds: float, dropped: list[str]) -> None:
+        source = f"camera '{camera}'" if camera else "the camera"
+        kept = f"forgot {', '.join(dropped)}" if dropped else "targets are kept"
+        self.get_logger().warning(
+            f"the stamps of {source} went back by {seconds:.3f} s: forgot its images; {kept}",
+            throttle_duration_sec=1.0,
+        )
+
     def took(self, stage: str, seconds: float) -> None:
         self._stages.add(stage, seconds)
 
@@ -219,6 +253,7 @@ class TrackerNode(LifecycleNode):
         waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(InitTarget, "~/init_target", self._init_target, callback_group=waiting)
         self.create_service(RemoveTarget, "~/remove_target", self._remove_target, callback_group=quick)
+        self.create_service(SetPrimary, "~/set_primary", self._set_primary, callback_group=quick)
         self.create_service(Trigger, "~/reset", self._reset, callback_group=quick)
         self.create_service(SetBool, "~/enable", self._enable, callback_group=quick)
 
@@ -231,10 +266,13 @@ class TrackerNode(LifecycleNode):
         try:
             box = messages.box_from_message(request.bbox)
             stamp_ns = request.stamp.sec * 1_000_000_000 + request.stamp.nanosec
-            response.target_id = self._active().init(request.camera, stamp_ns, box, request.target_id)
+            started = self._active().init(request.camera, stamp_ns, box, request.target_id)
+            response.target_id, response.frames_caught_up = started
             response.success = True
             x, y, w, h = box
             response.message = f"following '{response.target_id}' from x {x:g}, y {y:g}, width {w:g}, height {h:g}"
+            if started.frames_caught_up:
+                response.message += f", through {started.frames_caught_up} images that came since"
             self.get_logger().info(response.message)
         except ValueError as reason:
             response.message = str(reason)
@@ -252,10 +290,21 @@ class TrackerNode(LifecycleNode):
             response.message = str(reason)
         return response
 
+    def _set_primary(self, request: SetPrimary.Request, response: SetPrimary.Response) -> SetPrimary.Response:
+        try:
+            response.target_id = self._targets.choose(request.target_id)
+            response.success = True
+            response.message = (
+                f"primary is '{response.target_id}'" if response.target_id else "nothing is being followed"
+            )
+        except Refused as reason:
+            response.message = str(reason)
+        return response
+
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        count = self._targets.clear()
         if (thread := self._thread) is not None:
             thread.reset()
+        count = self._targets.clear()
         response.success = True
         response.message = f"forgot {count} targets and all counts"
         return response
@@ -268,6 +317,38 @@ class TrackerNode(LifecycleNode):
         except Refused as reason:
             response.message = str(reason)
         return response
+
+    # --- what nobody asks for ---
+
+    def _watch(self) -> None:
+        if self._broken and self._thread is not None:
+            self.get_logger().fatal(f"{self._broken}; deactivating. Activate the node to try again")
+            self.trigger_deactivate()
+            return
+        thread, outputs = self._thread, self._outputs
+        if thread is None or outputs is None:
+            return
+        now, timeout = time.monotonic(), self.settings.camera_timeout
+        for name, report in thread.reports().items():
+            silent_for = now - max(self._activated, report.last_received or 0.0)
+            source = f"camera '{name}'" if name else "the camera"
+            match self._silences.observe(name, silent_for, timeout):
+                case Change.FELL_SILENT:
+                    self.get_logger().warning(f"no image from {source} for {silent_for:.1f} s")
+                    self._publish_silence(outputs, name, report)
+                case Change.STILL_SILENT:
+                    self._publish_silence(outputs, name, report)
+                case Change.RETURNED:
+                    self.get_logger().info(f"images from {source} arrive again")
+                case None:
+                    pass
+
+    def _publish_silence(self, outputs: Outputs, camera: str, report: CameraReport) -> None:
+        try:
+            outputs.publish_silence(camera, report.counts, self._targets.latest().keys())
+        except Exception as error:  # RCLError
+            if self.context.ok():
+                self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
 
     # --- diagnostics ---
 
@@ -298,10 +379,15 @@ class TrackerNode(LifecycleNode):
             cameras={}
             if thread is None
             else {
-                name: diagnostics.CameraHealth(counts, now - (self._activated if last is None else last))
-                for name, (counts, last) in thread.counts().items()
+                name: diagnostics.CameraHealth(
+                    report.counts,
+                    now - max(self._activated, report.last_received or 0.0),
+                    self._bearings.state(name),
+                )
+                for name, report in thread.reports().items()
             },
             targets=self._targets.latest(),
+            broken=self._broken,
         )
         array = diagnostics.report(health, self.settings.camera_timeout, self.get_clock().now().to_msg())
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from snscf_msgs.msg import TrackStatus, TrackStatusArray
     from std_msgs.msg import Header
     from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
+
+    from snscf_ros.calibration import Bearing
 
 Box = tuple[float, float, float, float]
 MessageClasses = Callable[[str], Callable[..., Any]]
@@ -105,8 +107,9 @@ def detections_message(
     )
 
 
-def status_message(header: Header, camera: str, target: TrackedTarget) -> TrackStatus:
-    """State of one target after one frame."""
+def status_message(header: Header, camera: str, target: TrackedTarget, bearing: Bearing | None = None) -> TrackStatus:
+    """State of one target after one frame; `bearing` None: not known."""
+    x, y, z = bearing.direction if bearing else (math.nan,) * 3
     return ros_class("snscf_msgs/msg/TrackStatus")(
         header=header,
         target_id=target.target_id,
@@ -116,17 +119,26 @@ def status_message(header: Header, camera: str, target: TrackedTarget) -> TrackS
         score=float(target.track.score),
         peak_quality=float(target.track.peak_quality),
         bbox=box_to_message(target.track.box),
+        bearing_valid=bearing is not None,
+        bearing=ros_class("geometry_msgs/msg/Vector3")(x=x, y=y, z=z),
+        angular_width=bearing.angular_width if bearing else math.nan,
+        angular_height=bearing.angular_height if bearing else math.nan,
     )
 
 
 def statuses_message(
-    header: Header, camera: str, tracked: Iterable[TrackedTarget], latency: float, counts: Counts
+    header: Header,
+    camera: str,
+    tracked: Iterable[TrackedTarget],
+    latency: float,
+    counts: Counts,
+    bearings: Mapping[str, Bearing],
 ) -> TrackStatusArray:
-    """State of all targets of one camera after one frame; `latency` in seconds."""
+    """State of all targets of one camera after one frame; `latency` in seconds, `bearings` by target id."""
     return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
         camera=camera,
-        targets=[status_message(header, camera, target) for target in tracked],
+        targets=[status_message(header, camera, target, bearings.get(target.target_id)) for target in tracked],
         latency=float(latency),
         frames_received=counts.received,
         frames_processed=counts.processed,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -14,6 +15,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 
 from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
+from snscf_ros.calibration import Bearing
+from snscf_ros.cameras import Counts
 from snscf_ros.parameters import Settings
 from snscf_ros.tracking import TrackedFrame
 
@@ -33,6 +36,9 @@ class Outputs:
         self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", _IMAGE_QOS)
         self._overlay_jpeg = node.create_lifecycle_publisher(CompressedImage, "~/overlay/compressed", _IMAGE_QOS)
         self._canvas = images.OutgoingImage()
+        # by camera; a frame and the news of silence come from different threads
+        self._last_status: dict[str, TrackStatusArray] = {}
+        self._status_lock = threading.Lock()
 
     def destroy(self) -> None:
         for publisher in (self._detections, self._detection, self._status, self._overlay, self._overlay_jpeg):
@@ -42,8 +48,8 @@ class Outputs:
         """Whether somebody is subscribed to a picture."""
         return self._overlay.get_subscription_count() > 0 or self._overlay_jpeg.get_subscription_count() > 0
 
-    def publish(self, result: TrackedFrame) -> None:
-        """Detections first, then their state, then the picture."""
+    def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing]) -> None:
+        """Detections first, then their state, then the picture; `bearings` by target id, where they are known."""
         settings = self._settings()
         header, targets = result.header, result.targets
         detections = messages.detections_message(header, targets, settings.class_id, settings.publish_lost)
@@ -54,9 +60,29 @@ class Outputs:
                     messages.detection_message(header, target.target_id, target.track, settings.class_id)
                 )
         latency = time.monotonic() - result.received
-        self._status.publish(messages.statuses_message(header, result.camera, targets, latency, result.counts))
+        status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings)
+        with self._status_lock:
+            self._last_status[result.camera] = status
+            self._status.publish(status)
         if result.frame is not None and self.wants_overlay():
             self._publish_overlay(result, latency, settings.overlay_jpeg_quality)
+
+    def publish_silence(self, camera: str, counts: Counts, followed: Collection[str]) -> None:
+        """What was last known of a camera's targets that are still `followed`, and that nothing comes any more."""
+        with self._status_lock:
+            status = self._last_status.get(camera) or TrackStatusArray(camera=camera)
+            self._status.publish(
+                TrackStatusArray(
+                    header=status.header,
+                    camera=camera,
+                    targets=[target for target in status.targets if target.target_id in followed],
+                    frames_received=counts.received,
+                    frames_processed=counts.processed,
+                    frames_dropped=counts.dropped,
+                    frames_rejected=counts.rejected,
+                    camera_silent=True,
+                )
+            )
 
     def _publish_overlay(self, result: TrackedFrame, latency: float, quality: int) -> None:
         assert result.frame is not None

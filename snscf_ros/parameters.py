@@ -35,6 +35,11 @@ class Settings:
     max_image_pixels: int
     max_targets: int
     init_timeout: float
+    rectified: bool
+    buffer_seconds: float
+    buffer_bytes: int
+    catch_up_time: float
+    targets_on_time_jump: str
     class_id: str
     publish_lost: bool
     overlay_jpeg_quality: int
@@ -105,12 +110,37 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "init_timeout": Declaration(
         "Seconds that init_target waits for the tracker before it gives up.", minimum=0.1, maximum=600.0
     ),
+    "rectified": Declaration(
+        "Whether the images are rectified: bearings follow from P of the CameraInfo instead of K and the distortion."
+    ),
+    "buffer_seconds": Declaration(
+        "Seconds of images that are remembered of each camera, so that init_target can start on an earlier one.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    "buffer_bytes": Declaration(
+        "Bytes of images that are remembered of each camera; the newest is always kept.", minimum=0, maximum=2**36
+    ),
+    "catch_up_time": Declaration(
+        "Seconds within which a target that was started on an earlier image is brought to the newest one: through every"
+        " remembered image if that is fast enough, else through evenly spread ones. Images that come meanwhile are"
+        " tracked in between.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    "targets_on_time_jump": Declaration(
+        "What becomes of a camera's targets when its stamps go back by more than half a second: keep follows them from"
+        " where they were last seen, drop forgets them. The remembered images are forgotten in both cases.",
+        choices=("keep", "drop"),
+    ),
     "class_id": Declaration("class_id of every detection."),
     "publish_lost": Declaration("Whether lost targets stay in the detections, with their last credible box."),
     "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
     "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
     "camera_timeout": Declaration(
-        "Seconds without an image after which the diagnostics warn.", minimum=0.05, maximum=3600.0
+        "Seconds without an image after which the status and the diagnostics say that the camera is silent.",
+        minimum=0.05,
+        maximum=3600.0,
     ),
 }
 

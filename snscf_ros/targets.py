@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from snscf_core import Target, Track
+
+# an id goes out with every detection
+_LONGEST_ID = 128
 
 
 class Refused(ValueError):
@@ -31,24 +35,32 @@ class TrackedTarget:
 
 
 class Targets:
-    """The followed targets, oldest first; the oldest is the primary one. Safe to use from several threads."""
+    """The followed targets, oldest first; the primary one is the chosen one, or the oldest while none is chosen.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._followed: dict[str, Followed] = {}
         self._tracks: dict[str, Track] = {}
+        self._chosen = ""
         self._last_number = 0
 
-    def check_room(self, target_id: str, most: int) -> None:
-        """Raise Refused if `target_id` would be one target more than `most`."""
+    def check(self, target_id: str, most: int) -> None:
+        """Raise Refused if `target_id` is no name for a target, or would be one target more than `most`."""
+        if len(target_id) > _LONGEST_ID:
+            raise Refused(f"target_id has {len(target_id)} characters, at most {_LONGEST_ID} are allowed")
+        if not target_id.isprintable():
+            raise Refused(f"target_id {target_id!r} has characters that cannot be shown")
         with self._lock:
             self._check_room(target_id, most)
 
-    def add(self, target_id: str, camera: str, target: Target, most: int) -> str:
+    def add(self, target_id: str, camera: str, target: Target, most: int, track: Track | None = None) -> str:
         """Follow `target` under `target_id`, in place of the one of that name if there is one; returns the name.
 
         An empty name is replaced by target_1, target_2, ...: a name is not given twice, so that an id in the
-        detections is always the same object.
+        detections is always the same object. `track`: where it was last, if any frame has been tracked.
         """
         with self._lock:
             self._check_room(target_id, most)
@@ -58,6 +70,8 @@ class Targets:
                     target_id = name
             self._followed[target_id] = Followed(target_id, camera, target)
             self._tracks.pop(target_id, None)
+            if track is not None:
+                self._tracks[target_id] = track
             return target_id
 
     def remove(self, target_id: str) -> str:
@@ -65,12 +79,42 @@ class Targets:
         with self._lock:
             if not self._followed:
                 raise Refused("nothing is being followed")
-            target_id = target_id or next(iter(self._followed))
+            target_id = target_id or self._primary()
             if target_id not in self._followed:
                 raise Refused(f"target '{target_id}' is not known; followed are {', '.join(self._followed)}")
-            del self._followed[target_id]
-            self._tracks.pop(target_id, None)
+            self._forget(target_id)
             return target_id
+
+    def remove_of_camera(self, camera: str) -> list[str]:
+        """Stop following all targets of one camera; returns their names."""
+        with self._lock:
+            names = [name for name, followed in self._followed.items() if followed.camera == camera]
+            for name in names:
+                self._forget(name)
+            return names
+
+    def choose(self, target_id: str) -> str:
+        """Make a target the primary one, until it is removed; an empty name leaves that to age again.
+
+        Returns the name of the primary target, empty if there is none. Raises Refused.
+        """
+        with self._lock:
+            if target_id and target_id not in self._followed:
+                known = f"followed are {', '.join(self._followed)}" if self._followed else "nothing is being followed"
+                raise Refused(f"target '{target_id}' is not known; {known}")
+            self._chosen = target_id
+            return self._primary()
+
+    def exchange(self, targets: Mapping[str, Target | None]) -> None:
+        """Go on with other states of the targets of these names, without those that have None."""
+        with self._lock:
+            for name, target in targets.items():
+                if name not in self._followed:
+                    continue
+                if target is None:
+                    self._forget(name)
+                else:
+                    self._followed[name] = replace(self._followed[name], target=target)
 
     def clear(self) -> int:
         """Forget everything; returns how many targets there were."""
@@ -78,6 +122,7 @@ class Targets:
             count = len(self._followed)
             self._followed.clear()
             self._tracks.clear()
+            self._chosen = ""
             self._last_number = 0
             return count
 
@@ -89,7 +134,7 @@ class Targets:
     def record(self, tracks: list[tuple[Followed, Track]]) -> tuple[TrackedTarget, ...]:
         """Note the outcome of one frame; those removed or re-initialised while it was being tracked are left out."""
         with self._lock:
-            primary = next(iter(self._followed), None)
+            primary = self._primary()
             current = [(f, track) for f, track in tracks if self._followed.get(f.target_id) is f]
             self._tracks.update((f.target_id, track) for f, track in current)
             return tuple(TrackedTarget(f.target_id, f.target_id == primary, track) for f, track in current)
@@ -98,6 +143,15 @@ class Targets:
         """The last known track of each target, None for one that no frame has been tracked for yet."""
         with self._lock:
             return {target_id: self._tracks.get(target_id) for target_id in self._followed}
+
+    def _primary(self) -> str:
+        return self._chosen or next(iter(self._followed), "")
+
+    def _forget(self, target_id: str) -> None:
+        del self._followed[target_id]
+        self._tracks.pop(target_id, None)
+        if self._chosen == target_id:
+            self._chosen = ""
 
     def _check_room(self, target_id: str, most: int) -> None:
         if target_id not in self._followed and len(self._followed) >= most:

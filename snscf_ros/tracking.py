@@ -1,11 +1,14 @@
 """The thread that tracks: it takes the newest image of each camera and is the only one that touches the tracker.
 
 The node's callbacks put images into its slots and requests into its queue and never wait for a frame, except
-`init_target`, which waits for its own answer.
+`init_target`, which waits for its own answer. Images and requests take turns, a step of catching up being one turn, so
+that neither keeps the other waiting for longer than a frame takes.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 import time
 from collections import deque
@@ -13,16 +16,22 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from std_msgs.msg import Header
 
-from snscf_core import Track, Tracker
-from snscf_ros.cameras import Arrival, Camera, Counts, ImageMessage
+from snscf_core import Target, Track, Tracker
+from snscf_ros import fallback
+from snscf_ros.buffer import Buffered
+from snscf_ros.cameras import Arrival, Counts, ImageMessage
 from snscf_ros.images import Frame, ImageRejected
 from snscf_ros.messages import Box
 from snscf_ros.parameters import Settings
+from snscf_ros.stream import Stream
 from snscf_ros.targets import Followed, Refused, Targets, TrackedTarget
+
+# images in a row that the tracker fails on, before it is given up
+MOST_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,23 @@ class TrackedFrame:
     frame: Frame | None  # None where nobody needed the pixels
 
 
+class Started(NamedTuple):
+    """The answer to an init request."""
+
+    target_id: str
+    frames_caught_up: int
+
+
+class CameraReport(NamedTuple):
+    """What has come from a camera: counts, when the last image came (monotonic seconds) and its header; None: never."""
+
+    counts: Counts
+    last_received: float | None
+    header: Header | None
+
+
 class Listener(Protocol):
-    """What the thread tells the node, from the thread."""
+    """What the thread tells the node, from the thread, or from the one that calls `offer`."""
 
     def wants_pixels(self) -> bool:
         """Whether `TrackedFrame.frame` is needed even when nothing is tracked."""
@@ -51,17 +75,42 @@ class Listener(Protocol):
 
     def failed(self, camera: str, error: Exception) -> None: ...
 
+    def fell_back(self, tracker: Tracker, error: Exception, dropped: list[str]) -> None:
+        """The device failed; `tracker` has taken over, and could not take over the targets `dropped`."""
+        ...
+
+    def gave_up(self, error: Exception) -> None:
+        """The thread has ended, because the tracker fails on every image."""
+        ...
+
+    def time_went_back(self, camera: str, seconds: float, dropped: list[str]) -> None: ...
+
     def took(self, stage: str, seconds: float) -> None: ...
 
 
 @dataclass
 class _InitRequest:
-    camera: Camera
-    arrival: Arrival
+    stream: Stream
+    image: Buffered
     box: Box
     target_id: str
-    answer: Future[str] = field(default_factory=Future)
-    abandoned: bool = False
+    # done before there is an answer: nobody waits for it any more
+    answer: Future[Started] = field(default_factory=Future)
+
+
+@dataclass
+class _CatchUp:
+    """A target on its way from the image that it was started on to the newest one."""
+
+    request: _InitRequest
+    target: Target
+    began: float  # monotonic seconds
+    deadline: float
+    number: int  # of the buffered image that it has got to
+    frames: int = 0
+    steps: int = 1  # turns taken, the first one being the start
+    track: Track | None = None
+    ended: bool = False  # the time is over
 
 
 class TrackingThread:
@@ -76,16 +125,20 @@ class TrackingThread:
         listener: Listener,
     ) -> None:
         self._tracker = tracker
-        self._cameras = {name: Camera(name) for name in camera_names}
-        self._turns = deque(self._cameras.values())
+        self._streams = {name: Stream(name) for name in camera_names}
+        self._turns = deque(self._streams.values())
         self._targets = targets
         self._settings = settings
         self._listener = listener
-        # guards the cameras, the requests and the two flags
+        # guards the streams, the requests, the answers and the flags
         self._news = threading.Condition()
         self._requests: deque[_InitRequest] = deque()
+        self._catching_up: _CatchUp | None = None
+        self._request_next = True
         self._enabled = True
         self._stopping = False
+        self._failures = 0  # in a row
+        self._fell_back = False
         self._decoded: tuple[Arrival, Frame] | None = None
         # a daemon, so that a frame that takes seconds cannot keep the process alive after Ctrl-C
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -96,38 +149,39 @@ class TrackingThread:
     def stop(self, timeout: float) -> bool:
         """Finish the frame at hand, refuse what waits, and end; False if that takes longer than `timeout` seconds."""
         with self._news:
-            self._stopping = True
-            for request in self._requests:
-                request.answer.cancel()
-            self._requests.clear()
-            self._news.notify_all()
+            self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def offer(self, camera_name: str, message: ImageMessage) -> None:
         """Hand over an image; it takes the place of an older one that is still waiting. Returns at once."""
         arrival = Arrival(message)
-        camera = self._cameras[camera_name]
+        stream = self._streams[camera_name]
+        settings = self._settings()
         try:
-            arrival.check(self._settings().max_image_pixels)
+            arrival.check(settings.max_image_pixels)
         except ImageRejected as reason:
             with self._news:
-                camera.count_received()
-                camera.count_rejected()
+                stream.count_received()
+                stream.count_rejected()
             self._listener.rejected(camera_name, str(reason))
             return
         with self._news:
-            camera.count_received()
-            camera.offer(arrival, wanted=self._enabled)
+            stream.count_received()
+            back = stream.time_went_back(arrival)
+            dropped = self._begin_anew(stream, settings) if back else []
+            stream.offer(arrival, self._enabled, settings.buffer_seconds, settings.buffer_bytes)
             self._news.notify_all()
+        if back:
+            self._listener.time_went_back(camera_name, back, dropped)
 
-    def init(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> str:
-        """Start following `box` in the newest image of a camera; returns the target's id.
+    def init(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> Started:
+        """Start following `box` in the image of that stamp, the newest one if it is 0, and bring the target to now.
 
-        `stamp_ns`, if not 0, must be that image's. Raises Refused, or the core's ValueError.
+        Raises Refused, or the core's ValueError.
         """
         settings = self._settings()
-        self._targets.check_room(target_id, settings.max_targets)
+        self._targets.check(target_id, settings.max_targets)
         with self._news:
             request = self._init_request(camera_name, stamp_ns, box, target_id)
             self._requests.append(request)
@@ -136,121 +190,269 @@ class TrackingThread:
             return request.answer.result(settings.init_timeout)
         except FutureTimeoutError:
             with self._news:
-                request.abandoned = True
+                # in vain if the answer has come just now
+                request.answer.cancel()
+        try:
+            return request.answer.result(0)
+        except CancelledError:
             raise Refused(
                 f"the tracker was busy for {settings.init_timeout:g} s (init_timeout); nothing was initialised"
             ) from None
-        except CancelledError:
-            raise Refused("the tracker was deactivated before it could initialise the target") from None
 
     def enable(self, enabled: bool) -> None:
         """Go on tracking, or leave the images alone and keep the targets."""
         with self._news:
             self._enabled = enabled
             if not enabled:
-                for camera in self._cameras.values():
-                    camera.pass_over()
+                for stream in self._streams.values():
+                    stream.pass_over()
 
     @property
     def enabled(self) -> bool:
         return self._enabled
 
     def reset(self) -> None:
-        """Forget the cameras' images and counts."""
+        """Forget the cameras' images and counts, and refuse what waits."""
         with self._news:
-            for camera in self._cameras.values():
-                camera.forget()
+            self._refuse("the tracker was reset before it could initialise the target")
+            for stream in self._streams.values():
+                stream.forget()
 
-    def counts(self) -> dict[str, tuple[Counts, float | None]]:
-        """For each camera its counts, and when its last image came (monotonic seconds; None: never)."""
+    def reports(self) -> dict[str, CameraReport]:
         with self._news:
-            return {name: (camera.counts, camera.last_received) for name, camera in self._cameras.items()}
+            return {
+                name: CameraReport(stream.counts, stream.last_received, stream.newest and stream.newest.header)
+                for name, stream in self._streams.items()
+            }
+
+    def _begin_anew(self, stream: Stream, settings: Settings) -> list[str]:
+        """After its time went back: forget the stream's images, and its targets if so set; returns their names."""
+        stream.forget_images()
+        if settings.targets_on_time_jump != "drop":
+            return []
+        self._refuse("the camera's time went back before the target could be initialised", stream)
+        return self._targets.remove_of_camera(stream.name)
+
+    def _end(self, reason: str) -> None:
+        self._stopping = True
+        self._refuse(reason)
+        self._news.notify_all()
+
+    def _refuse(self, reason: str, stream: Stream | None = None) -> None:
+        """Refuse the init requests that wait, of one stream or all."""
+        waiting = [*self._requests, *([self._catching_up.request] if self._catching_up else [])]
+        for request in waiting:
+            if stream in (None, request.stream) and not request.answer.done():
+                request.answer.set_exception(Refused(reason))
 
     def _init_request(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> _InitRequest:
-        name = camera_name or next(iter(self._cameras))
-        camera = self._cameras.get(name)
-        if camera is None:
-            known = [known for known in self._cameras if known]
+        name = camera_name or next(iter(self._streams))
+        stream = self._streams.get(name)
+        if stream is None:
+            known = [known for known in self._streams if known]
             one = f"known are {', '.join(known)}" if known else "there is one, unnamed: leave 'camera' empty"
             raise Refused(f"camera '{camera_name}' is not known; {one}")
         if self._stopping:
             raise Refused("the tracker is being deactivated")
-        if camera.newest is None:
+        newest, oldest = stream.images.newest, stream.images.oldest
+        if newest is None or oldest is None:
             raise Refused(f"no image has come from {f'camera {name!r}' if name else 'the camera'} yet")
-        newest_ns = _nanoseconds(camera.newest.header)
-        if stamp_ns and stamp_ns != newest_ns:
+        image = stream.images.find(stamp_ns) if stamp_ns else newest
+        if image is None:
             raise Refused(
-                f"stamp {_seconds(stamp_ns)} is not that of the newest image, {_seconds(newest_ns)};"
-                " leave it 0 to start on the newest image"
+                f"no image of stamp {_seconds(stamp_ns)} is remembered; those of the last"
+                f" {newest.arrival.received - oldest.arrival.received:.2f} s are, {len(stream.images)} images from"
+                f" {_seconds(oldest.arrival.stamp_ns)} to {_seconds(newest.arrival.stamp_ns)};"
+                " leave the stamp 0 to start on the newest image"
             )
-        return _InitRequest(camera, camera.newest, box, target_id)
+        return _InitRequest(stream, image, box, target_id)
+
+    # --- the thread ---
 
     def _run(self) -> None:
         while True:
             with self._news:
-                while not self._stopping and not self._requests and not (turn := self._next_turn()):
+                while not self._stopping and (job := self._next_job()) is None:
                     self._news.wait()
                 if self._stopping:
                     return
-                request = self._requests.popleft() if self._requests else None
-            if request is not None:
-                self._answer(request)
-            elif turn is not None:
-                self._track(*turn)
+            assert job is not None
+            job()
 
-    def _next_turn(self) -> tuple[Camera, Arrival] | None:
-        """The next camera in turn with an image that waits."""
-        for _ in range(len(self._turns)):
-            camera = self._turns[0]
-            self._turns.rotate(-1)
-            if (arrival := camera.take()) is not None:
-                return camera, arrival
+    def _next_job(self) -> Callable[[], None] | None:
+        """Images and requests in turn."""
+        jobs = (self._request_job, self._image_job)
+        for job in jobs if self._request_next else reversed(jobs):
+            if (found := job()) is not None:
+                self._request_next = job == self._image_job
+                return found
         return None
 
-    def _answer(self, request: _InitRequest) -> None:
-        if not request.answer.set_running_or_notify_cancel():
-            return
-        try:
-            target = self._tracker.init(self._frame(request.arrival), request.box)
-            with self._news:
-                if request.abandoned:
-                    raise Refused("given up")
-                target_id = self._targets.add(
-                    request.target_id, request.camera.name, target, self._settings().max_targets
-                )
-            request.answer.set_result(target_id)
-        except Exception as error:  # whatever it is, the caller waits for it
-            request.answer.set_exception(error)
+    def _request_job(self) -> Callable[[], None] | None:
+        if self._catching_up is not None:
+            return functools.partial(self._catch_up, self._catching_up)
+        while self._requests:
+            request = self._requests.popleft()
+            if not request.answer.done():
+                return functools.partial(self._initialise, request)
+        return None
 
-    def _track(self, camera: Camera, arrival: Arrival) -> None:
+    def _image_job(self) -> Callable[[], None] | None:
+        """The next camera in turn with an image that waits."""
+        for _ in range(len(self._turns)):
+            stream = self._turns[0]
+            self._turns.rotate(-1)
+            if (arrival := stream.take()) is not None:
+                return functools.partial(self._track, stream, arrival)
+        return None
+
+    def _initialise(self, request: _InitRequest) -> None:
+        began = time.monotonic()
+        arrival = request.image.arrival
         try:
-            followed = self._targets.of_camera(camera.name)
+            target = self._tracker.init(self._frame(arrival), request.box)
+        except Exception as error:
+            if not isinstance(error, ValueError) and self._recovered(request.stream, error):
+                self._initialise(request)
+            else:
+                self._fail(request, error)
+            return
+        settings = self._settings()
+        # the caller must get the answer in time
+        most = min(settings.catch_up_time, settings.init_timeout / 2)
+        with self._news:
+            self._catching_up = _CatchUp(request, target, began, time.monotonic() + most, request.image.number)
+            self._join_if_there(self._catching_up)
+
+    def _catch_up(self, catching: _CatchUp) -> None:
+        """One step towards now; those that follow are spread evenly over the images and the time that are left."""
+        with self._news:
+            if self._join_if_there(catching):
+                return
+            ahead = self._ahead(catching)
+            now = time.monotonic()
+            left = catching.deadline - now
+            # with what is tracked in between
+            step = (now - catching.began) / catching.steps
+            steps = max(1, int(left / step)) if step > 0 else len(ahead)
+            image = ahead[min(math.ceil(len(ahead) / steps), len(ahead)) - 1]
+            catching.ended = left <= 0
+        catching.number = image.number
+        catching.steps += 1
+        try:
+            # not kept: the newest image, which others share, stays decoded
+            catching.track = self._tracker.update(image.arrival.frame(), catching.target)
+            catching.frames += 1
+        except ValueError:
+            pass  # an image that cannot be used changes nothing
+        except Exception as error:
+            with self._news:
+                self._catching_up = None
+            self._recovered(catching.request.stream, error)
+            self._fail(catching.request, error)
+            return
+        with self._news:
+            self._join_if_there(catching)
+
+    def _ahead(self, catching: _CatchUp) -> list[Buffered]:
+        """The images that the target has not been followed through; one that waits is tracked with the others' turn."""
+        stream = catching.request.stream
+        ahead = stream.images.after(catching.number)
+        return ahead[:-1] if stream.waiting else ahead
+
+    def _join_if_there(self, catching: _CatchUp) -> bool:
+        """Let a target that has got to the newest image join the others, and answer; True if nothing is left to do."""
+        request = catching.request
+        if not request.answer.done():
+            if self._ahead(catching) and not catching.ended:
+                return False
+            try:
+                name = self._targets.add(
+                    request.target_id,
+                    request.stream.name,
+                    catching.target,
+                    self._settings().max_targets,
+                    catching.track,
+                )
+                request.answer.set_result(Started(name, catching.frames))
+            except Refused as reason:
+                request.answer.set_exception(reason)
+        self._catching_up = None
+        return True
+
+    def _fail(self, request: _InitRequest, error: Exception) -> None:
+        with self._news:
+            if not request.answer.done():
+                request.answer.set_exception(error)
+
+    def _track(self, stream: Stream, arrival: Arrival) -> None:
+        try:
+            followed = self._targets.of_camera(stream.name)
             frame = self._frame(arrival) if followed or self._listener.wants_pixels() else None
             tracked = self._targets.record(self._update(frame, followed)) if frame is not None else ()
         except ValueError as reason:
             with self._news:
-                camera.count_rejected()
-            self._listener.rejected(camera.name, str(reason))
+                stream.count_rejected()
+            self._listener.rejected(stream.name, str(reason))
             return
         except Exception as error:  # one bad frame must not end the thread
             with self._news:
-                camera.count_rejected()
-            self._listener.failed(camera.name, error)
+                stream.count_rejected()
+            if not self._recovered(stream, error):
+                self._count_failure(error)
             return
         with self._news:
-            camera.count_processed()
-            counts, rate = camera.counts, camera.rate
+            stream.count_processed()
+            counts, rate = stream.counts, stream.rate
         started = time.monotonic()
         self._listener.tracked(
-            TrackedFrame(camera.name, arrival.header, arrival.received, tracked, counts, rate, frame)
+            TrackedFrame(stream.name, arrival.header, arrival.received, tracked, counts, rate, frame)
         )
         self._listener.took("publish", time.monotonic() - started)
+
+    def _recovered(self, stream: Stream, error: Exception) -> bool:
+        """After the tracker itself has failed: True if one on the CPU has taken over, which happens once."""
+        self._listener.failed(stream.name, error)
+        if self._tracker.device.type == "cpu" or self._fell_back:
+            return False
+        self._fell_back = True
+        try:
+            self._fall_back(error)
+        except Exception as worse:
+            self._listener.failed(stream.name, worse)
+            return False
+        return True
+
+    def _fall_back(self, error: Exception) -> None:
+        spare = fallback.on_cpu(self._tracker)
+        with self._news:
+            newest = {name: stream.newest for name, stream in self._streams.items()}
+        moved: dict[str, Target | None] = {}
+        for name, arrival in newest.items():
+            targets = {one.target_id: one.target for one in self._targets.of_camera(name)}
+            moved.update(fallback.moved(targets, spare, arrival))
+        self._targets.exchange(moved)
+        self._tracker = spare
+        with self._news:
+            catching, self._catching_up = self._catching_up, None
+        if catching is not None:
+            self._fail(catching.request, error)
+        self._listener.fell_back(spare, error, [name for name, target in moved.items() if target is None])
+
+    def _count_failure(self, error: Exception) -> None:
+        """A tracker that fails on one image after the other is given up: trying on would only burn the processor."""
+        self._failures += 1
+        if self._failures >= MOST_FAILURES:
+            with self._news:
+                self._end(f"the tracker fails on every image: {error}")
+            self._listener.gave_up(error)
 
     def _update(self, frame: Frame, followed: list[Followed]) -> list[tuple[Followed, Track]]:
         if not followed:
             return []
         started = time.monotonic()
         tracks = self._tracker.update(frame, [f.target for f in followed])
+        self._failures = 0
         self._listener.took("track", time.monotonic() - started)
         return list(zip(followed, tracks, strict=True))
 
@@ -261,10 +463,6 @@ class TrackingThread:
             self._decoded = (arrival, arrival.frame())
             self._listener.took("decode", time.monotonic() - started)
         return self._decoded[1]
-
-
-def _nanoseconds(header: Header) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def _seconds(nanoseconds: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ros_harness import image_message, stamp_of, wait_for
 
 from snscf_core import Track, TrackState
@@ -29,6 +30,7 @@ class HeldTracker:
         self.go, self.at_work = threading.Event(), threading.Event()
         self.go.set()
         self.error: Exception | None = None
+        self.device = torch.device("cpu")
 
     def _work(self) -> None:
         self.at_work.set()
@@ -86,7 +88,7 @@ class Bench:
         assert self.tracker.at_work.wait(60)
 
     def processed(self, count: int) -> None:
-        wait_for(lambda: self.thread.counts()[""][0].processed == count, f"{count} frames")
+        wait_for(lambda: self.thread.reports()[""].counts.processed == count, f"{count} frames")
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def started(bench: Bench) -> None:
     """One target, one frame done."""
     bench.offer(0)
     bench.processed(1)
-    assert bench.thread.init("", 0, BOX, "") == "target_1"
+    assert bench.thread.init("", 0, BOX, "").target_id == "target_1"
 
 
 def test_newest_frame_wins_and_the_others_are_counted(bench):
@@ -111,7 +113,7 @@ def test_newest_frame_wins_and_the_others_are_counted(bench):
         bench.offer(number)
     bench.tracker.go.set()
     bench.processed(3)
-    counts = bench.thread.counts()[""][0]
+    counts = bench.thread.reports()[""].counts
     assert (counts.received, counts.processed, counts.dropped, counts.rejected) == (7, 3, 4, 0)
     assert [result.header.stamp for result in bench.heard.results] == [stamp_of(n) for n in (0, 1, 6)]
 
@@ -120,7 +122,7 @@ def test_requests_are_answered_while_a_frame_is_tracked(bench):
     started(bench)
     bench.hold(1)
     # each of these returns although the frame does not end
-    assert bench.thread.counts()[""][0].processed == 1
+    assert bench.thread.reports()[""].counts.processed == 1
     bench.thread.enable(False)
     bench.thread.enable(True)
     bench.targets.remove("target_1")
@@ -142,7 +144,7 @@ def test_init_that_waits_too_long_is_told_so_and_starts_nothing(bench):
         bench.thread.init("", 0, BOX, "late")
     bench.tracker.go.set()
     bench.processed(2)
-    assert bench.thread.init("", 0, BOX, "next") == "next"
+    assert bench.thread.init("", 0, BOX, "next").target_id == "next"
     assert list(bench.targets.latest()) == ["target_1", "next"]
 
 
@@ -154,7 +156,7 @@ def test_init_is_on_the_image_that_was_newest_when_it_was_asked_for(bench):
         wait_for(lambda: answer.done() or bench.thread._requests, "the request to be queued")
         bench.offer(2)
         bench.tracker.go.set()
-        assert answer.result(60) == "here"
+        assert answer.result(60).target_id == "here"
 
 
 def test_stop_ends_a_waiting_init(bench):
@@ -177,7 +179,7 @@ def test_disabled_thread_leaves_images_alone_and_counts_them(bench):
     bench.thread.enable(True)
     bench.offer(4)
     bench.processed(2)
-    counts = bench.thread.counts()[""][0]
+    counts = bench.thread.reports()[""].counts
     assert (counts.received, counts.processed, counts.dropped) == (5, 2, 0)
 
 
@@ -185,9 +187,9 @@ def test_frame_that_fails_is_counted_and_the_next_one_tracked(bench):
     started(bench)
     for error in (ValueError("frame is 8 pixels wide"), RuntimeError("out of memory")):
         bench.tracker.error = error
-        before = bench.thread.counts()[""][0].rejected
+        before = bench.thread.reports()[""].counts.rejected
         bench.offer(1)
-        wait_for(lambda b=before: bench.thread.counts()[""][0].rejected == b + 1, "a rejected frame")
+        wait_for(lambda b=before: bench.thread.reports()[""].counts.rejected == b + 1, "a rejected frame")
     bench.tracker.error = None
     bench.offer(2)
     bench.processed(2)

@@ -1,0 +1,80 @@
+"""The directions to the targets, from what the cameras say of their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snscf_ros.calibration import Bearing, Calibration, CalibrationError, content
+from snscf_ros.parameters import Settings
+from snscf_ros.tracking import TrackedFrame
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A calibration and what it was made from; None where that is none."""
+
+    made_from: tuple[Any, ...]
+    calibration: Calibration | None
+    problem: str
+
+
+class Bearings:
+    """`received` and the rest may be called from different threads. `warn` is told each new problem once."""
+
+    def __init__(self, settings: Callable[[], Settings], warn: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._warn = warn
+        self._infos: dict[str, CameraInfo] = {}
+        self._known: dict[str, _Known] = {}
+        self._told: dict[str, str] = {}
+
+    def received(self, camera: str, info: CameraInfo) -> None:
+        """A camera's calibration has come, mostly the same as before."""
+        self._infos[camera] = info
+
+    def of(self, result: TrackedFrame) -> dict[str, Bearing]:
+        """The directions to the targets of one frame, by their ids, as far as they are known."""
+        info = self._infos.get(result.camera)
+        if info is None or result.frame is None or not result.targets:
+            return {}
+        known = self._calibration(result.camera, info)
+        problem = known.problem
+        bearings: dict[str, Bearing] = {}
+        if known.calibration is not None:
+            height, width = result.frame.shape[:2]
+            try:
+                for target in result.targets:
+                    if (bearing := known.calibration.bearing(target.track.box, width, height)) is not None:
+                        bearings[target.target_id] = bearing
+            except CalibrationError as reason:
+                problem = str(reason)
+        self._tell(result.camera, problem)
+        return bearings
+
+    def state(self, camera: str) -> str:
+        """What the diagnostics say of a camera's calibration."""
+        if camera not in self._infos:
+            return "none"
+        return self._told.get(camera) or "known"
+
+    def _calibration(self, camera: str, info: CameraInfo) -> _Known:
+        made_from = (self._settings().rectified, *content(info))
+        known = self._known.get(camera)
+        if known is None or known.made_from != made_from:
+            try:
+                known = _Known(made_from, Calibration(info, self._settings().rectified), "")
+            except CalibrationError as reason:
+                known = _Known(made_from, None, str(reason))
+            self._known[camera] = known
+        return known
+
+    def _tell(self, camera: str, problem: str) -> None:
+        if problem and problem != self._told.get(camera):
+            source = f"camera '{camera}'" if camera else "the camera"
+            self._warn(f"no bearings for {source}: {problem}")
+        self._told[camera] = problem
