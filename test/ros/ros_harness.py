@@ -60,18 +60,19 @@ def iou(a: Box, b: Box) -> float:
 
 class Scene:
     """A textured patch that moves over a textured background, with the noise of a camera; everything follows from the
-    number of the frame."""
+    number of the frame. `step`: how fast it moves."""
 
-    def __init__(self, width: int = 320, height: int = 240, side: int = 48, seed: int = 7) -> None:
+    def __init__(self, width: int = 320, height: int = 240, side: int = 48, seed: int = 7, step: int = 1) -> None:
         random = np.random.default_rng(seed)
         coarse = random.integers(60, 180, (height // 40, width // 40, 3), np.uint8)
         self._background = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         texture = random.integers(0, 256, (8, 8, 3), np.uint8)
         self._patch = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
-        self.width, self.height, self.side, self.seed = width, height, side, seed
+        self.width, self.height, self.side, self.seed, self.step = width, height, side, seed, step
 
     def box(self, number: int) -> Box:
-        """Top-left (x, y, w, h) of the patch: back and forth, three pixels a frame."""
+        """Top-left (x, y, w, h) of the patch: back and forth, three pixels a frame and step."""
+        number *= self.step
         reach_x, reach_y = self.width - self.side, self.height - self.side
         return (
             float(_bounce(40 + 3 * number, reach_x)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
 from ros_harness import Scene, box_of, compressed_message, image_message, iou, key, stamp_of, wait_for
 from sensor_msgs.msg import CompressedImage
 from snscf_msgs.msg import TrackStatus, TrackStatusArray
@@ -307,17 +306,6 @@ def test_several_cameras(start):
         assert not unknown.success
         assert "'rear'" in unknown.message
         assert "front, down" in unknown.message
-
-
-def test_init_on_the_newest_stamp_only(tracker):
-    with tracker.camera() as camera:
-        camera.next()
-        camera.next()
-        assert tracker.init(camera.truth, "now", stamp=stamp_of(camera.number - 1)).success
-        old = tracker.init(camera.truth, "then", stamp=Time(sec=12, nanosec=345))
-        assert not old.success
-        assert "12.000000345" in old.message
-        assert "1000.033333340" in old.message
 
 
 def test_lost_targets_are_published_only_on_request(tracker):

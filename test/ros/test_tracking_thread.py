@@ -17,7 +17,7 @@ from ros_harness import image_message, stamp_of, wait_for
 from snscf_core import Track, TrackState
 from snscf_ros import parameters
 from snscf_ros.targets import Refused, Targets
-from snscf_ros.tracking import TrackingThread
+from snscf_ros.tracking import MOST_FAILURES, TrackingThread
 
 BOX = (4.0, 4.0, 20.0, 20.0)
 SETTINGS = parameters.settings_of({**parameters.default_values(), "init_timeout": 30.0})
@@ -52,7 +52,7 @@ class Heard:
     """A listener that writes down what it hears."""
 
     def __init__(self) -> None:
-        self.results, self.rejections, self.failures = [], [], []
+        self.results, self.rejections, self.failures, self.jumps, self.ends = [], [], [], [], []
 
     def wants_pixels(self) -> bool:
         return False
@@ -65,6 +65,12 @@ class Heard:
 
     def failed(self, camera, error) -> None:
         self.failures.append(error)
+
+    def gave_up(self, error) -> None:
+        self.ends.append(error)
+
+    def time_went_back(self, camera, seconds, dropped) -> None:
+        self.jumps.append((camera, seconds, dropped))
 
     def took(self, stage, seconds) -> None:
         assert seconds >= 0
@@ -195,3 +201,228 @@ def test_frame_that_fails_is_counted_and_the_next_one_tracked(bench):
     bench.processed(2)
     assert bench.heard.rejections == ["frame is 8 pixels wide"]
     assert [str(error) for error in bench.heard.failures] == ["out of memory"]
+
+
+class CountingTracker(HeldTracker):
+    """Writes down the first pixel of every frame that a target was followed through; that is the frame's number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []  # frame, how many targets
+
+    def init(self, frame, box):
+        self._work()
+        return ("started on", int(frame[0, 0, 0]))
+
+    def update(self, frame, targets):
+        several = isinstance(targets, list)
+        self.seen.append((int(frame[0, 0, 0]), len(targets) if several else 0))
+        self._work()
+        track = Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0)
+        return [track for _ in targets] if several else track
+
+
+class CatchUpBench(Bench):
+    def __init__(self, **changed) -> None:
+        super().__init__(replace(SETTINGS, **changed))
+        self.thread.stop(60)
+        self.tracker = CountingTracker()
+        self.thread = TrackingThread(self.tracker, ["", "down"], self.targets, lambda: self.settings, self.heard)
+        self.thread.start()
+
+    def offer(self, number: int, camera: str = "") -> None:
+        frame = np.full((32, 32, 3), number, np.uint8)
+        self.thread.offer(camera, image_message(frame, "bgr8", stamp_of(number)))
+
+    def film(self, numbers) -> None:
+        """Offer frames, each when the one before is done."""
+        for number in numbers:
+            before = self.thread.reports()[""].counts.processed
+            self.offer(number)
+            self.processed(before + 1)
+
+
+@pytest.fixture
+def catching_up():
+    made = []
+
+    def start(**changed) -> CatchUpBench:
+        made.append(CatchUpBench(**changed))
+        return made[-1]
+
+    yield start
+    for bench in made:
+        bench.tracker.go.set()
+        assert bench.thread.stop(60)
+
+
+def ns(number: int) -> int:
+    stamp = stamp_of(number)
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+def test_target_started_on_an_earlier_image_is_followed_through_all_that_came_since(catching_up):
+    bench = catching_up(catch_up_time=60.0)
+    bench.film(range(1, 10))
+    started = bench.thread.init("", ns(4), BOX, "it")
+    assert started == ("it", 5)
+    assert bench.targets.of_camera("")[0].target == ("started on", 4)
+    assert bench.tracker.seen == [(number, 0) for number in range(5, 10)]
+    assert bench.targets.latest()["it"] is not None
+    bench.film([10])
+    assert bench.tracker.seen[-1] == (10, 1)
+
+
+def test_without_time_to_catch_up_only_the_newest_image_is_tracked_in(catching_up):
+    bench = catching_up(catch_up_time=0.0)
+    bench.film(range(1, 10))
+    assert bench.thread.init("", ns(4), BOX, "it").frames_caught_up == 1
+    assert bench.tracker.seen == [(9, 0)]
+
+
+def test_stamp_that_is_not_remembered_is_refused_with_the_range_that_is(catching_up):
+    bench = catching_up(buffer_bytes=3 * 32 * 32 * 3)
+    bench.film(range(1, 10))
+    for number in (6, 12):
+        with pytest.raises(Refused) as refusal:
+            bench.thread.init("", ns(number), BOX, "")
+        for stamp in (number, 7, 9):
+            assert f"{ns(stamp) // 10**9}.{ns(stamp) % 10**9:09d}" in str(refusal.value)
+        assert "3 images" in str(refusal.value)
+    assert bench.thread.init("", ns(7), BOX, "").frames_caught_up == 2
+
+
+def test_images_are_tracked_in_while_a_target_catches_up(catching_up):
+    """Live images and steps of catching up take turns, and the target joins where the others are."""
+    bench = catching_up(catch_up_time=60.0)
+    bench.film(range(1, 6))
+    assert bench.thread.init("", 0, BOX, "live").target_id == "live"
+    bench.film(range(6, 10))
+    bench.tracker.seen.clear()
+    with ThreadPoolExecutor(1) as pool:
+        bench.tracker.go.clear()
+        bench.tracker.at_work.clear()
+        answer = pool.submit(bench.thread.init, "", ns(6), BOX, "late")
+        assert bench.tracker.at_work.wait(60)  # it is being started, and here come three more
+        for number in (10, 11, 12):
+            bench.offer(number)
+        bench.tracker.go.set()
+        started = answer.result(60)
+    bench.processed(10)
+    # 12 came first, being live, for the one target; 10 and 11 were dropped for it, but not for the late one
+    assert bench.tracker.seen[0] == (12, 1)
+    late = [frame for frame, targets in bench.tracker.seen if targets == 0]
+    assert late == [7, 8, 9, 10, 11, 12]
+    assert started.frames_caught_up == 6
+    bench.film([13])
+    assert bench.tracker.seen[-1] == (13, 2)
+
+
+def test_catching_up_ends_when_its_time_is_over_though_images_come_faster(catching_up):
+    bench = catching_up(catch_up_time=0.15)
+    bench.film(range(1, 30))
+    done = threading.Event()
+
+    def slow_camera_feed() -> None:
+        number = 30
+        while not done.is_set() and number < 255:
+            bench.offer(number)
+            number += 1
+            done.wait(0.005)
+
+    real_update = bench.tracker.update
+
+    def slow_update(frame, targets):
+        done.wait(0.03)
+        return real_update(frame, targets)
+
+    bench.tracker.update = slow_update
+    feeder = threading.Thread(target=slow_camera_feed)
+    feeder.start()
+    try:
+        started = bench.thread.init("", ns(1), BOX, "it")
+    finally:
+        done.set()
+        feeder.join()
+    late = [frame for frame, targets in bench.tracker.seen if targets == 0]
+    assert started.frames_caught_up == len(late) < 28
+    assert late == sorted(late)
+    assert max(late) >= 29
+
+
+@pytest.mark.parametrize(
+    "what, told",
+    [
+        (lambda bench: bench.thread.reset(), "reset"),
+        (lambda bench: bench.thread.stop(0.0), "deactivated"),
+        (lambda bench: bench.offer(1), "went back"),
+    ],
+    ids=["reset", "stop", "time goes back"],
+)
+def test_catching_up_is_ended_by(catching_up, what, told):
+    bench = catching_up(catch_up_time=60.0, targets_on_time_jump="drop")
+    bench.film(range(40, 50))
+    real_update = bench.tracker.update
+    caught = threading.Event()
+
+    def update(frame, targets):
+        track = real_update(frame, targets)
+        if not isinstance(targets, list) and not caught.is_set():
+            caught.set()
+            bench.tracker.go.clear()
+        return track
+
+    bench.tracker.update = update
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(bench.thread.init, "", ns(42), BOX, "never")
+        assert caught.wait(60)
+        what(bench)
+        bench.tracker.go.set()
+        with pytest.raises(Refused, match=told):
+            answer.result(60)
+    assert "never" not in bench.targets.latest()
+
+
+@pytest.mark.parametrize("what", ["keep", "drop"])
+def test_when_time_goes_back_the_images_are_forgotten_and_the_targets_as_set(catching_up, what):
+    bench = catching_up(targets_on_time_jump=what)
+    bench.film(range(60, 65))
+    bench.offer(60, "down")
+    bench.thread.init("", 0, BOX, "here")
+    bench.thread.init("down", 0, BOX, "there")
+    bench.film([1])
+    assert bench.heard.jumps == [("", pytest.approx((ns(64) - ns(1)) * 1e-9), ["here"] if what == "drop" else [])]
+    assert list(bench.targets.latest()) == (["here", "there"] if what == "keep" else ["there"])
+    with pytest.raises(Refused, match="1 images"):
+        bench.thread.init("", ns(63), BOX, "")
+    # images that only overtake each other, and those without a stamp, are no jump
+    bench.film([3, 2])
+    bench.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8"))
+    bench.processed(9)
+    assert len(bench.heard.jumps) == 1
+
+
+def test_tracker_that_fails_on_every_image_is_given_up_and_told_once(bench):
+    started(bench)
+    bench.tracker.error = RuntimeError("no such kernel")
+    for number in range(1, MOST_FAILURES + 1):
+        assert bench.heard.ends == []
+        before = bench.thread.reports()[""].counts.rejected
+        bench.offer(number)
+        wait_for(lambda b=before: bench.thread.reports()[""].counts.rejected == b + 1, "a rejected frame")
+    wait_for(lambda: bench.heard.ends, "the end")
+    assert [str(error) for error in bench.heard.ends] == ["no such kernel"]
+    with pytest.raises(Refused):
+        bench.thread.init("", 0, BOX, "")
+
+
+def test_failing_requests_end_nothing(bench):
+    started(bench)
+    bench.tracker.error = RuntimeError("no such kernel")
+    for _ in range(MOST_FAILURES + 1):
+        with pytest.raises(RuntimeError, match="no such kernel"):
+            bench.thread.init("", 0, BOX, "more")
+    bench.tracker.error = None
+    bench.offer(1)
+    bench.processed(2)
+    assert bench.heard.ends == []
