@@ -38,6 +38,8 @@ _DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[3]
 if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():
     os.environ["SNSCF_WEIGHTS"] = str(_DATA / "weights")
 os.environ.update(bringup.profile_environment())
+# on a busy machine several threads mostly wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
