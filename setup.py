@@ -21,6 +21,9 @@ EXTRAS = {
     "demo": ["scikit-image>=0.21"],
     # Plots of the reports, and recordings without ROS.
     "eval": ["matplotlib>=3.5", "rosbags>=0.11"],
+    # Other runtimes for the network, on CPUs; int8 is what makes 8-bit networks for them.
+    "engines": ["onnx>=1.15", "onnxruntime>=1.17", "openvino>=2024.0"],
+    "int8": ["nncf>=2.9"],
     # Lets the official VOT toolkit drive the tracker.
     "vot": ["vot-trax>=4.0"],
     "test": [

@@ -7,8 +7,9 @@
 
 from .checkpoints import WeightsError
 from .confidence import TrackState
+from .engines import ENGINES
 from .network import MODELS
-from .tracker import ENGINES, MODES, Target, Track, Tracker, TrackerConfig
+from .tracker import MODES, Target, Track, Tracker, TrackerConfig
 
 __version__ = "0.1.0"
 __all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -93,6 +93,67 @@ def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
     return response[..., : features.shape[-2], : features.shape[-1]]
 
 
+@dataclass(frozen=True)
+class FilterBank:
+    """The filters of all levels, of N targets: the same fractions as `CorrelationFilter`, computed in one go.
+
+    numerator: N x C x P x (P // 2 + 1), the channels of all levels side by side. denominator: N x L x P x (P // 2 + 1).
+    sections: channels of each level; they sum up to C.
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+    sections: tuple[int, ...]
+    regularisation: float
+
+    def updated(self, new: FilterBank, rate: float) -> FilterBank:
+        """The running average of both parts: (1 - rate) * old + rate * new."""
+        return replace(
+            self,
+            numerator=torch.lerp(self.numerator, new.numerator, rate),
+            denominator=torch.lerp(self.denominator, new.denominator, rate),
+        )
+
+
+def learn_bank(
+    features: Tensor, gains: Tensor, label: Tensor, sections: tuple[int, ...], regularisation: float
+) -> FilterBank:
+    """`learn` for each level of N x C x H x W windowed features, times a factor per target and level.
+
+    ``gains``: N x L. ``label``: N x 1 x P x P, of all levels.
+    """
+    size = label.shape[-1]
+    spectrum = torch.fft.rfft2(features, s=(size, size))
+    target = torch.fft.rfft2(label) * gains[..., None, None]
+    power = _sums(spectrum.real.square() + spectrum.imag.square(), sections) * gains.square()[..., None, None]
+    return FilterBank(_times(target, spectrum.conj(), sections), power, sections, regularisation)
+
+
+def respond_bank(bank: FilterBank, features: Tensor, gains: Tensor, weights: Tensor) -> Tensor:
+    """The sum over the levels of `respond`, times ``weights`` (L), for features as in `learn_bank`: N x 1 x H x W."""
+    size = bank.numerator.shape[-2]
+    spectrum = torch.fft.rfft2(features, s=(size, size))
+    factors = (weights * gains)[..., None, None] / (bank.denominator + bank.regularisation)
+    # The transform is linear, so the levels are summed before it.
+    product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1, keepdim=True)
+    return torch.fft.irfft2(product, s=(size, size))[..., : features.shape[-2], : features.shape[-1]]
+
+
+def _sums(values: Tensor, sections: tuple[int, ...]) -> Tensor:
+    """N x C x ... summed over the channels of each level, N x L x ..."""
+    if len(set(sections)) == 1:
+        return values.unflatten(1, (len(sections), sections[0])).sum(2)
+    return torch.stack([level.sum(1) for level in values.split(sections, 1)], 1)
+
+
+def _times(factors: Tensor, values: Tensor, sections: tuple[int, ...]) -> Tensor:
+    """N x C x ... times a factor of its level, N x L x ..."""
+    if len(set(sections)) == 1:
+        return (values.unflatten(1, (len(sections), sections[0])) * factors[:, :, None]).flatten(1, 2)
+    levels = zip(values.split(sections, 1), factors.split(1, 1), strict=True)
+    return torch.cat([level * factor for level, factor in levels], 1)
+
+
 def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Tensor, regularisation: float) -> Tensor:
     """Mean squared error of the response on ``search`` of the filter learned on ``template``: the loss of eq 7.
 

@@ -29,6 +29,10 @@ class Backbone(nn.Module):
 
     channels: tuple[int, int, int]
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """The pixels as the first convolution takes them; affine in the three channels."""
+        raise NotImplementedError
+
     def first(self, images: Tensor) -> Tensor:
         """The shallowest tap, N x C_0 x G x G."""
         raise NotImplementedError
@@ -93,8 +97,11 @@ class ResNet50(Backbone):
         self.layer3 = _stage(512, 256, 6, 1, 2)
         self.layer4 = _stage(1024, 512, 3, 1, 4)
 
+    def normalise(self, images: Tensor) -> Tensor:
+        return images - self.mean
+
     def first(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images - self.mean)), inplace=True)
+        x = F.relu(self.bn1(self.conv1(self.normalise(images))), inplace=True)
         out: Tensor = self.layer2(self.layer1(F.max_pool2d(x, 3, 2, 1)))
         return out
 
@@ -159,8 +166,11 @@ class MobileNetV2(Backbone):
             inputs = outputs
         self.features = nn.Sequential(*blocks)
 
+    def normalise(self, images: Tensor) -> Tensor:
+        return images.flip(1) / 127.5 - 1
+
     def first(self, images: Tensor) -> Tensor:
-        x = images.flip(1) / 127.5 - 1
+        x = self.normalise(images)
         for index in range(self._TAPS[0] + 1):
             x = self.features[index](x)
         return x

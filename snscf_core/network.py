@@ -6,6 +6,7 @@ Nothing that changes from frame to frame lives here (that is ``tracker.Target``)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,12 @@ class SNSCF(nn.Module):
     def template(self, reduced: Sequence[Tensor]) -> list[Tensor]:
         """Reduced features of a template crop to its middle 7 x 7 cells per level."""
         return [centre_crop(level, TEMPLATE_CELLS) for level in reduced]
+
+    def kernels(self, template: Sequence[Tensor]) -> Tensor:
+        """What the heads correlate with, N x 3 x 2C x 5 x 5 (C channels of classification, then of regression), of
+        template features (3 x N x C x 7 x 7); the same on every frame."""
+        heads = cast(Sequence[RegionProposal], self.heads)
+        return torch.stack([head.kernels(z) for head, z in zip(heads, template, strict=True)], 1)
 
     def propose(self, template: Sequence[Tensor], reduced: Sequence[Tensor]) -> Proposals:
         """Template (3 x N x C x 7 x 7) and search (3 x N x C x 31 x 31) features to the fused proposals of eq 3."""

@@ -114,6 +114,10 @@ class RegionProposal(nn.Module):
         self.classification = _Branch(channels, len(RATIOS))
         self.regression = _Branch(channels, 4 * len(RATIOS))
 
+    def kernels(self, template: Tensor) -> Tensor:
+        """N x 2C x 5 x 5 kernels of both branches' correlations."""
+        return torch.cat([self.classification.kernel(template), self.regression.kernel(template)], 1)
+
     def forward(self, template: Tensor, search: Tensor) -> Proposals:
         """Template N x C x 7 x 7 and search N x C x 31 x 31 to proposals on 25 x 25 cells."""
         deltas = self.regression(template, search)

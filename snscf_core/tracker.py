@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -23,11 +24,13 @@ from .boxes import check_box
 from .checkpoints import load
 from .confidence import Confidence, ConfidenceConfig, TrackState
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
+from .engines import Engine, Subject, make
+from .engines.graph import SearchOutput
 from .network import LEVELS
+from .rpn import Proposals
 from .ssf import spatially_semantic_features
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
-ENGINES = ("torch",)
 SEARCH_CELLS = 31
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
@@ -78,19 +81,21 @@ class Track:
 class Target:
     """All that is remembered of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
 
-    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: one per level. gains: factor per
+    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: of all levels. gains: factor per
     level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
-    size_factors: on width and height of proposals, so that they mean what the given box does.
+    size_factors: on width and height of proposals, so that they mean what the given box does. kernels: what the heads
+    make of the template (1 x 3 x 2C x 5 x 5), once for all frames.
     """
 
     centre: tuple[float, float]
     size: tuple[float, float]
     frame_size: tuple[int, int]
-    filters: list[acf.CorrelationFilter]
+    filters: acf.FilterBank
     gains: list[float]
     template: list[Tensor] | None
     confidence: Confidence
     size_factors: tuple[float, float] = (1.0, 1.0)
+    kernels: Tensor | None = field(default=None, repr=False)
 
     @property
     def box(self) -> Box:
@@ -101,9 +106,11 @@ class Target:
     def save(self, path: str | Path) -> None:
         """Writes the target to a safetensors file; ``load`` gives an equal one, on any machine."""
         tensors: dict[str, Tensor] = {}
-        for level, filter_ in enumerate(self.filters):
-            tensors[f"filters.{level}.numerator"] = torch.view_as_real(filter_.numerator).contiguous().cpu()
-            tensors[f"filters.{level}.denominator"] = filter_.denominator.contiguous().cpu()
+        numerators = self.filters.numerator.split(self.filters.sections, 1)
+        denominators = self.filters.denominator.split(1, 1)
+        for level, (numerator, denominator) in enumerate(zip(numerators, denominators, strict=True)):
+            tensors[f"filters.{level}.numerator"] = torch.view_as_real(numerator).contiguous().cpu()
+            tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
         for level, features in enumerate(self.template or ()):
             tensors[f"template.{level}"] = features.contiguous().cpu()
         values = {
@@ -111,7 +118,7 @@ class Target:
             "size": self.size,
             "frame_size": self.frame_size,
             "gains": self.gains,
-            "regularisation": [filter_.regularisation for filter_ in self.filters],
+            "regularisation": [self.filters.regularisation] * len(self.filters.sections),
             "confidence": asdict(self.confidence),
             "size_factors": self.size_factors,
         }
@@ -124,14 +131,14 @@ class Target:
             with safe_open(str(path), framework="pt", device=str(device)) as opened:
                 values = json.loads((opened.metadata() or {})["target"])
                 tensors = {key: opened.get_tensor(key) for key in opened.keys()}
-            filters = [
-                acf.CorrelationFilter(
-                    torch.view_as_complex(tensors[f"filters.{level}.numerator"]),
-                    tensors[f"filters.{level}.denominator"],
-                    regularisation,
-                )
-                for level, regularisation in enumerate(values["regularisation"])
-            ]
+            levels = range(len(values["gains"]))
+            numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
+            filters = acf.FilterBank(
+                torch.cat(numerators, 1),
+                torch.cat([tensors[f"filters.{level}.denominator"] for level in levels], 1),
+                tuple(numerator.shape[1] for numerator in numerators),
+                values["regularisation"][0],
+            )
             confidence = Confidence(**values["confidence"])
             confidence.state = TrackState(confidence.state)
             template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
@@ -145,7 +152,7 @@ class Target:
                 confidence,
                 tuple(values.get("size_factors", (1.0, 1.0))),
             )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
 
 
@@ -165,10 +172,13 @@ class Tracker:
 
     model: a name (``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights. device: ``auto`` (a GPU if there is
     one), or what torch understands (``cpu``, ``cuda:0``). mode: ``auto`` (``snscf`` with trained heads, else
-    ``correlation_filter``) or one of ``MODES``. engine: ``auto`` or one of ``ENGINES``.
+    ``correlation_filter``) or one of ``MODES``. engine, what runs the network: ``auto`` (the fastest that is installed
+    and agrees with torch), one of ``ENGINES``, or a folder that ``snscf export`` wrote.
 
-    Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, or for a mode
-    that needs trained heads when there are none. Use one tracker from one thread at a time.
+    Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, for a mode that
+    needs trained heads when there are none, or for an engine that is not there or was made of other weights. An engine
+    that is there but fails, or does not agree with torch, is replaced by torch with a warning. Use one tracker from one
+    thread at a time.
     """
 
     def __init__(
@@ -177,14 +187,11 @@ class Tracker:
         *,
         device: str = "auto",
         mode: str = "auto",
-        engine: str = "auto",
+        engine: str | Path = "auto",
         config: TrackerConfig | None = None,
     ) -> None:
         if mode != "auto" and mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}; there are auto, {', '.join(MODES)}")
-        if engine != "auto" and engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}; there are auto, {', '.join(ENGINES)}")
-        self.engine = ENGINES[0]
         self.device = _device(device)
         network, self.weights = load(model)
         if mode == "auto":
@@ -197,13 +204,23 @@ class Tracker:
         self.mode = mode
         self.model = self.weights.model
         self.config = config or TrackerConfig()
+        weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
+        levels = LEVELS if self.weights.trained else weighted
+        self.runtime: Engine = make(
+            engine, Subject(network, self.weights, levels, proposals=self._uses_proposals, device=self.device)
+        )
         self.network = network.to(self.device)
         if self.device.type == "cpu":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
-        self._levels = LEVELS if self.weights.trained else weighted
+        channels = network.backbone.channels
+        self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
         self._window = acf.hann_window(self.config.grid).to(self.device)
-        self._level_weights = self._response_weights()
+        self._level_weights = torch.tensor(self._response_weights(levels), device=self.device)
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: one of ``ENGINES``."""
+        return self.runtime.name
 
     def warm_up(self) -> None:
         """Runs everything once, so that the first real frame is not slower than the others."""
@@ -222,19 +239,22 @@ class Tracker:
         height, width = frame.shape[:2]
         x, y, w, h = check_box(box, width, height)
         centre, size = (x + w / 2, y + h / 2), (w, h)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads():
             side = context_side(w, h)
-            taps = self._extract([crop(frame, centre, side * SEARCH_SIZE / TEMPLATE_SIZE, SEARCH_SIZE)])
-            features = self._filter_features(taps)
-            gains = [float(level.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for level in features]
-            template = None
+            template = kernels = None
             if self._uses_proposals:
-                exemplar = self._extract([crop(frame, centre, side, TEMPLATE_SIZE)])
-                template = self.network.template(self.network.reduce(exemplar))
-            target = Target(centre, size, (width, height), [], gains, template, Confidence())
-            target.filters = self._learn(target, features)
+                exemplar = self._images([crop(frame, centre, side, TEMPLATE_SIZE)]).permute(0, 3, 1, 2).float()
+                template = self.network.template(self.network.reduce(self.network.extract(exemplar)))
+                kernels = self.network.kernels(template)
+            side *= SEARCH_SIZE / TEMPLATE_SIZE
+            found = self.runtime.search(self._images([crop(frame, centre, side, SEARCH_SIZE)]), kernels)
+            features = self._on_grid(found.features)
+            parts = features.split(self._sections, 1)
+            gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
+            filters = self._learn([size], [gains], features)
+            target = Target(centre, size, (width, height), filters, gains, template, Confidence(), kernels=kernels)
             if self._uses_proposals:
-                target.size_factors = self._size_factors(target, taps, features)
+                target.size_factors = self._size_factors(target, side, found, features)
         return target
 
     @overload
@@ -247,161 +267,203 @@ class Tracker:
         """Finds the target, or all of several in one forward pass, in the next frame, and changes them accordingly.
 
         If the frame's size differs from the one before, the target is taken to have been scaled with the picture.
-        Raises ValueError for a frame that can't be used; then no target has changed.
+        Raises ValueError for a frame or targets that can't be used; then no target has changed.
         """
-        frame = check_frame(frame)
         several = [targets] if isinstance(targets, Target) else list(targets)
-        if not several:
-            return []
-        for target in several:
-            _rescale(target, frame.shape[1], frame.shape[0])
-        with torch.inference_mode():
-            sides = [context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE for target in several]
-            crops = [crop(frame, t.centre, side, SEARCH_SIZE) for t, side in zip(several, sides, strict=True)]
-            taps = self._extract(crops)
-            tracks = []
-            for index, (target, side) in enumerate(zip(several, sides, strict=True)):
-                own = [tap[index : index + 1] for tap in taps]
-                tracks.append(self._follow(target, own, side))
+        (tracks,) = self.update_views([(frame, several)])
         return tracks[0] if isinstance(targets, Target) else tracks
 
-    # One target, one frame ------------------------------------------------------------------------------------------
+    def update_views(self, views: Sequence[tuple[Frame, Sequence[Target]]]) -> list[list[Track]]:
+        """``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
 
-    def _follow(self, target: Target, taps: list[Tensor], side: float) -> Track:
-        features = self._filter_features(taps)
+        Returns the tracks of each frame. Raises as ``update`` does; then no target has changed.
+        """
+        frames = [check_frame(frame) for frame, _ in views]
+        pairs = [(frame, target) for frame, (_, targets) in zip(frames, views, strict=True) for target in targets]
+        everyone = [target for _, target in pairs]
+        if not pairs:
+            return [[] for _ in views]
+        self._check(everyone)
+        for frame, target in pairs:
+            _rescale(target, frame.shape[1], frame.shape[0])
+        with torch.inference_mode(), self._threads():
+            sides = [context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE for target in everyone]
+            crops = [crop(f, target.centre, side, SEARCH_SIZE) for (f, target), side in zip(pairs, sides, strict=True)]
+            found = self.runtime.search(self._images(crops), self._kernels(everyone))
+            tracks = iter(self._follow(everyone, found, sides))
+        return [[next(tracks) for _ in targets] for _, targets in views]
+
+    # All targets, one step ------------------------------------------------------------------------------------------
+
+    def _follow(self, targets: list[Target], found: SearchOutput, sides: list[float]) -> list[Track]:
+        features = self._on_grid(found.features)
         if self._uses_proposals:
-            choice = self._choose(target, taps, features, side)
-            offset, quality, certainty = choice.offset, choice.quality, choice.certainty
-            (w, h), (fw, fh) = target.size, target.size_factors
-            size = (w + choice.rate * (choice.size[0] * fw - w), h + choice.rate * (choice.size[1] * fh - h))
+            choices = self._choose(targets, found, features, sides)
         else:
-            offset, factor, quality = self._best_scale(target, features, side)
-            size = (target.size[0] * factor, target.size[1] * factor)
-            certainty = quality
+            choices = self._best_scales(targets, features, sides)
         config = self.config.proposal_confidence if self._uses_scores else self.config.confidence
-        score, state = target.confidence.observe(certainty, config)
+        tracks, learning, zooms, shifts = [], [], [], []
+        for index, (target, choice, side) in enumerate(zip(targets, choices, sides, strict=True)):
+            score, state = target.confidence.observe(choice.certainty, config)
+            width, height = target.frame_size
+            old_size = target.size
+            if state != TrackState.LOST:
+                target.centre = (
+                    min(max(target.centre[0] + choice.offset[0], 0.0), float(width)),
+                    min(max(target.centre[1] + choice.offset[1], 0.0), float(height)),
+                )
+            if state == TrackState.TRACKED:
+                w, h = (old + choice.rate * (new - old) for old, new in zip(old_size, choice.size, strict=True))
+                target.size = _limited((w, h), old_size, self.config.min_side, width, height)
+                learning.append(index)
+                zooms.append(context_side(*target.size) / context_side(*old_size))
+                shifts.append((2 * choice.offset[0] / side, 2 * choice.offset[1] / side))
+            tracks.append(Track(target.box, score, state, choice.quality))
+        if learning and self.mode not in ("siamese", "naive_fusion"):
+            found_there = features if len(learning) == len(targets) else features[learning]
+            self._adapt([targets[index] for index in learning], found_there, zooms, shifts)
+        return tracks
 
-        width, height = target.frame_size
-        old_size = target.size
-        if state != TrackState.LOST:
-            target.centre = (
-                min(max(target.centre[0] + offset[0], 0.0), float(width)),
-                min(max(target.centre[1] + offset[1], 0.0), float(height)),
-            )
-        if state == TrackState.TRACKED:
-            target.size = _limited(size, old_size, self.config.min_side, width, height)
-            if self.mode not in ("siamese", "naive_fusion"):
-                zoom = context_side(*target.size) / context_side(*old_size)
-                self._adapt(target, features, offset, zoom, side)
-        return Track(target.box, score, state, quality)
-
-    def _best_scale(
-        self, target: Target, features: list[Tensor], side: float
-    ) -> tuple[tuple[float, float], float, float]:
-        """Mode correlation_filter: the offset (frame pixels), the factor on the size, and the peak quality."""
+    def _best_scales(self, targets: list[Target], features: Tensor, sides: list[float]) -> list[_Choice]:
+        """Mode correlation_filter: where on which of the scales the response is highest."""
         steps = self.config.scale_steps
-        pyramid = [_resample(level.expand(len(steps), -1, -1, -1), list(steps)) for level in features]
-        responses = self._respond(target, pyramid)
-        peaks = responses.flatten(1).max(1).values.cpu().numpy()
-        penalised = [
-            p if step == 1 else p * self.config.scale_change_penalty for p, step in zip(peaks, steps, strict=True)
-        ]
-        best = int(np.argmax(penalised))
-        quality = float(acf.peak_to_sidelobe_ratio(responses[best : best + 1]))
-        row, column = _sub_cell_peak(responses[best, 0].cpu().numpy())
-        pixels = side * steps[best] / self.config.grid
-        return (column * pixels, row * pixels), steps[best], quality
+        unmoved = [(0.0, 0.0)] * len(targets)
+        responses = torch.stack(
+            [self._respond(targets, _resample(features, [step] * len(targets), unmoved))[:, 0] for step in steps], 1
+        )
+        penalties = [1.0 if step == 1 else self.config.scale_change_penalty for step in steps]
+        peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=self.device)
+        best = peaks.argmax(1)
+        chosen = responses[torch.arange(len(targets), device=self.device), best]
+        qualities = acf.peak_to_sidelobe_ratio(chosen[:, None]).tolist()
+        choices = []
+        maps = chosen.cpu().numpy()
+        for target, side, index, quality, response in zip(targets, sides, best.tolist(), qualities, maps, strict=True):
+            row, column = _sub_cell_peak(response)
+            pixels = side * steps[index] / self.config.grid
+            size = (target.size[0] * steps[index], target.size[1] * steps[index])
+            choices.append(_Choice((column * pixels, row * pixels), size, 1.0, quality, quality))
+        return choices
 
-    def _choose(self, target: Target, taps: list[Tensor], features: list[Tensor], side: float) -> _Choice:
-        """Modes with heads: the best proposal."""
-        assert target.template is not None
-        proposals = self.network.propose(target.template, self.network.reduce(taps))
-        boxes = self.network.boxes(proposals)[0].permute(1, 0, 2, 3).flatten(1)  # 4 x M, crop pixels
-        scores = proposals.scores[0].sigmoid().flatten()  # M
-        ranking = scores
-        cells = proposals.scores.shape[-1]
-        anchors = proposals.scores.shape[1]
-        quality_map = proposals.scores.sigmoid().amax(1, keepdim=True)
+    def _choose(
+        self, targets: list[Target], found: SearchOutput, features: Tensor, sides: list[float]
+    ) -> list[_Choice]:
+        """Modes with heads: the best proposal for each target."""
+        assert found.scores is not None and found.deltas is not None
+        boxes = self.network.boxes(Proposals(found.scores, found.deltas)).transpose(1, 2).flatten(2)  # N x 4 x M
+        maps = found.scores.sigmoid()
+        anchors, cells = maps.shape[1], maps.shape[-1]
+        scores = ranking = maps.flatten(1)  # N x M
+        quality_map = maps.amax(1, keepdim=True)
         if self.mode != "siamese":
-            response = self._respond(target, features)
+            response = self._respond(targets, features)
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
-            at = (boxes[:2] * 2 / (STRIDE * SEARCH_CELLS)).T[None, None]
-            sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten().clamp(0, 1)
+            at = (boxes[:, :2] * (2 / (STRIDE * SEARCH_CELLS))).transpose(1, 2)[:, None]
+            sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
             if self.mode == "paper":
                 ranking, quality_map = sampled, response
             else:
                 share = 0.5 if self.mode == "naive_fusion" else self.config.response_share
-                ranking = (1 - share) * ranking + share * sampled
-                quality_map = ranking.view(1, anchors, cells, cells).amax(1, keepdim=True)
-        quality = float(acf.peak_to_sidelobe_ratio(quality_map))
+                ranking = (1 - share) * scores + share * sampled
+                quality_map = ranking.view(-1, anchors, cells, cells).amax(1, keepdim=True)
+        quality = acf.peak_to_sidelobe_ratio(quality_map)
 
-        scale = side / SEARCH_SIZE
-        # The size that would be proposed for a target that has not changed.
-        w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
-        extent = ((boxes[2] + (boxes[2] + boxes[3]) / 2) * (boxes[3] + (boxes[2] + boxes[3]) / 2)).sqrt()
-        change = _at_least_one(extent / context_side(w, h)) * _at_least_one((boxes[2] / boxes[3]) / (w / h))
-        penalty = torch.exp(-(change - 1) * self.config.anchor_penalty)
-        window = acf.hann_window(cells).to(ranking.device).flatten().repeat(anchors)
+        scales = [side / SEARCH_SIZE for side in sides]
+        # The sizes that would be proposed for targets that have not changed, as extents and ratios.
+        unchanged = []
+        for target, scale in zip(targets, scales, strict=True):
+            w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
+            unchanged.append((context_side(w, h), w / h))
+        before = torch.tensor(unchanged, device=self.device)
+        widths, heights = boxes[:, 2], boxes[:, 3]
+        context = (widths + heights) / 2
+        extent = ((widths + context) * (heights + context)).sqrt()
+        change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
+        penalty = torch.exp((1 - change) * self.config.anchor_penalty)
         influence = self.config.window_influence
-        best = int((penalty * ranking * (1 - influence) + window * influence).argmax())
+        window = (acf.hann_window(cells) * influence).to(self.device).flatten().repeat(anchors)
+        best = torch.addcmul(window, penalty, ranking, value=1 - influence).argmax(1)
         weights = penalty * (ranking if self.mode == "paper" else scores)
-        cx, cy, bw, bh = (float(v) * scale for v in _merged(boxes, weights.square(), best, self.config.merge_overlap))
-        certainty = float(scores[best]) if self._uses_scores else quality
-        rate = float(penalty[best] * ranking[best]) * self.config.size_rate
-        return _Choice((cx, cy), (bw, bh), rate, certainty, quality)
+        merged = _merged(boxes, weights.square(), best, self.config.merge_overlap)
+        at_best = best[:, None]
+        certainty = scores.gather(1, at_best) if self._uses_scores else quality[:, None]
+        rate = (penalty * ranking).gather(1, at_best) * self.config.size_rate
+        # One transfer for everything.
+        table = torch.cat([merged, rate, certainty, quality[:, None]], 1).tolist()
+        choices = []
+        for target, scale, (cx, cy, w, h, follows, sure, peak) in zip(targets, scales, table, strict=True):
+            fw, fh = target.size_factors
+            choices.append(_Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), follows, sure, peak))
+        return choices
 
-    def _size_factors(self, target: Target, taps: list[Tensor], features: list[Tensor]) -> tuple[float, float]:
+    def _size_factors(
+        self, target: Target, side: float, found: SearchOutput, features: Tensor
+    ) -> tuple[float, float]:
         """What brings the size that is proposed on the first frame towards the given one.
 
         Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
         """
-        side = context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE
-        proposed = self._choose(target, taps, features, side).size
+        (choice,) = self._choose([target], found, features, [side])
         w, h = (
             min(max(given / size, 1 / _MOST_CORRECTION), _MOST_CORRECTION) ** self.config.size_correction
-            for given, size in zip(target.size, proposed, strict=True)
+            for given, size in zip(target.size, choice.size, strict=True)
         )
         return w, h
 
     # Filters --------------------------------------------------------------------------------------------------------
 
-    def _learn(self, target: Target, features: list[Tensor]) -> list[acf.CorrelationFilter]:
-        """Filters for features centred on the target (eq 8).
+    def _learn(
+        self, sizes: Sequence[tuple[float, float]], gains: Sequence[Sequence[float]], features: Tensor
+    ) -> acf.FilterBank:
+        """Filters for features centred on the targets (eq 8).
 
         Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter
         that learns all of the search region follows a still background as soon as the target moves before it.
         """
         grid = self.config.grid
-        cells_per_pixel = grid / (context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE)
-        w, h = (side * cells_per_pixel for side in target.size)
-        sigma = self.config.label_sigma * math.sqrt(w * h)
-        label = acf.gaussian_label(grid, acf.fft_size(grid), torch.full((1, 2), sigma, device=self.device))
-        extent = torch.tensor([[h, w]], device=self.device) * self.config.learning_window
-        window = acf.gaussian_label(grid, grid, extent)
+        shapes = []
+        for size in sizes:
+            cells_per_pixel = grid / (context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE)
+            w, h = (side * cells_per_pixel for side in size)
+            shapes.append((h, w, self.config.label_sigma * math.sqrt(w * h)))
+        shape = torch.tensor(shapes, device=self.device)
+        label = acf.gaussian_label(grid, acf.fft_size(grid), shape[:, 2:].expand(-1, 2))
+        window = acf.gaussian_label(grid, grid, shape[:, :2] * self.config.learning_window) * self._window
         regularisation = self.config.regularisation * grid**2
-        return [acf.learn(level * window, label, regularisation) for level in self._windowed(target, features)]
+        return acf.learn_bank(
+            features * window, torch.tensor(gains, device=self.device), label, self._sections, regularisation
+        )
 
     def _adapt(
-        self, target: Target, features: list[Tensor], offset: tuple[float, float], zoom: float, side: float
+        self,
+        targets: list[Target],
+        features: Tensor,
+        zooms: Sequence[float],
+        shifts: Sequence[tuple[float, float]],
     ) -> None:
-        """Moves the filters towards what they would be on the target as found.
+        """Moves the filters towards what they would be on the targets as found.
 
         The search features are resampled to be centred there, instead of a second pass through the network.
         """
-        shift = (2 * offset[0] / side, 2 * offset[1] / side)
-        centred = [_resample(level, [zoom], shift) for level in features]
-        new = self._learn(target, centred)
-        rate = self.config.learning_rate
-        target.filters = [old.updated(fresh, rate) for old, fresh in zip(target.filters, new, strict=True)]
+        centred = _resample(features, zooms, shifts)
+        new = self._learn([target.size for target in targets], [target.gains for target in targets], centred)
+        whole = self._bank(targets).updated(new, self.config.learning_rate)
+        for index, target in enumerate(targets):
+            one = slice(index, index + 1)
+            target.filters = replace(whole, numerator=whole.numerator[one], denominator=whole.denominator[one])
 
-    def _respond(self, target: Target, features: list[Tensor]) -> Tensor:
+    def _respond(self, targets: list[Target], features: Tensor) -> Tensor:
         """The weighted sum of the levels' responses (eq 9), N x 1 x grid x grid."""
-        windowed = self._windowed(target, features)
-        responses = [acf.respond(f, level) for f, level in zip(target.filters, windowed, strict=True)]
-        return torch.stack([r * w for r, w in zip(responses, self._level_weights, strict=True)]).sum(0)
+        gains = torch.tensor([target.gains for target in targets], device=self.device)
+        return acf.respond_bank(self._bank(targets), features * self._window, gains, self._level_weights)
 
-    def _windowed(self, target: Target, features: list[Tensor]) -> list[Tensor]:
-        return [level * (self._window * gain) for level, gain in zip(features, target.gains, strict=True)]
+    def _bank(self, targets: list[Target]) -> acf.FilterBank:
+        filters = [target.filters for target in targets]
+        return replace(
+            filters[0],
+            numerator=_stacked([one.numerator for one in filters]),
+            denominator=_stacked([one.denominator for one in filters]),
+        )
 
     # Network --------------------------------------------------------------------------------------------------------
 
@@ -413,21 +475,65 @@ class Tracker:
     def _uses_scores(self) -> bool:
         return self.mode not in ("correlation_filter", "paper")
 
-    def _extract(self, crops: list[Frame]) -> list[Tensor]:
-        images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)
-        # Crops are interleaved, so this is already channels-last.
-        return self.network.extract(images.float(), self._levels)
+    def _images(self, crops: list[Frame]) -> Tensor:
+        """N x S x S x 3 uint8, on the device."""
+        return torch.from_numpy(crops[0][None] if len(crops) == 1 else np.stack(crops)).to(self.device)
 
-    def _filter_features(self, taps: list[Tensor]) -> list[Tensor]:
-        """What the filters work on: the reduced features with trained weights, else the backbone's taps."""
-        levels = self.network.reduce(taps) if self.weights.trained else taps
-        return spatially_semantic_features([level.contiguous() for level in levels], self.config.grid)
+    def _kernels(self, targets: list[Target]) -> Tensor | None:
+        """N x 3 x 2C x 5 x 5."""
+        if not self._uses_proposals:
+            return None
+        kernels = []
+        for target in targets:
+            if target.kernels is None:
+                assert target.template is not None
+                target.kernels = self.network.kernels(target.template)
+            kernels.append(target.kernels)
+        whole = _stacked(kernels)
+        # From now on they are parts of one tensor, until other targets are followed together.
+        for index, target in enumerate(targets):
+            target.kernels = whole[index : index + 1]
+        return whole
 
-    def _response_weights(self) -> list[float]:
+    def _on_grid(self, features: Tensor) -> Tensor:
+        """The spatially semantic features: what the filters work on."""
+        return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
+
+    def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
             return [float(w) for w in self.network.response_weights.softmax(0)]
-        weights = [self.config.level_weights[level] for level in self._levels]
+        weights = [self.config.level_weights[level] for level in levels]
         return [w / sum(weights) for w in weights]
+
+    def _check(self, targets: Sequence[Target]) -> None:
+        """Raises ValueError if these targets can't be followed together by this tracker."""
+        if len({id(target) for target in targets}) < len(targets):
+            raise ValueError("a target is given more than once")
+        size = acf.fft_size(self.config.grid)
+        for target in targets:
+            filters = target.filters
+            if filters.sections != self._sections or filters.numerator.shape[-2] != size:
+                raise ValueError(
+                    f"the target's filters have {filters.sections} channels and size {filters.numerator.shape[-2]}, "
+                    f"this tracker's {self._sections} and {size}: it was made with another model or configuration"
+                )
+            if self._uses_proposals and target.template is None:
+                raise ValueError(f"the target has no template, which mode {self.mode!r} needs: make it in this mode")
+            if filters.numerator.device.type != self.device.type:
+                raise ValueError(f"the target is on {filters.numerator.device}, the tracker on {self.device}")
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """While another engine has threads of its own, torch's would only wait for each other beside them."""
+        if not self.runtime.threads:
+            yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:
@@ -460,16 +566,26 @@ def _limited(
     return old if too_small or too_large else size
 
 
-def _resample(features: Tensor, zooms: list[float], shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Features as if the crop's side had been ``zoom`` times as long and its centre moved by ``shift``.
+def _resample(features: Tensor, zooms: Sequence[float], shifts: Sequence[tuple[float, float]]) -> Tensor:
+    """Features as if each crop's side had been ``zoom`` times as long and its centre moved by ``shift``.
 
-    features: N x C x G x G with one zoom per map. shift: (x, y) in halves of the crop's side.
+    features: N x C x G x G. zooms, shifts: N; a shift is (x, y) in halves of the crop's side.
     """
-    theta = torch.zeros(len(zooms), 2, 3, dtype=features.dtype, device=features.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = torch.tensor(zooms, dtype=features.dtype, device=features.device)
-    theta[:, 0, 2], theta[:, 1, 2] = shift
-    grid = F.affine_grid(theta, [len(zooms), 1, *features.shape[-2:]], align_corners=False)
+    rows = [[[z, 0.0, x], [0.0, z, y]] for z, (x, y) in zip(zooms, shifts, strict=True)]
+    theta = torch.tensor(rows, dtype=features.dtype, device=features.device)
+    grid = F.affine_grid(theta, [len(rows), 1, *features.shape[-2:]], align_corners=False)
     return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """1 x ... tensors as one N x ..., without a copy if that is what they were cut from."""
+    first, size = parts[0], parts[0].numel()
+    start = first.data_ptr(), first.untyped_storage().data_ptr()
+    places = ((part.data_ptr(), part.untyped_storage().data_ptr()) for part in parts)
+    step = size * first.element_size()
+    if all(place == (start[0] + index * step, start[1]) for index, place in enumerate(places)):
+        return first.as_strided((len(parts), *first.shape[1:]), (size, *first.stride()[1:]))
+    return torch.cat(list(parts))
 
 
 def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
@@ -486,16 +602,18 @@ def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
     return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)
 
 
-def _merged(boxes: Tensor, weights: Tensor, best: int, overlap: float) -> Tensor:
-    """The weighted mean of the boxes (4 x M: cx, cy, w, h) whose IoU with the best one is larger than ``overlap``."""
-    low, high = boxes[:2] - boxes[2:] / 2, boxes[:2] + boxes[2:] / 2
-    sides = torch.minimum(high, high[:, best, None]) - torch.maximum(low, low[:, best, None])
-    intersection = sides.clamp(min=0).prod(0)
-    areas = boxes[2:].prod(0)
-    near = intersection > overlap * (areas + areas[best] - intersection)
-    near[best] = True
-    weights = (weights * near).clamp(min=1e-12) * near
-    return (boxes * weights).sum(1) / weights.sum()
+def _merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
+    """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N) is larger than
+    ``overlap``. weights: N x M."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    at = best[:, None, None].expand(-1, 2, 1)
+    sides = torch.minimum(high, high.gather(2, at)) - torch.maximum(low, low.gather(2, at))
+    intersection = sides[:, 0].clamp(min=0) * sides[:, 1].clamp(min=0)
+    areas = boxes[:, 2] * boxes[:, 3]
+    near = intersection > overlap * (areas + areas.gather(1, best[:, None]) - intersection)
+    near.scatter_(1, best[:, None], True)
+    weights = weights.clamp(min=1e-12) * near
+    return (boxes * weights[:, None]).sum(2) / weights.sum(1, keepdim=True)
 
 
 def _at_least_one(ratio: Tensor) -> Tensor:

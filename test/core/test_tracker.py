@@ -77,10 +77,13 @@ def test_boxes_drawn_loosely_stay_loose():
 
 def test_the_best_proposal_is_averaged_with_those_that_nearly_agree():
     boxes = torch.tensor([[10.0, 10, 20, 20], [12, 10, 20, 20], [40, 10, 20, 20], [10, 10, 40, 40]]).T
-    weights = torch.tensor([3.0, 1.0, 5.0, 5.0])
-    assert _merged(boxes, weights, 0, 0.8).tolist() == pytest.approx([10.5, 10, 20, 20])
-    assert _merged(boxes, weights, 0, 1.0).tolist() == pytest.approx([10, 10, 20, 20])
-    assert _merged(boxes, torch.zeros(4), 1, 0.99).tolist() == pytest.approx([12, 10, 20, 20])
+
+    def merged(weights: list[float], best: int, overlap: float) -> list[float]:
+        return _merged(boxes[None], torch.tensor([weights]), torch.tensor([best]), overlap)[0].tolist()
+
+    assert merged([3, 1, 5, 5], 0, 0.8) == pytest.approx([10.5, 10, 20, 20])
+    assert merged([3, 1, 5, 5], 0, 1.0) == pytest.approx([10, 10, 20, 20])
+    assert merged([0, 0, 0, 0], 1, 0.99) == pytest.approx([12, 10, 20, 20])
 
 
 def test_nothing_there_is_an_answer_and_it_finds_the_object_again(tracker):
@@ -175,7 +178,7 @@ def test_every_mode_runs_with_heads(mode, heads):
     assert all(np.isfinite(track.box).all() and 0 <= track.score <= 1 for track in tracks)
     # Only the adaptive modes change their filters (Table 3: the naive fusion does not).
     fresh = tracker.init(frame, box)
-    changed = any(not torch.equal(a.numerator, b.numerator) for a, b in zip(target.filters, fresh.filters, strict=True))
+    changed = not torch.equal(target.filters.numerator, fresh.filters.numerator)
     adapted = target.confidence.state == TrackState.TRACKED and mode not in ("siamese", "naive_fusion")
     assert changed == adapted
 

@@ -137,10 +137,11 @@ def test_filters_are_learned_and_respond_as_they_do_online(tracker):
     side = context_side(w, h) * SEARCH_SIZE / TEMPLATE_SIZE
     crops = [crop(frame, (x + w / 2 + dx, y + h / 2 + dy), side, SEARCH_SIZE) for dx, dy in ((0, 0), (-13, 9))]
     with torch.no_grad():
-        features = tracker.network.reduce(tracker._extract(crops))
+        images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
+        features = tracker.network.reduce(tracker.network.extract(images))
         size = torch.tensor([[w, h]]) * SEARCH_SIZE / side
         found, sigma = responses([f[:1] for f in features], [f[1:] for f in features], size, TrackerConfig())
-        expected = tracker._respond(target, [f[1:] for f in features])
+        expected = tracker._respond([target], torch.cat([f[1:] for f in features], 1))
     weighted = sum(r * w for r, w in zip(found, tracker._level_weights, strict=True))
     assert float(expected.abs().max()) > 0.01
     assert torch.allclose(weighted, expected, atol=1e-4 * float(expected.abs().max()))

@@ -1,0 +1,282 @@
+"""Which engine runs the network: the one that is asked for, or the fastest that agrees with torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .eager import CudaGraphEngine, TorchEngine
+from .export import export, folder_name
+from .exported import MANIFEST, VERSION, Manifest
+from .graph import SearchOutput
+from .onnx_runtime import OnnxRuntimeEngine
+from .open_vino import OpenVinoEngine
+from .subject import Subject
+from .tensor_rt import TensorRtEngine
+
+ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
+PRECISIONS = ("bf16", "int8")
+_READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
+_FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
+_LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
+# Largest difference to torch, relative to the largest value, of each output on the example.
+TOLERANCE = {"f32": 2e-3, "bf16": 0.15, "int8": 0.5}
+_WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
+_LOG = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Runs the part of the network that is needed on every frame."""
+
+    @property
+    def name(self) -> str:
+        """One of ``ENGINES``, with ``-bf16`` or ``-int8`` where that is its precision."""
+        ...
+
+    @property
+    def threads(self) -> bool:
+        """It has threads of its own, not torch's."""
+        ...
+
+    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+        """What the network says of N search crops.
+
+        crops: N x 255 x 255 x 3 uint8 BGR; kernels: N x 3 x 2C x 5 x 5, None without the heads; both on the tracker's
+        device, like the result, which may be overwritten by the next call.
+        """
+        ...
+
+
+def make(wanted: str | Path, subject: Subject) -> Engine:
+    """The engine of this name (see ``ENGINES``, with ``-bf16`` or ``-int8``), in this folder, or ``auto``.
+
+    What can't be had is refused with ValueError or FileNotFoundError. What can be had but fails, or disagrees with
+    torch by more than ``TOLERANCE``, is replaced by torch with a warning.
+    """
+    reference = TorchEngine(subject)
+    if wanted == "torch":
+        return reference
+    if wanted == "auto":
+        return _fastest(subject, reference)
+    try:
+        engine = _engine(wanted, subject)
+        check(engine, reference, subject)
+    except (ValueError, FileNotFoundError):
+        raise
+    except Exception as error:  # whatever a runtime may raise
+        _LOG.warning("the engine %s failed, torch runs the network instead: %s", wanted, _line(error))
+        return reference
+    return engine
+
+
+class Disagreement(RuntimeError):
+    """An engine's results are not torch's."""
+
+
+def check(engine: Engine, reference: Engine, subject: Subject) -> float:
+    """The largest relative difference between two engines on the example; raises Disagreement beyond `TOLERANCE`."""
+    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    assert crops is not None
+    with torch.inference_mode():
+        expected, found = reference.search(crops, kernels), engine.search(crops, kernels)
+    worst = 0.0
+    for name, a, b in zip(SearchOutput._fields, expected, found, strict=True):
+        if a is None or b is None:
+            continue
+        difference = float((a - b).abs().max() / a.abs().max().clamp(min=1e-6))
+        worst = max(worst, difference)
+        allowed = TOLERANCE[engine.name.rpartition("-")[2] if "-" in engine.name else "f32"]
+        if not difference <= allowed:  # also where it is not a number
+            raise Disagreement(f"{name} differ by {difference:.2g} of their largest value, {allowed:g} is allowed")
+    return worst
+
+
+def seconds(engines: list[Engine], subject: Subject, rounds: int = 7) -> list[float]:
+    """Of one crop, the best of some rounds, in turns, so that what else goes on hits all alike."""
+    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    assert crops is not None
+    best = [float("inf")] * len(engines)
+    with torch.inference_mode():
+        for turn in range(rounds + 2):
+            for index, engine in enumerate(engines):
+                began = time.perf_counter()
+                engine.search(crops, kernels).features.sum().item()  # waits for a GPU
+                if turn >= 2:
+                    best[index] = min(best[index], time.perf_counter() - began)
+    return best
+
+
+def installed(subject: Subject) -> list[str]:
+    """The engines in full precision that could run here."""
+    if subject.device.type == "cuda":
+        found = ["torch", "cuda_graphs"]
+        if find_spec("tensorrt") and _exported("tensorrt", "f32", subject):  # takes minutes to make: only if made
+            found.append("tensorrt")
+        return found
+    if subject.device.type != "cpu":
+        return ["torch"]
+    return ["torch", *(name for name in ("onnxruntime", "openvino") if all(map(find_spec, _LIBRARIES[name])))]
+
+
+def _engine(wanted: str | Path, subject: Subject) -> Engine:
+    name, _, precision = str(wanted).partition("-")
+    if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in _FORMATS):
+        if name == "torch":
+            return TorchEngine(subject)
+        if name == "cuda_graphs":
+            return CudaGraphEngine(subject)
+        for library in _LIBRARIES[name]:
+            if find_spec(library) is None:
+                raise ValueError(f"the engine {name} needs {library}, which is not installed: pip install {library}")
+        kind = _FORMATS[name]
+        if folder := _exported(kind, precision or "f32", subject):
+            return _READERS[kind](folder, subject)
+        if precision == "int8" or name == "tensorrt":
+            raise ValueError(
+                f"the engine {wanted} has to be made first: snscf export --format {kind} "
+                f"--precision {precision or 'f32'} --model {subject.weights.model}"
+            )
+        return _exported_now(kind, precision or "f32", subject)
+    folder = Path(wanted).expanduser()
+    if not folder.is_dir():
+        raise ValueError(
+            f"unknown engine {str(wanted)!r}; there are auto, {', '.join(ENGINES)}, and folders of snscf export"
+        )
+    return _READERS[Manifest.read(folder).format](folder, subject)
+
+
+# What is kept in the user's cache -------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where exported networks and choices are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snscf" / "engines"
+
+
+def _exported(kind: str, precision: str, subject: Subject) -> Path | None:
+    folder = cache_folder() / folder_name(subject, kind, precision)
+    return folder if (folder / MANIFEST).is_file() else None
+
+
+def _exported_now(kind: str, precision: str, subject: Subject) -> Engine:
+    """Exports into the cache, or where that can't be written, for this once."""
+    folder = cache_folder() / folder_name(subject, kind, precision)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        export(subject, kind, folder, precision)
+    except OSError:
+        with tempfile.TemporaryDirectory() as once:
+            export(subject, kind, Path(once) / folder.name, precision)
+            return _READERS[kind](Path(once) / folder.name, subject)
+    return _READERS[kind](folder, subject)
+
+
+def _fastest(subject: Subject, reference: Engine) -> Engine:
+    names = installed(subject)
+    if len(names) == 1:
+        return reference
+    key = _machine(names, subject)
+    file = cache_folder() / "choices.json"
+    with _locked(file):
+        chosen = _remembered(file).get(key, {}).get("engine")
+        if chosen not in names:
+            engines: dict[str, Engine] = {"torch": reference}
+            for name in names[1:]:
+                if (engine := _tried(lambda name=name: _engine(name, subject), name, subject, reference)) is not None:  # type: ignore[misc]
+                    engines[name] = engine
+            times = dict(zip(engines, seconds(list(engines.values()), subject), strict=True))
+            chosen = min(times, key=lambda name: times[name])
+            if times[chosen] > _WORTHWHILE * times["torch"]:
+                chosen = "torch"
+            _LOG.info("engine %s: %s", chosen, ", ".join(f"{n} {1000 * t:.1f} ms" for n, t in times.items()))
+            _remember(file, key, {"engine": chosen, "seconds": times})
+            return engines[chosen]
+    if chosen == "torch":
+        return reference
+    return _tried(lambda: _engine(chosen, subject), chosen, subject, reference) or reference
+
+
+def _tried(make_it: Callable[[], Engine], name: str, subject: Subject, reference: Engine) -> Engine | None:
+    """The engine, if it works and agrees with torch; else a warning."""
+    try:
+        engine = make_it()
+        check(engine, reference, subject)
+    except Exception as error:  # whatever a runtime may raise
+        _LOG.warning("the engine %s is left out: %s", name, _line(error))
+        return None
+    return engine
+
+
+def _machine(names: list[str], subject: Subject) -> str:
+    """All that the fastest engine depends on, as one line."""
+    versions = [f"torch {torch.__version__}"]
+    for library in dict.fromkeys(library for name in names if name in _LIBRARIES for library in _LIBRARIES[name]):
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(f"{library} {metadata.version(library)}")
+    gpu = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else ""
+    return ", ".join(
+        [
+            folder_name(subject, "any", str(VERSION)),
+            gpu or _processor(),
+            f"{os.cpu_count()} cores",
+            f"{torch.get_num_threads()} threads",
+            *versions,
+        ]
+    )
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _remembered(file: Path) -> dict[str, dict[str, object]]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _remember(file: Path, key: str, value: dict[str, object]) -> None:
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps({**_remembered(file), key: value}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """One process chooses, the others wait for its choice; without a lock where there can be none."""
+    try:
+        import fcntl
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_suffix(".lock").open("w")
+    except (ImportError, OSError):
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

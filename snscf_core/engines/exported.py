@@ -1,0 +1,123 @@
+"""Folders that hold a network for one runtime, and what all engines that read them share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..rpn import RATIOS
+from .graph import SearchOutput, output
+from .subject import Subject
+
+MANIFEST = "engine.json"
+VERSION = 1  # raise it when graphs made before can't be used any more
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an exported network was made of.
+
+    format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``bf16`` or ``int8``. weights: sha256 of each
+    file. levels, proposals: see `Subject`. batch: crops in one run. made_with: versions and, for int8, how many frames
+    it was calibrated on.
+    """
+
+    format: str
+    precision: str
+    model: str
+    weights: tuple[str, ...]
+    levels: tuple[int, ...]
+    proposals: bool
+    batch: int
+    made_with: dict[str, str]
+    version: int = VERSION
+
+    def write(self, folder: Path) -> None:
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Raises FileNotFoundError or ValueError if the folder holds no exported network."""
+        file = folder / MANIFEST
+        if not file.is_file():
+            raise FileNotFoundError(f"{folder} holds no exported network: there is no {MANIFEST}")
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            values["weights"], values["levels"] = tuple(values["weights"]), tuple(values["levels"])
+            manifest = cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} can't be read: {error}") from error
+        if manifest.version != VERSION:
+            raise ValueError(f"{folder} was exported by another version of snscf: export it again")
+        return manifest
+
+    def check(self, folder: Path, subject: Subject) -> None:
+        """Raises ValueError if it can't serve the subject, above all if it was made of other weights."""
+        if self.weights != subject.digests:
+            raise ValueError(
+                f"{folder} was exported from other weights of {self.model} (sha256 {self.weights[0][:12]}...) than the "
+                f"tracker's {subject.weights.files[0]} ({subject.digests[0][:12]}...): export it again"
+            )
+        if subject.proposals and not self.proposals:
+            raise ValueError(f"{folder} was exported without the heads: export it for another mode")
+        if self.levels != subject.levels:
+            raise ValueError(f"{folder} was exported for the levels {self.levels}, the tracker needs {subject.levels}")
+
+
+class ExportedEngine:
+    """Runs a graph of fixed batch size on NumPy-like CPU memory; a subclass says how one batch is run."""
+
+    name = ""
+    threads = True
+
+    def __init__(self, folder: Path, subject: Subject) -> None:
+        self.manifest = Manifest.read(folder)
+        self.manifest.check(folder, subject)
+        self.subject = subject
+        graph_channels = subject.network.backbone.channels
+        trained = subject.weights.trained
+        self._channels = sum(subject.network.channels if trained else graph_channels[level] for level in subject.levels)
+        if self.manifest.precision != "f32":
+            self.name = f"{self.name}-{self.manifest.precision}"
+
+    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+        """See `Engine`."""
+        count, batch = len(crops), self.manifest.batch
+        total = -(-count // batch) * batch
+        device = crops.device
+        if self.manifest.proposals and kernels is None:
+            width = 2 * self.subject.network.channels
+            kernels = torch.zeros(count, len(self.subject.levels), width, 5, 5, device=device)
+        if total > count:
+            crops = torch.cat([crops, crops[-1:].expand(total - count, -1, -1, -1)])
+            if kernels is not None:
+                kernels = torch.cat([kernels, kernels[-1:].expand(total - count, *kernels.shape[1:])])
+        features = torch.empty(total, self._channels, 31, 31, device=device)
+        proposals = torch.empty(total, 5 * len(RATIOS), 25, 25, device=device) if kernels is not None else None
+        inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
+        outputs = [part for part in (features, proposals) if part is not None]
+        for start in range(0, total, batch):
+            rows = slice(start, start + batch)
+            self.run([part[rows] for part in inputs], [part[rows] for part in outputs])
+        if not self.subject.proposals or proposals is None:
+            return output(features[:count], None)
+        return output(features[:count], proposals[:count])
+
+    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """One batch: crops and kernels, as far as the graph has them, into features and proposals."""
+        raise NotImplementedError
+
+
+def required(module: str, engine: str) -> Any:
+    """An optional library. Raises ValueError if it is not installed."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"the engine {engine} needs {module}, which is not installed ({error})") from error

@@ -1,0 +1,173 @@
+"""The part of the network that runs on every frame, rewritten to compute the same with fewer and larger steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..network import LEVELS, SNSCF
+from ..rpn import RATIOS, RegionProposal
+
+
+class SearchOutput(NamedTuple):
+    """What the network says of N search crops, float32.
+
+    features: N x C x 31 x 31, what the filters work on: the reduced features of all levels side by side, or the
+    backbone's taps where the heads are untrained. scores: N x 5 x 25 x 25 fused logits, deltas: N x 5 x 4 x 25 x 25
+    (eq 3); both None from a graph without heads.
+    """
+
+    features: Tensor
+    scores: Tensor | None
+    deltas: Tensor | None
+
+
+class SearchGraph(nn.Module):
+    """N x 255 x 255 x 3 uint8 BGR crops to the features of `SearchOutput`; ``sections``: channels of each level.
+
+    The network is copied, its batch norms and the normalisation of the pixels are folded into the convolutions.
+    """
+
+    def __init__(self, network: SNSCF, levels: Sequence[int], *, reduce: bool) -> None:
+        super().__init__()
+        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        self.levels = tuple(levels)
+        fold_batch_norms(network.backbone)
+        fold_normalisation(network)
+        self.backbone = network.backbone
+        self.reductions = nn.ModuleList()
+        self.sections = tuple(network.backbone.channels[level] for level in levels)
+        if reduce:
+            fold_batch_norms(network.reductions)
+            self.reductions.extend(cast(nn.Sequential, network.reductions[level])[0] for level in levels)
+            self.sections = (network.channels,) * len(self.levels)
+
+    def taps(self, crops: Tensor) -> list[Tensor]:
+        # Crops are interleaved, so this is channels-last already.
+        return list(self.backbone(crops.permute(0, 3, 1, 2).float(), self.levels))
+
+    def reduced(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        if not self.reductions:
+            return list(taps)
+        return [reduction(tap) for reduction, tap in zip(self.reductions, taps, strict=True)]
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return torch.cat(self.reduced(self.taps(crops)), 1)
+
+
+class ProposalGraph(SearchGraph):
+    """Crops and the templates' kernels (N x 3 x 2C x 5 x 5, see ``SNSCF.kernels``) to features and proposals.
+
+    Returns features and N x 25 x 25 x 25: 5 scores and 20 deltas of each cell. Classification and regression run as one
+    convolution on each level. Where a tap has fewer channels than the heads, its linear reduction is multiplied into
+    the convolution that follows; the weighted sum of eq 3 is multiplied into the last one.
+    """
+
+    def __init__(self, network: SNSCF) -> None:
+        super().__init__(network, LEVELS, reduce=True)
+        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        fold_batch_norms(network.heads)
+        width, heads = network.channels, cast(Sequence[RegionProposal], network.heads)
+        self.adjust, self.middle = nn.ModuleList(), nn.ModuleList()
+        for head, reduction in zip(heads, cast(Sequence[nn.Conv2d], self.reductions), strict=True):
+            branches = (head.classification, head.regression)
+            adjust = _side_by_side([branch.search[0] for branch in branches])
+            if reduction.in_channels < width:
+                adjust = _composed(adjust, reduction)
+            self.adjust.append(adjust)
+            self.middle.append(_side_by_side([branch.head[0] for branch in branches], groups=2))
+        weight, bias = torch.zeros(5 * len(RATIOS), 2 * width * len(LEVELS), 1, 1), torch.zeros(5 * len(RATIOS))
+        shares = network.gamma.softmax(0), network.beta.softmax(0)
+        rows = slice(0, len(RATIOS)), slice(len(RATIOS), None)
+        for level, head in enumerate(heads):
+            for index, branch in enumerate((head.classification, head.regression)):
+                start, final, share = (2 * level + index) * width, cast(nn.Conv2d, branch.head[3]), shares[index][level]
+                weight[rows[index], start : start + width] = final.weight * share
+                bias[rows[index]] += cast(Tensor, final.bias) * share
+        self.last = _convolution(weight, bias)
+
+    def forward(self, crops: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        taps = self.taps(crops)
+        reduced = self.reduced(taps)
+        hidden = []
+        for level, (adjust, middle) in enumerate(zip(self.adjust, self.middle, strict=True)):
+            source = taps[level] if adjust.in_channels == taps[level].shape[1] else reduced[level]
+            search = F.relu(adjust(source), inplace=True)
+            hidden.append(F.relu(middle(_correlated(search, kernels[:, level])), inplace=True))
+        return torch.cat(reduced, 1), self.last(torch.cat(hidden, 1))
+
+
+def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
+    """What a graph returned, by its parts."""
+    if proposals is None:
+        return SearchOutput(features, None, None)
+    anchors = len(RATIOS)
+    return SearchOutput(features, proposals[:, :anchors], proposals[:, anchors:].unflatten(1, (anchors, 4)))
+
+
+def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
+    # Sizes as numbers, not as tensors: runtimes want the groups of a convolution fixed.
+    n, channels, height, width = (int(size) for size in search.shape)
+    rows, columns = (int(size) for size in kernel.shape[-2:])
+    out = F.conv2d(
+        search.reshape(1, n * channels, height, width),
+        kernel.reshape(n * channels, 1, rows, columns),
+        groups=n * channels,
+    )
+    return out.reshape(n, channels, height - rows + 1, width - columns + 1)
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Multiplies each batch norm that follows a convolution, in the order of registration, into it."""
+    before: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and before is not None and isinstance(before[1], nn.Conv2d):
+            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
+            setattr(module, name, nn.Identity())
+        else:
+            fold_batch_norms(child)
+        before = name, child
+
+
+def fold_normalisation(network: SNSCF) -> None:
+    """Multiplies the backbone's normalisation of pixels into its first convolution, which does not pad."""
+    backbone = network.backbone
+    shift = backbone.normalise(torch.zeros(1, 3, 1, 1))
+    matrix = (backbone.normalise(torch.eye(3).view(3, 3, 1, 1)) - shift)[..., 0, 0].T.double()
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    assert first.bias is not None and first.padding == (0, 0)
+    weight = first.weight.double()
+    first.bias += torch.einsum("oihw,i->o", weight, shift.flatten().double()).float()
+    first.weight.copy_(torch.einsum("oihw,ij->ojhw", weight, matrix))
+    backbone.normalise = _as_it_is  # type: ignore[method-assign]
+
+
+def _as_it_is(images: Tensor) -> Tensor:
+    return images
+
+
+def _side_by_side(parts: Sequence[Any], groups: int = 1) -> nn.Conv2d:
+    """One convolution for several: of the same input, or of one part of the input each."""
+    return _convolution(torch.cat([one.weight for one in parts]), torch.cat([one.bias for one in parts]), groups)
+
+
+def _composed(second: nn.Conv2d, first: nn.Conv2d) -> nn.Conv2d:
+    """The convolution that does the 1 x 1 convolution ``first`` and then ``second``, which does not pad."""
+    assert first.bias is not None and second.bias is not None
+    weight = second.weight.double()
+    return _convolution(
+        torch.einsum("oihw,ij->ojhw", weight, first.weight[..., 0, 0].double()).float(),
+        (second.bias.double() + torch.einsum("oihw,i->o", weight, first.bias.double())).float(),
+    )
+
+
+def _convolution(weight: Tensor, bias: Tensor, groups: int = 1) -> nn.Conv2d:
+    made = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], weight.shape[-1], groups=groups)
+    made.weight, made.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+    return made

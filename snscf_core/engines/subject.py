@@ -1,0 +1,51 @@
+"""What an engine runs: one network, as one tracker needs it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..checkpoints import Weights
+from ..crops import SEARCH_SIZE
+from ..network import SNSCF
+from .graph import ProposalGraph, SearchGraph
+
+
+@dataclass(frozen=True)
+class Subject:
+    """network: with its weights, in evaluation mode. levels: of the backbone. proposals: the heads are needed, too."""
+
+    network: SNSCF
+    weights: Weights
+    levels: tuple[int, ...]
+    proposals: bool
+    device: torch.device
+
+    def graph(self) -> SearchGraph:
+        """A new module on the CPU that does what is needed on every frame."""
+        if self.proposals:
+            return ProposalGraph(self.network).eval()
+        return SearchGraph(self.network, self.levels, reduce=self.weights.trained).eval()
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of the weights' files."""
+        return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in self.weights.files)
+
+    def example(self, count: int = 1) -> tuple[Tensor, Tensor | None]:
+        """Crops and kernels, on the CPU, of random blobs: the same ones every time."""
+        generator = torch.Generator().manual_seed(0)
+        blobs = torch.rand(count, 3, 24, 24, generator=generator) * 255
+        images = torch.nn.functional.interpolate(blobs, (SEARCH_SIZE, SEARCH_SIZE), mode="bicubic").clamp(0, 255)
+        crops = images.permute(0, 2, 3, 1).byte().contiguous()
+        if not self.proposals:
+            return crops, None
+        with torch.no_grad():
+            network = self.network
+            middle = images.round()[:, :, 64:191, 64:191].to(network.beta.device)
+            template = network.template(network.reduce(network.extract(middle)))
+            return crops, network.kernels(template).cpu()

@@ -1,0 +1,68 @@
+"""The exported network in TensorRT, on an NVIDIA GPU. A plan serves only the GPU and the version it was built with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .exported import ExportedEngine, required
+from .subject import Subject
+
+GRAPH = "search.plan"
+
+
+class TensorRtEngine(ExportedEngine):
+    """Raises ValueError or FileNotFoundError if the folder, the library or the device can't be used."""
+
+    name = "tensorrt"
+    threads = False
+
+    def __init__(self, folder: Path, subject: Subject) -> None:
+        super().__init__(folder, subject)
+        if subject.device.type != "cuda":
+            raise ValueError(f"the engine tensorrt needs a CUDA device, the tracker is on {subject.device}")
+        tensorrt = required("tensorrt", self.name)
+        self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+        with torch.cuda.device(subject.device):
+            engine = self._runtime.deserialize_cuda_engine((folder / GRAPH).read_bytes())
+            if engine is None:
+                raise RuntimeError(f"{folder} was built by another TensorRT or for another GPU: export it again")
+            self._engine: Any = engine
+            self._context: Any = engine.create_execution_context()
+        self._names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+
+    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        tensors = dict(zip(("crops", "kernels"), inputs, strict=False))
+        tensors |= dict(zip(("features", "proposals"), outputs, strict=False))
+        for name in self._names:
+            self._context.set_tensor_address(name, tensors[name].data_ptr())
+        if not self._context.execute_async_v3(torch.cuda.current_stream(inputs[0].device).cuda_stream):
+            raise RuntimeError("TensorRT could not run the network")
+
+
+def build(graph: Path, plan: Path, precision: str) -> str:
+    """Builds the plan of an ONNX file for the current GPU, which takes minutes; returns TensorRT's version.
+
+    Raises ValueError if TensorRT is not installed or can't build it.
+    """
+    tensorrt = required("tensorrt", "tensorrt")
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    builder = tensorrt.Builder(logger)
+    flags = getattr(tensorrt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    network = builder.create_network(0 if flags is None else 1 << int(flags))
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        raise ValueError(f"TensorRT can't read the network: {parser.get_error(0)}")
+    config = builder.create_builder_config()
+    if precision == "bf16":
+        config.set_flag(tensorrt.BuilderFlag.BF16)
+    elif precision == "int8":  # the ranges are in the graph
+        config.set_flag(tensorrt.BuilderFlag.INT8)
+    built = builder.build_serialized_network(network, config)
+    if built is None:
+        raise ValueError("TensorRT could not build the network for this GPU")
+    plan.write_bytes(built)
+    return str(tensorrt.__version__)
