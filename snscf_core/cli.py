@@ -1,4 +1,4 @@
-"""The command ``snscf``: track in a video or sequence, evaluate on data sets and recordings, train."""
+"""The command ``snscf``: track in a video or sequence, evaluate on data sets and recordings, train, export."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from tqdm import tqdm
 
 from .checkpoints import WeightsError
 from .crops import Frame
+from .engines.choice import HELP as ENGINE_HELP
+from .engines.command import add_arguments as add_export_arguments
+from .engines.command import run as export
 from .evaluation.command import add_arguments as add_evaluation_arguments
 from .evaluation.command import add_commands as add_evaluation_commands
 from .evaluation.command import run as evaluate
@@ -55,9 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     add_training_arguments(training)
     training.set_defaults(run=train)
 
+    exporting = commands.add_parser("export", help="the network for another runtime, also in 8 bits")
+    add_export_arguments(exporting)
+    exporting.set_defaults(run=export)
+
     track.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     track.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     track.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    track.add_argument("--engine", default="auto", help=ENGINE_HELP)
 
     options = parser.parse_args(arguments)
     keep_memory()
@@ -77,7 +85,7 @@ def _track(options: argparse.Namespace) -> None:
     if frame is None:
         raise ValueError(f"{options.input} has no frames")
     box = _first_box(options)
-    tracker = Tracker(options.model, mode=options.mode, device=options.device)
+    tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
     with ExitStack() as stack:
         text = stack.enter_context(options.output.open("w")) if options.output else sys.stdout
         writer = _video_writer(options.video, frame) if options.video else None

@@ -206,9 +206,8 @@ class Tracker:
         self.config = config or TrackerConfig()
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
-        self.runtime: Engine = make(
-            engine, Subject(network, self.weights, levels, proposals=self._uses_proposals, device=self.device)
-        )
+        self.subject = Subject(network, self.weights, levels, proposals=self._uses_proposals, device=self.device)
+        self.runtime: Engine = make(engine, self.subject)
         self.network = network.to(self.device)
         if self.device.type == "cpu":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -292,6 +291,12 @@ class Tracker:
             found = self.runtime.search(self._images(crops), self._kernels(everyone))
             tracks = iter(self._follow(everyone, found, sides))
         return [[next(tracks) for _ in targets] for _, targets in views]
+
+    def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
+        """What the engine would be given for these targets in this frame: crops and kernels, see `Engine.search`."""
+        sides = [context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE for target in targets]
+        crops = [crop(frame, target.centre, side, SEARCH_SIZE) for target, side in zip(targets, sides, strict=True)]
+        return self._images(crops), self._kernels(list(targets))
 
     # All targets, one step ------------------------------------------------------------------------------------------
 

@@ -29,6 +29,10 @@ from .tensor_rt import TensorRtEngine
 
 ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("bf16", "int8")
+HELP = (
+    f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16 and "
+    "onnxruntime-int8, openvino-int8, or a folder that snscf export wrote (default auto)"
+)
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}

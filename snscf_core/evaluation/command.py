@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..engines.choice import HELP as ENGINE_HELP
 from ..network import MODELS
 from ..tracker import MODES
 from . import compare, paper, runner, vot
@@ -64,6 +65,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
+    parser.add_argument("--engine", default="auto", help=f"of our networks, separated by commas; {ENGINE_HELP}")
     parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     parser.add_argument(
         "--output",
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     if options.root is None:
         raise ValueError("say where the data set lies with --root FOLDER")
     dataset = read_dataset(options.dataset, options.root, _list(options.sequences) if options.sequences else None)
-    trackers = candidates(_list(options.tracker), _list(options.mode), options.device)
+    trackers = candidates(_list(options.tracker), _list(options.mode), options.device, _list(options.engine))
     found = _run(dataset, trackers, options.output, options)
     if found is None:
         return
@@ -110,7 +112,7 @@ def run_paper(options: argparse.Namespace) -> None:
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("say where the data lies with --otb, --vot or --lasot")
-    trackers = candidates([options.tracker], paper.MODES, options.device)
+    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine])
     evaluations: dict[str, Evaluation] = {}
     results: Mapping[str, paper.VotResult] = {}
     coverage, complaints = [], []

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,7 @@ class _Work:
     def __call__(self, job: Job, advance: Callable[[int], None]) -> Outcome | Run:
         candidate = job.candidate
         if self._device and candidate.device == "auto":
-            candidate = Candidate(candidate.name, candidate.source, candidate.mode, self._device)
+            candidate = replace(candidate, device=self._device)
         if self._made is None or self._made[0] != candidate:
             self._made = None  # first let go of the one before
             self._made = candidate, candidate.make()

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,12 +59,13 @@ class OnlineTracker(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tracker to be tested. name: in tables and as a folder. source: as in `HELP`. mode, device: of our trackers."""
+    """A tracker to be tested. name: in tables and as a folder. source: as in `HELP`. The rest is of our trackers."""
 
     name: str
     source: str
     mode: str = "auto"
     device: str = "auto"
+    engine: str = "auto"
 
     @property
     def stored(self) -> Path | None:
@@ -80,7 +81,7 @@ class Candidate:
         if _is_class(self.source):
             made: OnlineTracker = _class(self.source)()
             return made
-        return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device))
+        return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine))
 
     def description(self) -> dict[str, str]:
         """What its results depend on, in words and checksums. Raises as `make` does."""
@@ -102,6 +103,7 @@ class Candidate:
             "weights": " ".join(_checksum(file) for file in weights.files),
             "settings": hashlib.sha256(json.dumps(asdict(TrackerConfig())).encode()).hexdigest()[:16],
             "snscf": __version__,
+            **({} if self.engine == "auto" else {"engine": self.engine}),
         }
 
 
@@ -162,8 +164,13 @@ class OpenCVTracker:
         return x, y, w, h
 
 
-def candidates(trackers: Sequence[str], modes: Sequence[str] = ("auto",), device: str = "auto") -> list[Candidate]:
-    """What a user asked for: every one of our networks in every mode, and each other tracker once.
+def candidates(
+    trackers: Sequence[str],
+    modes: Sequence[str] = ("auto",),
+    device: str = "auto",
+    engines: Sequence[str] = ("auto",),
+) -> list[Candidate]:
+    """What a user asked for: every one of our networks in every mode with every engine, each other tracker once.
 
     ``all`` as a mode stands for those that the weights allow. Names are unique; what can't be had is told now. Raises
     ValueError for an unknown mode, tracker or class, FileNotFoundError, and WeightsError.
@@ -184,9 +191,10 @@ def candidates(trackers: Sequence[str], modes: Sequence[str] = ("auto",), device
         possible = MODES if trained else ("correlation_filter",)
         short = Path(source).name.removesuffix(".safetensors")
         for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
-            found.append(
-                Candidate(f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short, source, mode, device)
-            )
+            for engine in dict.fromkeys(engines):
+                name = f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short
+                name = f"{name}-{Path(engine).name}" if len(engines) > 1 or engine != "auto" else name
+                found.append(Candidate(name, source, mode, device, engine))
     for candidate in found:
         if candidate.stored is None:
             candidate.description()
@@ -215,7 +223,7 @@ def _unique(found: list[Candidate]) -> list[Candidate]:
         name = names[index]
         if names.count(name) > 1:
             name = f"{name}-{names[: index + 1].count(name)}"
-        unique.append(Candidate(name, candidate.source, candidate.mode, candidate.device))
+        unique.append(replace(candidate, name=name))
     return unique
 
 
