@@ -65,6 +65,11 @@ class Child:
             self._process.send_signal(signal.SIGINT)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         assert self._process is not None
