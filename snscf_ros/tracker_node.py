@@ -56,12 +56,14 @@ class _Process:
             from snscf_ros.lifecycle import TrackerNode
 
             self._initialised = True
-            rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
             try:
+                rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
                 node = TrackerNode()
-            except ParameterException as error:
-                print(f"tracker_node: {error}", file=sys.stderr)
-                self._exit_code = 1
+            except (ParameterException, RuntimeError) as error:
+                # an RCLError, which has no public name, is a middleware or security that cannot be set up as asked
+                if not self.asked_to_end.is_set():
+                    print(f"tracker_node: {error}", file=sys.stderr)
+                    self._exit_code = 1
                 return
             executor = MultiThreadedExecutor(num_threads=_THREADS)
             executor.add_node(node)

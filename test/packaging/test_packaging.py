@@ -120,7 +120,8 @@ def test_a_wheel_holds_the_packages_and_the_share_files(tmp_path: Path) -> None:
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "snscf_core" / "weights").glob("*")}
     expected |= {
         f"share/snscf_ros/{path.relative_to(ROOT).as_posix()}"
-        for path in (*ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/*"))
+        for path in (*ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/**/*"))
+        if path.is_file()
     }
     expected |= {"share/snscf_ros/package.xml", "share/ament_index/resource_index/packages/snscf_ros"}
     assert "share/snscf_ros/launch/tracker.launch.py" in expected
