@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
+
 from snscf_ros.calibration import Bearing, Calibration, CalibrationError, content
 from snscf_ros.parameters import Settings
 from snscf_ros.tracking import TrackedFrame
@@ -53,6 +55,8 @@ class Bearings:
                         bearings[target.target_id] = bearing
             except CalibrationError as reason:
                 problem = str(reason)
+            except cv2.error as error:
+                problem = f"OpenCV cannot compute with the calibration: {error.err}"
         self._tell(result.camera, problem)
         return bearings
 

@@ -92,7 +92,9 @@ class Calibration:
         )
         # boxes count from the image's corner, calibrations from the middle of the first pixel
         pixels = points * (self._extent[0] / width, self._extent[1] / height) + self._offset - 0.5
-        centre, left, right, top, bottom = self._directions(pixels)
+        # numbers of any size come over the network; what they lead to is tested, not warned of
+        with np.errstate(all="ignore"):
+            centre, left, right, top, bottom = self._directions(pixels)
         if np.isnan(centre).any():
             return None
         return Bearing((float(centre[0]), float(centre[1]), float(centre[2])), _angle(left, right), _angle(top, bottom))

@@ -124,11 +124,16 @@ def test_images_of_another_shape_are_refused():
         Calibration(info()).bearing((10, 10, 20, 20), 640, 360)
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(1e-300, 1e300)
+
+
 @given(
     st.sampled_from(list(LENSES)),
     st.tuples(*[st.floats(-1e6, 1e6)] * 2, *[st.floats(1e-3, 1e6)] * 2),
-    st.lists(st.floats(-10, 10), min_size=8, max_size=8),
+    st.lists(st.one_of(st.floats(-10, 10), finite), min_size=8, max_size=8),
+    st.one_of(st.just(tuple(K.flatten())), st.tuples(positive, *[finite] * 3, positive, *[finite] * 4)),
 )
-def test_a_direction_is_a_unit_vector_or_absent(model, box, d):
-    bearing = Calibration(info(model, d=d[: len(LENSES[model])])).bearing(box, 640, 480)
+def test_a_direction_is_a_unit_vector_or_absent(model, box, d, k):
+    bearing = Calibration(info(model, d=d[: len(LENSES[model])], k=list(k))).bearing(box, 640, 480)
     assert bearing is None or math.isclose(np.linalg.norm(bearing.direction), 1.0, abs_tol=1e-9)
