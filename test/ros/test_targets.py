@@ -15,12 +15,13 @@ names = st.sampled_from(["", "a", "b", "c", "d", "e", "target_1", "target_2", "t
 
 
 class AgainstAList(RuleBasedStateMachine):
-    """The registry against a plain list of names in order of age."""
+    """The registry against a plain list of names in order of age, and the name that was chosen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.targets = Targets()
         self.expected: list[str] = []
+        self.chosen = ""
         self.given: set[str] = set()
 
     @rule(name=names, camera=st.sampled_from(["", "front"]))
@@ -45,22 +46,45 @@ class AgainstAList(RuleBasedStateMachine):
             with pytest.raises(Refused):
                 self.targets.remove(name)
             return
-        assert self.targets.remove(name) == (name or self.expected[0])
-        self.expected.remove(name or self.expected[0])
+        gone = name or self.primary
+        assert self.targets.remove(name) == gone
+        self.expected.remove(gone)
+        self.chosen = "" if self.chosen == gone else self.chosen
+
+    @rule(camera=st.sampled_from(["", "front"]))
+    def remove_of_camera(self, camera: str) -> None:
+        gone = [followed.target_id for followed in self.targets.of_camera(camera)]
+        assert self.targets.remove_of_camera(camera) == gone
+        self.expected = [name for name in self.expected if name not in gone]
+        self.chosen = "" if self.chosen in gone else self.chosen
+
+    @rule(name=names)
+    def choose(self, name: str) -> None:
+        if name and name not in self.expected:
+            with pytest.raises(Refused, match=f"'{name}'"):
+                self.targets.choose(name)
+            return
+        self.chosen = name
+        assert self.targets.choose(name) == self.primary
+
+    @property
+    def primary(self) -> str:
+        return self.chosen or next(iter(self.expected), "")
 
     @rule()
     def clear(self) -> None:
         assert self.targets.clear() == len(self.expected)
         self.expected.clear()
         self.given.clear()
+        self.chosen = ""
 
     @invariant()
-    def all_are_there_and_the_oldest_is_primary(self) -> None:
+    def all_are_there_and_one_is_primary(self) -> None:
         assert list(self.targets.latest()) == self.expected
         followed = [*self.targets.of_camera(""), *self.targets.of_camera("front")]
         assert sorted(f.target_id for f in followed) == sorted(self.expected)
         tracked = self.targets.record([(f, TRACK) for f in followed])
-        assert [t.target_id for t in tracked if t.primary] == self.expected[:1]
+        assert [t.target_id for t in tracked if t.primary] == [self.primary][: len(self.expected)]
 
 
 TestAgainstAList = AgainstAList.TestCase
@@ -76,3 +100,13 @@ def test_outcome_of_a_target_that_was_removed_or_restarted_meanwhile_is_dropped(
     tracked = targets.record([(f, TRACK) for f in followed])
     assert [t.target_id for t in tracked] == ["c"]
     assert targets.latest() == {"b": None, "c": TRACK}
+
+
+@pytest.mark.parametrize("name, told", [("x" * 129, "129 characters"), ("a\tb", "cannot be shown"), ("a", None)])
+def test_names_for_targets(name, told):
+    targets = Targets()
+    if told is None:
+        targets.check(name, MOST)
+        return
+    with pytest.raises(Refused, match=told):
+        targets.check(name, MOST)
