@@ -36,8 +36,9 @@ HELP = (
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
-# Largest difference to torch, relative to the largest value, of each output on the example.
-TOLERANCE = {"f32": 2e-3, "bf16": 0.15, "int8": 0.5}
+# Of the difference to torch, relative to torch's values (root mean squares), for each output on the example: with f32
+# the boxes are the same to a hundredth of a pixel; TensorFloat-32, which GPUs use for it, needs the room.
+TOLERANCE = {"f32": 2e-3, "bf16": 0.1, "int8": 0.25}
 _WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
 _LOG = logging.getLogger(__name__)
 
@@ -91,7 +92,10 @@ class Disagreement(RuntimeError):
 
 
 def check(engine: Engine, reference: Engine, subject: Subject) -> float:
-    """The largest relative difference between two engines on the example; raises Disagreement beyond `TOLERANCE`."""
+    """The relative difference between two engines on the example, of the output that differs most.
+
+    Raises Disagreement where it is beyond `TOLERANCE`.
+    """
     crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
     assert crops is not None
     with torch.inference_mode():
@@ -100,11 +104,11 @@ def check(engine: Engine, reference: Engine, subject: Subject) -> float:
     for name, a, b in zip(SearchOutput._fields, expected, found, strict=True):
         if a is None or b is None:
             continue
-        difference = float((a - b).abs().max() / a.abs().max().clamp(min=1e-6))
+        difference = float((a - b).norm() / a.norm().clamp(min=1e-6))
         worst = max(worst, difference)
         allowed = TOLERANCE[engine.name.rpartition("-")[2] if "-" in engine.name else "f32"]
         if not difference <= allowed:  # also where it is not a number
-            raise Disagreement(f"{name} differ by {difference:.2g} of their largest value, {allowed:g} is allowed")
+            raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
     return worst
 
 

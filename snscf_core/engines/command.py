@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ..network import MODELS
 from ..tracker import MODES, Tracker
 from . import calibration
@@ -58,8 +56,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{folder}\nuse it with engine: {name if options.output is None else folder}")
     if made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")
-    with torch.inference_mode():
-        print(f"largest difference to torch: {check(made, TorchEngine(subject), subject):.2g} of the largest value")
+    print(f"difference to torch: {check(made, TorchEngine(subject), subject):.2g} of its values")
 
 
 def _box(text: str | None) -> Sequence[float] | None:

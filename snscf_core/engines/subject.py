@@ -48,4 +48,4 @@ class Subject:
             network = self.network
             middle = images.round()[:, :, 64:191, 64:191].to(network.beta.device)
             template = network.template(network.reduce(network.extract(middle)))
-            return crops, network.kernels(template).cpu()
+            return crops, network.kernels(template).cpu().contiguous()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from plain_tracker import PlainStep
 
 from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
@@ -112,6 +115,71 @@ def test_targets_are_independent_and_a_batch_is_its_members(tracker):
             assert np.allclose(x.box, y.box, atol=1e-2)
             assert x.score == pytest.approx(y.score, abs=1e-2)
     assert tracker.update(frame, []) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_step_is_that_of_the_method_written_plainly(mode):
+    tracker = Tracker("snscf_mobilenetv2", device="cpu", mode=mode, engine="torch")
+    frame, a = picture(60, 60)
+    targets = [tracker.init(frame, a), tracker.init(frame, (200.0, 100.0, 50.0, 60.0))]
+    for step in range(1, 7):
+        frame, _ = picture(60 + 5 * step, 60 + 2 * step, 1 + 0.03 * step)
+        before = copy.deepcopy(targets)
+        tracks = tracker.update(frame, targets)
+        for old, target, track in zip(before, targets, tracks, strict=True):
+            plain = PlainStep(tracker, old, frame)
+            assert np.allclose(np.subtract(target.centre, old.centre), plain.offset, atol=1e-2)
+            assert track.peak_quality == pytest.approx(plain.quality, rel=1e-2)
+            if track.state != TrackState.TRACKED:
+                continue
+            expected = np.add(old.size, plain.rate * np.subtract(plain.size, old.size))
+            assert np.allclose(target.size, expected, atol=1e-2)
+            if mode in ("siamese", "naive_fusion"):
+                continue
+            numerators = target.filters.numerator.split(target.filters.sections, 1)
+            for numerator, filter_ in zip(numerators, plain.filters(target.size), strict=True):
+                difference = (numerator - filter_.numerator).abs().max() / filter_.numerator.abs().max()
+                assert float(difference) < 1e-3
+
+
+def test_frames_of_several_cameras_go_in_one_pass(tracker):
+    (front, a), (down, b) = picture(60, 60), picture(150, 100)
+    alone = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
+    together = copy.deepcopy(alone)
+    for step in range(1, 4):
+        front, down = picture(60 + 4 * step, 60)[0], picture(150, 100 - 3 * step)[0]
+        first, none, second = tracker.update_views([(front, together[:2]), (front, []), (down, together[2:])])
+        assert none == [] and len(first) == 2 and len(second) == 1
+        expected = [*tracker.update(front, alone[:2]), tracker.update(down, alone[2])]
+        for x, y in zip(expected, [*first, *second], strict=True):
+            assert np.allclose(x.box, y.box, atol=1e-2)
+    assert tracker.update_views([]) == []
+
+
+def test_targets_may_come_and_go_between_frames(tracker):
+    """Targets that are followed together share memory; whoever leaves takes its own along."""
+    frame, a = picture(60, 60)
+    boxes = (a, (200.0, 100.0, 50.0, 60.0), (20.0, 150.0, 40.0, 40.0))
+    alone, together = ([tracker.init(frame, box) for box in boxes] for _ in range(2))
+    for members in ((0, 1, 2), (2, 0), (1,), (0, 1, 2), (1, 2)):
+        frame, _ = picture(60 + 2 * len(members), 60)
+        batch = tracker.update(frame, [together[index] for index in members])
+        for index, track in zip(members, batch, strict=True):
+            assert np.allclose(tracker.update(frame, alone[index]).box, track.box, atol=2e-2)
+
+
+def test_targets_that_do_not_fit_are_refused_and_nothing_changes(tracker, heads):
+    frame, box = picture(60, 60)
+    target, other = tracker.init(frame, box), Tracker(heads, device="cpu").init(frame, box)
+    before = target.box
+    with pytest.raises(ValueError, match="another model"):
+        tracker.update(frame[:120, :160], [target, other])
+    with pytest.raises(ValueError, match="more than once"):
+        tracker.update(frame[:120, :160], [target, target])
+    assert target.box == before and target.frame_size == (320, 240)
+    filters_only = Tracker("snscf_mobilenetv2", device="cpu", mode="correlation_filter").init(frame, box)
+    with pytest.raises(ValueError, match="no template"):
+        Tracker("snscf_mobilenetv2", device="cpu", mode="snscf").update(frame, filters_only)
 
 
 def test_the_tracker_is_deterministic(tracker):

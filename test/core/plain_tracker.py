@@ -1,0 +1,132 @@
+"""One frame of the tracker as the method is written: one target, one level and one map after the other.
+
+What ``Tracker.update`` does in folded, batched steps must come out the same.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snscf_core import Target, Tracker, acf
+from snscf_core.backbones import STRIDE
+from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side, crop
+from snscf_core.tracker import SEARCH_CELLS
+
+
+class PlainStep:
+    """What is found of a target in the next frame: ``offset`` and ``size`` in pixels, ``rate``, ``certainty``,
+    ``quality`` as in the tracker; ``filters``: what those of each level become if the target is tracked there."""
+
+    def __init__(self, tracker: Tracker, target: Target, frame: np.ndarray) -> None:
+        self.tracker, self.target, self.config = tracker, target, tracker.config
+        self.side = context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE
+        network = tracker.network
+        image = torch.from_numpy(crop(frame, target.centre, self.side, SEARCH_SIZE))
+        with torch.inference_mode():
+            self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.subject.levels)
+            self.features = network.reduce(self.taps) if tracker.weights.trained else self.taps
+            parts = target.filters.numerator.split(target.filters.sections, 1), target.filters.denominator.split(1, 1)
+            self.old = [acf.CorrelationFilter(n, d, target.filters.regularisation) for n, d in zip(*parts, strict=True)]
+            self.window = acf.hann_window(31)
+            if tracker.mode == "correlation_filter":
+                self._best_scale()
+            else:
+                self._choose()
+
+    def _best_scale(self) -> None:
+        maps = [self._response([resampled(f, step, (0, 0)) for f in self.features]) for step in self.config.scale_steps]
+        penalties = [1 if step == 1 else self.config.scale_change_penalty for step in self.config.scale_steps]
+        best = int(np.argmax([float(m.max()) * p for m, p in zip(maps, penalties, strict=True)]))
+        response, step = maps[best][0, 0].numpy(), self.config.scale_steps[best]
+        row, column = np.unravel_index(response.argmax(), response.shape)
+        up, across = (parabola(response[row - 1 : row + 2, column]), parabola(response[row, column - 1 : column + 2]))
+        pixels = self.side * step / 31
+        self.offset = ((column + across - 15) * pixels, (row + up - 15) * pixels)
+        self.size = (self.target.size[0] * step, self.target.size[1] * step)
+        self.rate = 1.0
+        self.certainty = self.quality = float(acf.peak_to_sidelobe_ratio(maps[best]))
+
+    def _choose(self) -> None:
+        tracker, config, target = self.tracker, self.config, self.target
+        assert target.template is not None
+        proposals = tracker.network.propose(target.template, self.features)
+        boxes = tracker.network.boxes(proposals)[0].permute(1, 0, 2, 3).flatten(1)
+        scores = proposals.scores[0].sigmoid().flatten()
+        ranking, quality_map = scores, proposals.scores.sigmoid().amax(1, keepdim=True)
+        if tracker.mode != "siamese":
+            response = self._response(self.features)
+            at = (boxes[:2] * 2 / (STRIDE * SEARCH_CELLS)).T[None, None]
+            sampled = F.grid_sample(response, at, align_corners=False).flatten().clamp(0, 1)
+            share = {"paper": 1.0, "naive_fusion": 0.5}.get(tracker.mode, config.response_share)
+            ranking = (1 - share) * scores + share * sampled
+            quality_map = response if share == 1 else ranking.view(1, 5, 25, 25).amax(1, keepdim=True)
+        self.quality = float(acf.peak_to_sidelobe_ratio(quality_map))
+        scale = self.side / SEARCH_SIZE
+        w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
+        chosen, penalties = -1, []
+        marks = (acf.hann_window(25).flatten().repeat(5) * config.window_influence).tolist()
+        marked = []
+        for (bw, bh), rank, mark in zip(boxes[2:].T.tolist(), ranking.tolist(), marks, strict=True):
+            extent, ratio = context_side(bw, bh) / context_side(w, h), (bw / bh) / (w / h)
+            change = max(extent, 1 / extent) * max(ratio, 1 / ratio)
+            penalties.append(math.exp(-(change - 1) * config.anchor_penalty))
+            marked.append(penalties[-1] * rank * (1 - config.window_influence) + mark)
+        chosen = int(np.argmax(marked))
+        weights = (np.array(penalties) * (ranking if tracker.mode == "paper" else scores).numpy()) ** 2
+        cx, cy, bw, bh = merged(boxes.T.double().numpy(), weights, chosen, config.merge_overlap)
+        self.offset = (cx * scale, cy * scale)
+        self.size = (bw * scale * target.size_factors[0], bh * scale * target.size_factors[1])
+        self.rate = penalties[chosen] * float(ranking[chosen]) * config.size_rate
+        self.certainty = self.quality if tracker.mode == "paper" else float(scores[chosen])
+
+    def _response(self, features: list[Tensor]) -> Tensor:
+        total = torch.zeros(1, 1, 31, 31)
+        weights = self.tracker._level_weights
+        for old, level, gain, weight in zip(self.old, features, self.target.gains, weights, strict=True):
+            total += acf.respond(old, level * gain * self.window) * weight
+        return total
+
+    def filters(self, size: tuple[float, float]) -> list[acf.CorrelationFilter]:
+        """The filters after the target was found with this size."""
+        zoom = context_side(*size) / context_side(*self.target.size)
+        shift = (2 * self.offset[0] / self.side, 2 * self.offset[1] / self.side)
+        cells = 31 / (context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE)
+        w, h = size[0] * cells, size[1] * cells
+        label = acf.gaussian_label(31, 32, torch.full((1, 2), self.config.label_sigma * math.sqrt(w * h)))
+        seen = acf.gaussian_label(31, 31, torch.tensor([[h, w]]) * self.config.learning_window) * self.window
+        out = []
+        with torch.inference_mode():
+            for old, level, gain in zip(self.old, self.features, self.target.gains, strict=True):
+                new = acf.learn(resampled(level, zoom, shift) * gain * seen, label, old.regularisation)
+                out.append(old.updated(new, self.config.learning_rate))
+        return out
+
+
+def resampled(features: Tensor, zoom: float, shift: tuple[float, float]) -> Tensor:
+    theta = torch.tensor([[[zoom, 0, shift[0]], [0, zoom, shift[1]]]], dtype=torch.float32)
+    grid = F.affine_grid(theta, [1, 1, 31, 31], align_corners=False)
+    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+
+
+def parabola(values: np.ndarray) -> float:
+    if len(values) < 3:
+        return 0.0
+    before, at, after = (float(v) for v in values)
+    curvature = before - 2 * at + after
+    return 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+
+
+def merged(boxes: np.ndarray, weights: np.ndarray, best: int, overlap: float) -> list[float]:
+    total, sums = 0.0, np.zeros(4)
+    for index, (box, weight) in enumerate(zip(boxes, weights, strict=True)):
+        low = np.maximum(box[:2] - box[2:] / 2, boxes[best, :2] - boxes[best, 2:] / 2)
+        high = np.minimum(box[:2] + box[2:] / 2, boxes[best, :2] + boxes[best, 2:] / 2)
+        shared = np.prod(np.maximum(high - low, 0))
+        if index == best or shared / (box[2:].prod() + boxes[best, 2:].prod() - shared) > overlap:
+            sums, total = sums + weight * box, total + weight
+    return [float(value) for value in sums / total]
