@@ -1,4 +1,4 @@
-"""From a device that has failed to the CPU: the tracker is made anew there, and the targets go with it."""
+"""From a device or engine that has failed to the CPU: the tracker is made anew there, and the targets go with it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from snscf_ros.cameras import Arrival
 
 
 def on_cpu(tracker: Tracker) -> Tracker:
-    """The same network and mode on the CPU. Raises what Tracker raises."""
-    spare = Tracker(tracker.weights.files[0], device="cpu", mode=tracker.mode)
+    """The same network and mode with torch on the CPU, which needs nothing else. Raises what Tracker raises."""
+    spare = Tracker(tracker.weights.files[0], device="cpu", mode=tracker.mode, engine="torch")
     spare.warm_up()
     return spare
 

@@ -100,7 +100,7 @@ class TrackerNode(LifecycleNode):
         try:
             tracker = Tracker(settings.model, device=settings.device, mode=settings.mode, engine=settings.engine)
             tracker.warm_up()
-        except (WeightsError, ValueError) as error:
+        except (WeightsError, ValueError, FileNotFoundError) as error:
             self.get_logger().error(str(error))
             return _FAILURE
         images.cv_bridge_conversion()

@@ -411,9 +411,9 @@ class TrackingThread:
         self._listener.took("publish", time.monotonic() - started)
 
     def _recovered(self, stream: Stream, error: Exception) -> bool:
-        """After the tracker itself has failed: True if one on the CPU has taken over, which happens once."""
+        """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
         self._listener.failed(stream.name, error)
-        if self._tracker.device.type == "cpu" or self._fell_back:
+        if self._fell_back or (self._tracker.device.type, self._tracker.engine) == ("cpu", "torch"):
             return False
         self._fell_back = True
         try:

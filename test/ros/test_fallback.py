@@ -21,7 +21,7 @@ class OnFailingDevice:
 
     def __init__(self, real: Tracker) -> None:
         self._real, self.mode, self.weights = real, real.mode, real.weights
-        self.device = torch.device("cuda")
+        self.device, self.engine = torch.device("cuda"), "cuda_graphs"
         self.error: Exception | None = None
 
     def init(self, frame, box):
@@ -97,16 +97,16 @@ def bench(real):
     assert made.thread.stop(60)
 
 
-def test_without_memory_the_cpu_goes_on_where_the_device_was(bench):
-    before = bench.targets.of_camera("")[0].target
+def test_without_memory_the_cpu_goes_on_where_the_device_was(bench, tmp_path):
+    bench.targets.of_camera("")[0].target.save(tmp_path / "before")
     bench.tracker.error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
     assert bench.next() is None
     ((tracker, error, dropped),) = wait_for(lambda: bench.heard.fallbacks, "the CPU")
     assert (tracker.device.type, tracker.mode, dropped) == ("cpu", bench.tracker.mode, [])
     assert "out of memory" in error
-    after = bench.targets.of_camera("")[0].target
-    # what it looks like is what was learnt on the device
-    assert all(torch.equal(a.numerator, b.numerator) for a, b in zip(before.filters, after.filters, strict=True))
+    # all that was learnt on the device has come along
+    bench.targets.of_camera("")[0].target.save(tmp_path / "after")
+    assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
     for _ in range(5):
         (target,) = bench.next()
         assert target.target_id == "it"

@@ -30,7 +30,7 @@ class HeldTracker:
         self.go, self.at_work = threading.Event(), threading.Event()
         self.go.set()
         self.error: Exception | None = None
-        self.device = torch.device("cpu")
+        self.device, self.engine = torch.device("cpu"), "torch"
 
     def _work(self) -> None:
         self.at_work.set()
