@@ -1,0 +1,372 @@
+"""The network on other runtimes: the same results, and never silently other ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from snscf_core import ENGINES, MODELS, Tracker, TrackState
+from snscf_core.boxes import iou
+from snscf_core.checkpoints import IMAGENET_FILES, Weights, save
+from snscf_core.cli import main
+from snscf_core.engines import Subject, choice, make
+from snscf_core.engines.calibration import collect, sources
+from snscf_core.engines.eager import TorchEngine
+from snscf_core.engines.export import export
+from snscf_core.engines.exported import MANIFEST
+from snscf_core.engines.graph import ProposalGraph, SearchGraph, output
+from snscf_core.network import SNSCF
+
+FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """A cache of its own, that all tests here share."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(params=FORMATS)
+def runtime(request) -> str:
+    for library in (request.param, "onnx"):
+        pytest.importorskip(library)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory) -> Path:
+    """Small weights with heads, untrained."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("heads")
+    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), folder)
+    return folder
+
+
+def lively(network: SNSCF) -> SNSCF:
+    """With statistics, biases and fusion weights that matter."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for values, low, high in (
+                    (module.weight, 0.5, 1.5),
+                    (module.bias, -0.5, 0.5),
+                    (module.running_mean, -0.1, 0.1),
+                    (module.running_var, 0.5, 1.5),
+                ):
+                    values.copy_(torch.rand(values.shape, generator=generator) * (high - low) + low)
+        for values in (network.beta, network.gamma):
+            values.copy_(torch.randn(3, generator=generator))
+    return network.eval().requires_grad_(False)
+
+
+def pictures(count: int) -> list[tuple[np.ndarray, tuple[float, float, float, float]]]:
+    """A patch that moves over a background, and its box."""
+    rng = np.random.default_rng(0)
+    ground, thing = (
+        cv2.resize(rng.integers(0, 256, (h // 8, w // 8, 3), np.uint8), (w, h), interpolation=cv2.INTER_CUBIC)
+        for h, w in ((240, 320), (56, 48))
+    )
+    out = []
+    for step in range(count):
+        frame, x, y = ground.copy(), 60 + 5 * step, 60 + 2 * step
+        frame[y : y + 56, x : x + 48] = thing
+        out.append((frame, (float(x), float(y), 48.0, 56.0)))
+    return out
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_folded_graph_is_the_network(name):
+    torch.manual_seed(0)
+    network = lively(SNSCF(name, channels=64))  # between the channels of MobileNetV2's taps
+    images = torch.rand(2, 255, 255, 3).mul(255).byte()
+    with torch.inference_mode():
+        search = images.permute(0, 3, 1, 2).float()
+        template = network.template(network.reduce(network.extract(search[:, :, 64:191, 64:191])))
+        taps = network.extract(search)
+        proposals = network.propose(template, network.reduce(taps))
+        found = output(*ProposalGraph(network)(images, network.kernels(template)))
+        some = SearchGraph(network, (0, 1), reduce=False)(images)
+    expected = (torch.cat(network.reduce(taps), 1), proposals.scores, proposals.deltas)
+    for a, b in zip(expected, found, strict=True):
+        assert a.shape == b.shape
+        assert float((a - b).norm() / a.norm()) < 1e-5
+    assert torch.allclose(some, torch.cat(taps[:2], 1), rtol=1e-3, atol=1e-4 * float(taps[1].abs().max()))
+
+
+@pytest.mark.parametrize("mode", ["snscf", "correlation_filter"])
+def test_an_engine_says_what_torch_says(runtime, mode, heads):
+    reference = Tracker(heads, device="cpu", mode=mode, engine="torch")
+    tracker = Tracker(heads, device="cpu", mode=mode, engine=runtime)
+    assert tracker.engine == runtime
+    crops, kernels = tracker.subject.example(3)
+    with torch.inference_mode():
+        expected, found = (one.runtime.search(crops, kernels) for one in (reference, tracker))
+    for a, b in zip(expected, found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert float((a - b).norm() / a.norm()) < 1e-4
+
+
+def test_an_engine_finds_the_boxes_of_torch(runtime):
+    reference, tracker = (Tracker("snscf_mobilenetv2", device="cpu", engine=name) for name in ("torch", runtime))
+    (frame, box), *rest = pictures(8)
+    target = reference.init(frame, box)
+    assert np.allclose(tracker.init(frame, box).size_factors, target.size_factors, atol=1e-4)
+    for frame, truth in rest:
+        twin = copy.deepcopy(target)
+        a, b = reference.update(frame, target), tracker.update(frame, twin)
+        assert np.allclose(a.box, b.box, atol=0.02) and a.score == pytest.approx(b.score, abs=1e-3)
+        assert a.state == b.state == TrackState.TRACKED and iou(a.box, truth) > 0.6
+
+
+def test_imagenet_features_run_on_every_engine(runtime, imagenet):
+    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", engine=runtime)
+    (frame, box), *rest = pictures(6)
+    target = tracker.init(frame, box)
+    overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in rest]
+    assert tracker.engine == runtime and min(overlaps) > 0.6
+
+
+def test_more_targets_than_a_batch_are_run_in_several(runtime, heads, tmp_path):
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    export(subject, FORMATS[runtime], tmp_path / "two", batch=2)
+    crops, kernels = subject.example(3)
+    with torch.inference_mode():
+        expected = TorchEngine(subject).search(crops, kernels)
+        found = make(tmp_path / "two", subject).search(crops, kernels)
+    assert found.features.shape == expected.features.shape
+    for a, b in zip(expected, found, strict=True):
+        assert float((a - b).norm() / a.norm()) < 1e-4
+
+
+def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
+    mine = Tracker(heads, device="cpu", engine="torch").subject
+    export(mine, FORMATS[runtime], tmp_path / "mine")
+    torch.manual_seed(5)
+    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
+    with pytest.raises(ValueError, match=f"exported from other weights .*{mine.digests[0][:12]}"):
+        Tracker(tmp_path / "other", device="cpu", engine=tmp_path / "mine")
+
+
+def test_an_export_without_heads_is_refused_where_they_are_needed(runtime, heads, tmp_path):
+    subject = Tracker(heads, device="cpu", mode="correlation_filter", engine="torch").subject
+    export(subject, FORMATS[runtime], tmp_path / "filters")
+    with pytest.raises(ValueError, match="without the heads"):
+        Tracker(heads, device="cpu", mode="snscf", engine=tmp_path / "filters")
+    whole = Tracker(heads, device="cpu", mode="snscf", engine="torch").subject
+    export(whole, FORMATS[runtime], tmp_path / "whole")
+    served = Tracker(heads, device="cpu", mode="correlation_filter", engine=tmp_path / "whole")
+    assert served.engine == runtime
+
+
+def test_a_broken_engine_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    export(subject, FORMATS[runtime], tmp_path / "broken")
+    for file in (tmp_path / "broken").iterdir():
+        if file.name != MANIFEST:
+            file.write_bytes(file.read_bytes()[:200])
+    tracker = Tracker(heads, device="cpu", engine=tmp_path / "broken")
+    assert tracker.engine == "torch"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING and "torch runs the network instead" in record.message
+
+
+def test_an_engine_that_computes_something_else_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
+    """What claims to be of these weights, but is not."""
+    torch.manual_seed(6)
+    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
+    export(Tracker(tmp_path / "other", device="cpu", engine="torch").subject, FORMATS[runtime], tmp_path / "engine")
+    manifest = json.loads((tmp_path / "engine" / MANIFEST).read_text())
+    manifest["weights"] = Tracker(heads, device="cpu", engine="torch").subject.digests
+    (tmp_path / "engine" / MANIFEST).write_text(json.dumps(manifest))
+    tracker = Tracker(heads, device="cpu", engine=tmp_path / "engine")
+    assert tracker.engine == "torch"
+    assert "differ from torch's" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["{}", "no json", '{"version": 0}'])
+def test_a_damaged_manifest_is_refused(text, heads, tmp_path):
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=MANIFEST):
+        Tracker(heads, device="cpu", engine=tmp_path)
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(FileNotFoundError, match="holds no exported network"):
+        Tracker(heads, device="cpu", engine=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["torch-int8", "cuda_graphs-bf16", "openvino-int4", "no/such/folder"])
+def test_engines_that_can_not_be_are_refused(name, heads):
+    with pytest.raises(ValueError, match="unknown engine"):
+        Tracker(heads, device="cpu", engine=name)
+
+
+def test_what_has_to_be_made_first_says_how(runtime, heads):
+    with pytest.raises(ValueError, match=r"snscf export --format .* --precision int8"):
+        Tracker(heads, device="cpu", engine=f"{runtime}-int8")
+
+
+def test_engines_for_gpus_are_refused_on_a_cpu(heads):
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        Tracker(heads, device="cpu", engine="cuda_graphs")
+    wanted = "needs tensorrt" if find_spec("tensorrt") is None else "has to be made first"
+    with pytest.raises(ValueError, match=wanted):
+        Tracker(heads, device="cpu", engine="tensorrt")
+
+
+def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    names = choice.installed(subject)
+    assert names[0] == "torch" and runtime in names
+    slow = dict.fromkeys(names, 2.0) | {runtime: 1.0}
+    monkeypatch.setattr(choice, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
+    assert Tracker(heads, device="cpu").engine == runtime
+    # Nothing is timed again; and what stopped working since is left out, aloud.
+    monkeypatch.delattr(choice, "seconds")
+    assert Tracker(heads, device="cpu").engine == runtime
+    for file in (tmp_path / "snscf" / "engines").glob(f"*-{FORMATS[runtime]}-f32-*/search.*"):
+        file.write_bytes(b"damaged")
+    assert Tracker(heads, device="cpu").engine == "torch"
+    assert f"the engine {runtime} is left out" in caplog.text
+
+
+def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(choice, "seconds", lambda engines, *_: [1.0 if e.name == "torch" else 0.97 for e in engines])
+    assert Tracker(heads, device="cpu").engine == "torch"
+
+
+def test_the_real_clock_is_read(runtime, heads):
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    engines = [TorchEngine(subject), make(runtime, subject)]
+    assert all(0 < time < 60 for time in choice.seconds(engines, subject, rounds=1))
+
+
+def test_without_a_cache_an_engine_is_made_for_once(runtime, heads, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert Tracker(heads, device="cpu", engine=runtime).engine == runtime
+    assert Tracker(heads, device="cpu").engine in ENGINES
+
+
+def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    monkeypatch.setattr("snscf_core.engines.export.write_onnx", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(subject, "onnx", tmp_path / "engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(runtime, tmp_path, monkeypatch, capsys):
+    if runtime == "openvino":
+        pytest.importorskip("nncf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    frames = pictures(40)
+    (tmp_path / "scene" / "img").mkdir(parents=True)
+    for index, (frame, _) in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "scene" / "img" / f"{index:04d}.png"), frame)
+    rows = (",".join(map(str, box)) for _, box in frames)
+    (tmp_path / "scene" / "groundtruth_rect.txt").write_text("\n".join(rows))
+    command = ["export", "--format", FORMATS[runtime], "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
+    assert main([*command, "--frames", "12"]) == 0
+    assert f"use it with engine: {runtime}-int8" in capsys.readouterr().out
+
+    tracker = Tracker("snscf_mobilenetv2", device="cpu", engine=f"{runtime}-int8")
+    assert tracker.engine == f"{runtime}-int8"
+    manifest = json.loads(next(tmp_path.glob("snscf/engines/*int8*/engine.json")).read_text())
+    assert manifest["made_with"]["calibrated on"] == "12 frames"
+    target = tracker.init(*frames[0])
+    overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in frames[1:]]
+    assert np.mean(overlaps) > 0.7
+    assert "int8" not in Tracker("snscf_mobilenetv2", device="cpu").engine
+
+
+def test_calibration_sees_what_the_tracker_sees(heads, tmp_path):
+    tracker = Tracker(heads, device="cpu", engine="torch")
+    (frame, box), *rest = pictures(8)
+    items = collect(tracker, [([frame, *(frame for frame, _ in rest)], box)], 2)
+    assert len(items) == 2
+    seen: list[torch.Tensor] = []
+    target, search = tracker.init(frame, box), tracker.runtime.search
+    tracker.runtime.search = lambda crops, kernels: (seen.append(crops), search(crops, kernels))[1]  # type: ignore[method-assign]
+    for frame, _ in rest[:4]:
+        tracker.update(frame, target)
+    assert torch.equal(items[0][0], seen[0]) and torch.equal(items[1][0], seen[3])
+    with pytest.raises(ValueError, match="nothing to calibrate on"):
+        collect(tracker, [([frame], box)], 2)
+
+
+def test_calibration_sources_that_can_not_be_read_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        sources(tmp_path / "none")
+    (tmp_path / "video.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="--box"):
+        sources(tmp_path / "video.mp4")
+    with pytest.raises(ValueError, match="can't be opened"):
+        sources(tmp_path / "video.mp4", (1, 2, 3, 4))
+    with pytest.raises(FileNotFoundError, match="no sequences"):
+        (tmp_path / "empty").mkdir()
+        sources(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--format", "onnx", "--precision", "int8"], "--calibrate"),
+        (["--format", "onnx", "--calibrate", "x"], "is for --precision int8"),
+        (["--format", "onnx", "--precision", "bf16"], "bf16"),
+        (["--format", "onnx", "--batch", "0"], "at least 1"),
+        (["--format", "onnx", "--precision", "int8", "--calibrate", "x", "--box", "1,2"], "--box must be"),
+        (["--format", "onnx", "--model", "nothing"], "nothing"),
+    ],
+)
+def test_exports_that_can_not_be_made_say_why(options, text, tmp_path, capsys):
+    assert main(["export", *options, "--output", str(tmp_path / "out")]) == 1
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("engine", ["cuda_graphs", "tensorrt"])
+def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
+    if engine == "tensorrt":
+        pytest.importorskip("tensorrt")
+        pytest.importorskip("onnx")
+        subject = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").subject
+        export(subject, "tensorrt", tmp_path / "plan", batch=2)
+    reference = Tracker("snscf_mobilenetv2", device="cuda", engine="torch")
+    tracker = Tracker("snscf_mobilenetv2", device="cuda", engine=tmp_path / "plan" if engine == "tensorrt" else engine)
+    assert tracker.engine == engine
+    (frame, box), *rest = pictures(8)
+    targets = [reference.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), box)]
+    for frame, _ in rest:
+        for count in (3, 1):  # recordings of 4 and 1
+            twins = copy.deepcopy(targets[:count])
+            expected = reference.update(frame, copy.deepcopy(targets[:count]))
+            for a, b in zip(expected, tracker.update(frame, twins), strict=True):
+                assert np.allclose(a.box, b.box, atol=0.5)
+        reference.update(frame, targets)
+
+
+def test_only_what_is_needed_is_in_a_graph():
+    network = SNSCF("snscf_r50", channels=16).eval().requires_grad_(False)
+    weights = Weights("snscf_r50", (), False, (0, 1), {})
+    graph = Subject(network, weights, (0, 1), False, CPU).graph()
+    assert graph.sections == (512, 1024)
+    with torch.inference_mode():
+        assert graph(torch.zeros(1, 255, 255, 3, dtype=torch.uint8)).shape == (1, 1536, 31, 31)
