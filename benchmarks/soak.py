@@ -27,7 +27,7 @@ from snscf_ros import bringup
 from snscf_ros.processes import Child
 
 TARGETS = 4
-_SETTLED = 0.25  # share of the run after which memory and latency are compared with the end
+_SETTLED = 0.25  # share of the run after which a quarter of it is compared with the last quarter
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Listener:
         self.repeated = 0  # images that two messages came for, or that came out of order
         self._last = -1
         self._latencies: list[float] = []
-        self._newest: Any = None
+        self.newest: Any = None
         self.status: Any = None
         qos = QoSProfile(depth=1000)
         node.create_subscription(Detection2DArray, "/soak/tracker/detections", self._detections, qos)
@@ -69,7 +69,7 @@ class Listener:
             self.repeated += number <= self._last
             self._last = number
             self._latencies.append(rig.age(message.header))
-            self._newest = message
+            self.newest = message
 
     def _note_status(self, message: Any) -> None:
         self.status = message
@@ -78,7 +78,7 @@ class Listener:
         """Median latency since the last call, and the mean overlap of the targets in the newest image."""
         with self._lock:
             latencies, self._latencies = self._latencies, []
-            newest = self._newest
+            newest = self.newest
         overlap = float("nan")
         if newest is not None and self._scene is not None:
             truths = self._scene.boxes(rig.number_of(newest.header))
@@ -111,9 +111,9 @@ def soak(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ):
         bringup.activate(node, "/soak/tracker", 180)
         listener = Listener(node, scene)
-        rig.until(lambda: listener.status and listener.count, 60, "the first image")
+        rig.until(lambda: listener.status and listener.newest, 120, "the first image")
         for index in range(TARGETS):
-            seen = listener.status.header
+            seen = listener.newest.header
             boxes = scene.boxes(rig.number_of(seen)) if scene else _quarters(width, height)
             answer = rig.init_target(node, "/soak/tracker", boxes[index], f"patch_{index}", seen.stamp)
             if not answer.success:
@@ -162,13 +162,11 @@ def _result(
     options: argparse.Namespace, record: Record, status: Any, detections: int, repeated: int, folder: Path
 ) -> dict[str, Any]:
     first = int(len(record.times) * _SETTLED)
-    span = max(1, len(record.times) // 8)
+    span = max(1, len(record.times) // 4)
     early, late = slice(first, first + span), slice(-span, None)
-
-    def change(values: list[float]) -> tuple[float, float]:
-        return float(np.nanmedian(values[early])), float(np.nanmedian(values[late]))
-
-    memory, latency = change(record.resident), change(record.latency)
+    # a frame's temporaries come and go between two samples: what may grow is the most that is needed
+    memory = max(record.resident[early]), max(record.resident[late])
+    latency = float(np.nanmedian(record.latency[early])), float(np.nanmedian(record.latency[late]))
     overlaps = np.array(record.overlap[first:])
     return {
         "seconds": record.times[-1],

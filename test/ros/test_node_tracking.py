@@ -78,7 +78,6 @@ def test_status_tells_state_and_counts(tracker):
         assert target.state in (TrackStatus.TRACKED, TrackStatus.UNCERTAIN)
         assert 0.0 < target.score <= 1.0
         assert target.peak_quality > 0.0
-        assert not target.bearing_valid
         assert iou(box_of(target), camera.truth) > 0.6
         assert status.latency > 0.0
         assert status.frames_processed <= status.frames_received

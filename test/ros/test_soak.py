@@ -1,0 +1,31 @@
+"""Three minutes of the real node under load: nothing grows, and every image is accounted for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nothing_grows_and_no_image_goes_astray(weights, tmp_path):
+    pytest.importorskip("matplotlib")
+    run = ["--minutes", "3", "--rate", "10", "--device", "cpu", "--output", str(tmp_path)]
+    done = subprocess.run([sys.executable, str(SOAK), *run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "soak.json").read_text())
+    memory, frames = result["memory_mb"], result["frames"]
+    assert memory["growth"] < 0.01, memory
+    assert frames["rejected"] == frames["repeated"] == result["log_errors"] == 0
+    assert frames["received"] == frames["tracked"] + frames["dropped"] > 1000
+    # a message of detections for every image that was tracked in
+    assert frames["detections"] == frames["tracked"] > 100
+    # and all the time in the right place
+    assert result["overlap"] > 0.6
+    assert (tmp_path / "soak.png").stat().st_size > 10_000
