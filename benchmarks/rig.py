@@ -38,7 +38,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def isolate() -> None:
     """Keep the traffic on this machine and away from other ROS nodes, and give images their shared memory."""
-    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(Path(bringup.__file__).parents[1]), os.environ.get("PYTHONPATH")])
