@@ -133,6 +133,7 @@ class TrackingThread:
         # guards the streams, the requests, the answers and the flags
         self._news = threading.Condition()
         self._requests: deque[_InitRequest] = deque()
+        self._current: _InitRequest | None = None  # the last one that was begun
         self._catching_up: _CatchUp | None = None
         self._request_next = True
         self._enabled = True
@@ -240,9 +241,8 @@ class TrackingThread:
 
     def _refuse(self, reason: str, stream: Stream | None = None) -> None:
         """Refuse the init requests that wait, of one stream or all."""
-        waiting = [*self._requests, *([self._catching_up.request] if self._catching_up else [])]
-        for request in waiting:
-            if stream in (None, request.stream) and not request.answer.done():
+        for request in (self._current, *self._requests):
+            if request and stream in (None, request.stream) and not request.answer.done():
                 request.answer.set_exception(Refused(reason))
 
     def _init_request(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> _InitRequest:
@@ -294,6 +294,7 @@ class TrackingThread:
         while self._requests:
             request = self._requests.popleft()
             if not request.answer.done():
+                self._current = request
                 return functools.partial(self._initialise, request)
         return None
 

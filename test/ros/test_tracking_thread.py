@@ -383,6 +383,22 @@ def test_catching_up_is_ended_by(catching_up, what, told):
     assert "never" not in bench.targets.latest()
 
 
+def test_reset_while_a_target_is_being_started_leaves_none(bench):
+    bench.offer(0)
+    bench.processed(1)
+    with ThreadPoolExecutor(1) as pool:
+        bench.tracker.go.clear()
+        answer = pool.submit(bench.thread.init, "", 0, BOX, "never")
+        assert bench.tracker.at_work.wait(60)
+        bench.thread.reset()
+        bench.tracker.go.set()
+        with pytest.raises(Refused, match="reset"):
+            answer.result(60)
+    bench.offer(1)
+    bench.processed(1)
+    assert bench.targets.latest() == {}
+
+
 @pytest.mark.parametrize("what", ["keep", "drop"])
 def test_when_time_goes_back_the_images_are_forgotten_and_the_targets_as_set(catching_up, what):
     bench = catching_up(targets_on_time_jump=what)
