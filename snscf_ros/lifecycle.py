@@ -302,9 +302,8 @@ class TrackerNode(LifecycleNode):
         return response
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if (thread := self._thread) is not None:
-            thread.reset()
-        count = self._targets.clear()
+        thread = self._thread
+        count = self._targets.clear() if thread is None else thread.reset()
         response.success = True
         response.message = f"forgot {count} targets and all counts"
         return response

@@ -212,12 +212,13 @@ class TrackingThread:
     def enabled(self) -> bool:
         return self._enabled
 
-    def reset(self) -> None:
-        """Forget the cameras' images and counts, and refuse what waits."""
+    def reset(self) -> int:
+        """Forget the targets and the cameras' images and counts, and refuse what waits; returns how many targets."""
         with self._news:
             self._refuse("the tracker was reset before it could initialise the target")
             for stream in self._streams.values():
                 stream.forget()
+            return self._targets.clear()
 
     def reports(self) -> dict[str, CameraReport]:
         with self._news:
