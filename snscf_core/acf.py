@@ -108,9 +108,11 @@ class FilterBank:
 
     def updated(self, new: FilterBank, rate: float) -> FilterBank:
         """The running average of both parts: (1 - rate) * old + rate * new."""
+        # As pairs of real numbers, which a CPU mixes three times as fast.
+        mixed = torch.lerp(torch.view_as_real(self.numerator), torch.view_as_real(new.numerator), rate)
         return replace(
             self,
-            numerator=torch.lerp(self.numerator, new.numerator, rate),
+            numerator=torch.view_as_complex(mixed),
             denominator=torch.lerp(self.denominator, new.denominator, rate),
         )
 
@@ -125,7 +127,7 @@ def learn_bank(
     size = label.shape[-1]
     spectrum = torch.fft.rfft2(features, s=(size, size))
     target = torch.fft.rfft2(label) * gains[..., None, None]
-    power = _sums(spectrum.real.square() + spectrum.imag.square(), sections) * gains.square()[..., None, None]
+    power = _sums(torch.view_as_real(spectrum).square(), sections).sum(-1) * gains.square()[..., None, None]
     return FilterBank(_times(target, spectrum.conj(), sections), power, sections, regularisation)
 
 

@@ -238,7 +238,7 @@ def _machine(names: list[str], subject: Subject) -> str:
     return ", ".join(
         [
             folder_name(subject, "any", str(VERSION)),
-            gpu or _processor(),
+            gpu or processor(),
             f"{os.cpu_count()} cores",
             f"{torch.get_num_threads()} threads",
             *versions,
@@ -246,7 +246,8 @@ def _machine(names: list[str], subject: Subject) -> str:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the CPU calls itself."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,0 +1,451 @@
+"""How long one frame takes: every engine at hand, one to many targets, OpenCV's trackers beside them.
+
+    python benchmarks/tracking_speed.py                            # all that is installed: many minutes on a CPU
+    python benchmarks/tracking_speed.py --models snscf_mobilenetv2 --targets 1 --peers csrt,kcf,mil \\
+        --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
+
+In every round each contestant tracks one frame, so that whatever else goes on hits all alike; ``best`` is the figure
+to compare on a machine that others use, too. The scene is generated: textured squares that move before a texture. Each
+frame starts from the true boxes, and every target counts as found, so that all of the work is done for each. A model
+written ``NAME:heads`` has random heads, for networks that have no trained weights yet. Peers follow one target each.
+On a GPU, ``--peak-tflops`` and ``--bandwidth`` (GB/s) give the floor that the network's time is compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# A peer's interpreter may have nothing but these: what is ours is imported where it is used.
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from snscf_core.engines import Subject
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES = 60
+PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}
+# Dense TensorFloat-32 and memory, as NVIDIA publishes them.
+GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
+Box = tuple[float, float, float, float]
+
+
+class Scene:
+    """``FRAMES`` pictures and the true boxes (x, y, w, h) of each target in them."""
+
+    def __init__(self, width: int, height: int, targets: int) -> None:
+        rng = np.random.default_rng(0)
+        ground = _texture(rng, width, height)
+        columns = math.ceil(math.sqrt(targets * width / height))
+        rows = math.ceil(targets / columns)
+        side = int(min(72, width / columns / 2, height / rows / 2))
+        things = [_texture(rng, side, side) for _ in range(targets)]
+        self.frames, self.boxes = [], []
+        for step in range(FRAMES):
+            frame, boxes = ground.copy(), []
+            for index, thing in enumerate(things):
+                angle = 2 * math.pi * step / FRAMES + index
+                x = round((index % columns + 0.5) * width / columns - side / 2 + side / 3 * math.cos(angle))
+                y = round((index // columns + 0.5) * height / rows - side / 2 + side / 3 * math.sin(angle))
+                frame[y : y + side, x : x + side] = thing
+                boxes.append((float(x), float(y), float(side), float(side)))
+            self.frames.append(frame)
+            self.boxes.append(boxes)
+
+
+def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    cells = rng.integers(0, 256, (max(2, height // 9), max(2, width // 9), 3), np.uint8)
+    return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+# Contestants ----------------------------------------------------------------------------------------------------------
+
+
+class Ours:
+    """One tracker with a number of targets; ``track`` returns seconds in all, of crops and of the network."""
+
+    def __init__(self, tracker: Any, scene: Scene) -> None:
+        from snscf_core import tracker as module
+
+        self.tracker, self.scene, self.module = tracker, scene, module
+        self.targets = [tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
+        self.times: list[tuple[float, float, float]] = []
+        self.spent = {"crop": 0.0, "network": 0.0}
+
+    def track(self, step: int) -> None:
+        for target, (x, y, w, h) in zip(self.targets, self.scene.boxes[step], strict=True):
+            target.centre, target.size = (x + w / 2, y + h / 2), (w, h)
+        self.spent = {"crop": 0.0, "network": 0.0}
+        crop, search = self.module.crop, self.tracker.runtime.search
+        self.module.crop = self._timed("crop", crop)
+        self.tracker.runtime.search = self._timed("network", search)
+        try:
+            began = self._now()
+            self.tracker.update(self.scene.frames[step], self.targets)
+            whole = self._now() - began
+        finally:
+            self.module.crop = crop
+            del self.tracker.runtime.search
+        self.times.append((whole, self.spent["crop"], self.spent["network"]))
+
+    def _timed(self, stage: str, work: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
+            began = self._now()
+            result = work(*arguments)
+            self.spent[stage] += self._now() - began
+            return result
+
+        return timed
+
+    def _now(self) -> float:
+        if self.tracker.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.tracker.device)
+        return time.perf_counter()
+
+
+class Peers:
+    """OpenCV's trackers in a process of their own, maybe of another interpreter; they follow the first target."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        command = [str(options.peer_python or sys.executable), str(Path(__file__).resolve()), "--serve-peers"]
+        command += ["--peers", options.peers, "--size", options.size, "--threads", str(options.threads)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        hello = self._ask(None)
+        self.opencv, self.missing = hello["opencv"], hello["missing"]
+        self.times: dict[str, list[float]] = {name: [] for name in hello["names"]}
+
+    def track(self, step: int) -> None:
+        for name, seconds in self._ask(step).items():
+            self.times[name].append(seconds)
+
+    def _ask(self, step: int | None) -> Any:
+        assert self._process.stdin and self._process.stdout
+        if step is not None:
+            print(step, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the peers' process ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve_peers(options: argparse.Namespace) -> None:
+    """Answers each line with a step on standard input by the seconds of each peer on that frame."""
+    cv2.setNumThreads(options.threads)
+    scene = Scene(*_size(options.size), 1)
+    made, missing = {}, []
+    for text in filter(None, options.peers.split(",")):
+        kind, *files = text.split(":")
+        place = next((m for m in (cv2, getattr(cv2, "legacy", None)) if hasattr(m, PEERS[kind])), None)
+        if place is None:
+            missing.append(kind)
+            continue
+        arguments = []
+        if files:
+            parameters = getattr(place, f"{PEERS[kind]}_Params")()
+            parameters.backbone, parameters.neckhead = files
+            arguments = [parameters]
+        made[kind] = getattr(place, PEERS[kind]).create(*arguments)
+        made[kind].init(scene.frames[0], tuple(int(v) for v in scene.boxes[0][0]))
+    print(json.dumps({"names": list(made), "missing": missing, "opencv": cv2.__version__}), flush=True)
+    for line in sys.stdin:
+        times = {}
+        for name, tracker in made.items():
+            began = time.perf_counter()
+            tracker.update(scene.frames[int(line)])
+            times[name] = time.perf_counter() - began
+        print(json.dumps(times), flush=True)
+
+
+# Measuring ------------------------------------------------------------------------------------------------------------
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one run."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    counts = [int(text) for text in options.targets.split(",")]
+    scenes = {count: Scene(*_size(options.size), count) for count in counts}
+    contestants: dict[tuple[str, str, int], Ours] = {}
+    left_out: dict[str, str] = {}
+    networks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.models.split(","):
+            for engine in _engines(options):
+                try:
+                    tracker = _tracker(name, engine, options.device, Path(folder))
+                except (ValueError, FileNotFoundError) as error:
+                    left_out[f"{name} {engine}"] = str(error)
+                    continue
+                if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
+                    left_out[f"{name} {engine}"] = "it failed, see the warning"
+                    continue
+                networks[name] = network_cost(tracker.subject)
+                for count in counts:
+                    contestants[name, engine, count] = Ours(tracker, scenes[count])
+    peers = Peers(options) if options.peers else None
+    seconds = dict.fromkeys(contestants, 0.0)
+    for turn in range(options.rounds + options.warm_up):
+        step = 1 + turn % (FRAMES - 1)
+        for key, one in contestants.items():
+            if turn >= options.warm_up + 3 and seconds[key] > options.seconds:
+                continue
+            one.track(step)
+            seconds[key] += one.times[-1][0]
+        if peers is not None:
+            peers.track(step)
+    if peers is not None:
+        peers.close()
+    rows = [_row(*key, one, options.warm_up) for key, one in contestants.items()]
+    others = peers.times if peers else {}
+    memory = {} if options.no_memory else _memory(options, list(contestants))
+    for row in rows:
+        row["peak_memory_mib"] = memory.get((row["model"], row["engine"], row["targets"]))
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": options.threads,
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() and options.device != "cpu" else "cpu",
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        "size": options.size,
+        "rounds": options.rounds,
+        "ours": rows,
+        "peers": [_statistics(name, values[options.warm_up :]) for name, values in others.items()],
+        "peers_opencv": peers.opencv if peers else None,
+        "peers_missing": peers.missing if peers else [],
+        "left_out": left_out,
+        "networks": networks,
+        "floor": _floors(networks, options),
+    }
+
+
+def _engines(options: argparse.Namespace) -> list[str]:
+    if options.engines:
+        return [text.strip() for text in options.engines.split(",")]
+    if options.device.startswith("cuda"):
+        return ["torch", "cuda_graphs", "tensorrt"]
+    return ["torch", "onnxruntime", "openvino", "openvino-bf16", "onnxruntime-int8", "openvino-int8"]
+
+
+def _tracker(name: str, engine: str, device: str, folder: Path) -> Any:
+    from snscf_core import Tracker, TrackerConfig
+    from snscf_core.checkpoints import save
+    from snscf_core.confidence import ConfidenceConfig
+    from snscf_core.network import SNSCF
+
+    always = ConfidenceConfig(uncertain_below=-1.0, lost_below=-1.0)
+    config = TrackerConfig(confidence=always, proposal_confidence=always)
+    model, _, heads = name.partition(":")
+    source: str | Path = model
+    if heads == "heads":
+        import torch
+
+        source = folder / model
+        if not source.is_dir():
+            torch.manual_seed(0)
+            save(SNSCF(model).eval(), source)
+    return Tracker(source, device=device, engine=engine, config=config)
+
+
+def network_cost(subject: Subject) -> dict[str, float]:
+    """Of one crop: billions of floating-point operations, and millions of bytes read and written by convolutions."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    graph, moved = subject.graph(), [0]
+
+    def count(module: Any, inputs: Any, result: Any) -> None:
+        moved[0] += 4 * (inputs[0].numel() + result.numel() + module.weight.numel())
+
+    for module in graph.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    crops, kernels = subject.example()
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        graph(crops) if kernels is None else graph(crops, kernels)
+    return {"gflop": flops.get_total_flops() / 1e9, "mbyte": moved[0] / 1e6}
+
+
+def _floors(networks: dict[str, dict[str, float]], options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of one crop that the arithmetic or the memory of the device needs at least; empty where unknown."""
+    import torch
+
+    tflops, bandwidth = options.peak_tflops, options.bandwidth
+    if options.device.startswith("cuda"):
+        gpu = next((value for name, value in GPUS.items() if name in torch.cuda.get_device_name()), None)
+        tflops, bandwidth = tflops or (gpu and gpu[0]), bandwidth or (gpu and gpu[1])
+    if not tflops or not bandwidth:
+        return {}
+    return {
+        name: max(cost["gflop"] / 1e3 / tflops, cost["mbyte"] / 1e3 / bandwidth) for name, cost in networks.items()
+    }
+
+
+def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict[str, Any]:
+    times = np.array(one.times[warm_up:])
+    stages = {"crop": times[:, 1], "network": times[:, 2], "filters": times[:, 0] - times[:, 1] - times[:, 2]}
+    return {
+        "model": model,
+        "mode": one.tracker.mode,
+        "engine": engine,
+        "runs": one.tracker.engine,
+        "targets": targets,
+        **_statistics("", times[:, 0]),
+        "stages_best_ms": {name: 1000 * float(values.min()) for name, values in stages.items()},
+        "stages_p50_ms": {name: 1000 * float(np.median(values)) for name, values in stages.items()},
+    }
+
+
+def _statistics(name: str, seconds: Any) -> dict[str, Any]:
+    values = 1000 * np.asarray(seconds)
+    p50, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
+    best = float(values.min())
+    figures = {"best_ms": best, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "fps_best": 1000 / best, "fps": 1000 / p50}
+    return {**({"name": name} if name else {}), "frames": len(values), **figures}
+
+
+def _memory(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> dict[tuple[str, str, int], float]:
+    """Peak resident memory in MiB of a process that only tracks with one of the contestants."""
+    found = {}
+    for model, engine, count in keys:
+        command = [sys.executable, str(Path(__file__).resolve()), "--serve-memory", "--device", options.device]
+        command += ["--models", model, "--engines", engine, "--targets", str(count), "--size", options.size]
+        command += ["--threads", str(options.threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found[model, engine, count] = float(done.stdout.split()[-1])
+    return found
+
+
+def serve_memory(options: argparse.Namespace) -> None:
+    import torch
+
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = _tracker(options.models, options.engines, options.device, Path(folder))
+    one = Ours(tracker, Scene(*_size(options.size), int(options.targets)))
+    for step in range(1, 4):
+        one.track(step)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _processor() -> str:
+    from snscf_core.engines.choice import processor
+
+    return processor()
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+# Reporting ------------------------------------------------------------------------------------------------------------
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown."""
+    machine = result["machine"]
+    head = ["model, mode", "engine", "targets", "best ms", "p50", "p95", "p99", "fps (best)", "fps (p50)"]
+    head += ["crop, network, filters (best ms)", "x one target", "peak MiB"]
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads, {machine['device']}, torch {machine['torch']}; "
+        f"{result['size']}, {result['rounds']} rounds in turns",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    single = {(row["model"], row["engine"]): row["best_ms"] for row in result["ours"] if row["targets"] == 1}
+    for row in result["ours"]:
+        stages = row["stages_best_ms"]
+        one = single.get((row["model"], row["engine"]))
+        cells = [f"{row['model']}, {row['mode']}", row["engine"], str(row["targets"])]
+        cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
+        cells += [", ".join(f"{stages[name]:.1f}" for name in ("crop", "network", "filters"))]
+        cells += [f"{row['best_ms'] / one:.2f}" if one else "-", f"{row['peak_memory_mib'] or float('nan'):.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    for row in result["peers"]:
+        cells = [f"OpenCV {result['peers_opencv']} {row['name'].upper()}", "", "1"]
+        cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
+        lines.append("| " + " | ".join([*cells, "", "", ""]) + " |")
+    lines.append("")
+    for name, cost in result["networks"].items():
+        text = f"{name}: {cost['gflop']:.2f} GFLOP and {cost['mbyte']:.0f} MB a crop"
+        if name in result["floor"]:
+            rows = [row for row in result["ours"] if row["model"] == name]
+            over = [
+                f"{row['engine']} x {row['targets']}: "
+                f"{row['stages_best_ms']['network'] / 1000 / (result['floor'][name] * row['targets']):.1f}"
+                for row in rows
+            ]
+            text += f"; floor {1e6 * result['floor'][name]:.0f} us; measured over floor: {', '.join(over)}"
+        lines.append(f"- {text}")
+    for name in result["peers_missing"]:
+        opencv = result["peers_opencv"]
+        lines.append(f"- OpenCV {opencv} has no {name.upper()}: use --peer-python with opencv-contrib-python")
+    lines += [f"- left out: {name}: {reason}" for name, reason in result["left_out"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--models", default="snscf_mobilenetv2,snscf_r50", help="separated by commas; NAME:heads")
+    parser.add_argument("--engines", help="separated by commas, also folders (default: all that are at hand)")
+    parser.add_argument("--targets", default="1,2,4,8,16,32", help="how many, separated by commas")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--size", default="640x480", help="of the frames")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--warm-up", type=int, default=3, help="rounds that do not count")
+    parser.add_argument("--seconds", type=float, default=30.0, help="at most, of one contestant, beyond three rounds")
+    parser.add_argument("--peers", default="mil,kcf,csrt", help="mil, kcf, csrt, nano:BACKBONE.onnx:HEAD.onnx; or none")
+    parser.add_argument("--peer-python", type=Path, help="interpreter for the peers (default: this one)")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, for the floor")
+    parser.add_argument("--bandwidth", type=float, help="of the device's memory in GB/s, for the floor")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--markdown", type=Path, help="write the table there, too")
+    parser.add_argument("--serve-peers", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.peers = "" if options.peers == "none" else options.peers
+    if unknown := [text for text in options.peers.split(",") if text and text.partition(":")[0] not in PEERS]:
+        parser.error(f"unknown peer {unknown[0]!r}; there are {', '.join(PEERS)}")
+    if options.serve_peers:
+        return serve_peers(options)
+    if options.serve_memory:
+        return serve_memory(options)
+    result = measure(options)
+    text = table(result)
+    for path, content in ((options.json, json.dumps(result, indent=1)), (options.markdown, text)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
