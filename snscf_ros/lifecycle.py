@@ -18,6 +18,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
+from rclpy.service import Service
 from rclpy.subscription import Subscription
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
@@ -90,6 +91,11 @@ class TrackerNode(LifecycleNode):
     @property
     def settings(self) -> Settings:
         return self._declared.settings
+
+    def waits(self, entity: object) -> bool:
+        """Whether a callback may take long, for the executor: init_target, and the node's own services, transitions
+        among them, which share a group that keeps them apart."""
+        return isinstance(entity, Service) and entity.callback_group in (self._waiting, self.default_callback_group)
 
     # --- life cycle ---
 
@@ -250,8 +256,8 @@ class TrackerNode(LifecycleNode):
 
     def _offer_services(self) -> None:
         # init_target waits for the tracking thread: in a group of its own it keeps nobody else waiting
-        waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_service(InitTarget, "~/init_target", self._init_target, callback_group=waiting)
+        self._waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_service(InitTarget, "~/init_target", self._init_target, callback_group=self._waiting)
         self.create_service(RemoveTarget, "~/remove_target", self._remove_target, callback_group=quick)
         self.create_service(SetPrimary, "~/set_primary", self._set_primary, callback_group=quick)
         self.create_service(Trigger, "~/reset", self._reset, callback_group=quick)

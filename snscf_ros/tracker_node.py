@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # a Ctrl-C should end the process within a second, whatever it is doing
 _GRACE = 0.4
-# images, init_target, the other services, and one for transitions and diagnostics
-_THREADS = 4
+# init_target, and a transition or a parameter
+_THREADS = 2
 
 
 class _Process:
@@ -50,9 +50,10 @@ class _Process:
             # imported here, so that a signal during the seconds that this takes finds its handlers
             import rclpy
             from rclpy.exceptions import ParameterException
-            from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+            from rclpy.executors import ExternalShutdownException
             from rclpy.signals import SignalHandlerOptions
 
+            from snscf_ros.executor import NodeExecutor
             from snscf_ros.lifecycle import TrackerNode
 
             self._initialised = True
@@ -65,7 +66,7 @@ class _Process:
                     print(f"tracker_node: {error}", file=sys.stderr)
                     self._exit_code = 1
                 return
-            executor = MultiThreadedExecutor(num_threads=_THREADS)
+            executor = NodeExecutor(node.waits, _THREADS)
             executor.add_node(node)
             self._node = node
             try:

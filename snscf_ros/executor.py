@@ -1,0 +1,59 @@
+"""What runs the node's callbacks: one thread for those that return at once, others for those that wait.
+
+rclpy's MultiThreadedExecutor is of no use here: until a thread of its pool has begun with a callback, it offers that
+callback again and again, and so keeps the interpreter from letting the pool's thread begin (rclpy issue 1452, in Jazzy
+and before). It costs a core at 30 images a second, and images wait for hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rclpy.executors import Executor, ShutdownException, TimeoutException
+
+_MOMENT = 0.001  # s; for a thread to begin with what it has been given
+
+
+class NodeExecutor(Executor):
+    """Executes callbacks in the thread that spins, and in one of `threads` others where `waits(entity)` says so.
+
+    entity: the subscription, timer, service, ... whose callback it is. What a callback raises ends spinning.
+    """
+
+    def __init__(self, waits: Callable[[Any], bool], threads: int) -> None:
+        super().__init__()
+        self._waits = waits
+        self._pool = ThreadPoolExecutor(threads)
+        # tasks that the pool has been given and not finished yet
+        self._handed_over: set[Any] = set()
+        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for one callback and execute it, or hand it over."""
+        if not self._errors.empty():
+            raise self._errors.get()
+        try:
+            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+        except (ShutdownException, TimeoutException):
+            return
+        if task in self._handed_over:
+            # offered once more, as its thread has not begun yet
+            time.sleep(_MOMENT)
+        elif entity is not None and self._waits(entity):
+            self._handed_over.add(task)
+            self._pool.submit(self._execute, task)
+        else:
+            task()
+            if (error := task.exception()) is not None:
+                raise error
+
+    def _execute(self, task: Any) -> None:
+        task()
+        self._handed_over.discard(task)
+        if (error := task.exception()) is not None:
+            self._errors.put(error)
+            self.wake()

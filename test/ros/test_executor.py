@@ -1,0 +1,89 @@
+"""Callbacks that wait keep nobody waiting, and nothing spins meanwhile."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from ros_harness import wait_for
+from std_srvs.srv import Trigger
+
+from snscf_ros.executor import NodeExecutor
+
+
+class Counting(NodeExecutor):
+    """Counts its turns."""
+
+    turns = 0
+
+    def spin_once(self, timeout_sec=None) -> None:
+        self.turns += 1
+        super().spin_once(timeout_sec)
+
+
+@pytest.fixture
+def spinning(peer):
+    """start(service callback) of a node with a service that waits and a timer that does not."""
+    ended = []
+
+    def start(answer):
+        node = rclpy.create_node(f"executed_{len(ended)}")
+        service = node.create_service(Trigger, "~/wait", answer, callback_group=MutuallyExclusiveCallbackGroup())
+        ticks: list[int] = []
+        node.create_timer(0.01, lambda: ticks.append(1))
+        executor = Counting(lambda entity: entity is service, threads=1)
+        executor.add_node(node)
+        raised: list[BaseException] = []
+
+        def spin() -> None:
+            try:
+                executor.spin()
+            except Exception as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        ended.append((node, executor, thread))
+        client = peer.node.create_client(Trigger, f"{node.get_name()}/wait")
+        assert client.wait_for_service(60)
+        return executor, ticks, raised, client
+
+    yield start
+    for node, executor, thread in ended:
+        executor.shutdown(timeout_sec=1)
+        thread.join(10)
+        node.destroy_node()
+
+
+def test_others_run_while_one_waits_and_nothing_spins(spinning):
+    go, begun = threading.Event(), threading.Event()
+
+    def answer(request, response):
+        begun.set()
+        response.success = go.wait(60)
+        return response
+
+    executor, ticks, raised, client = spinning(answer)
+    future = client.call_async(Trigger.Request())
+    assert begun.wait(60)
+    turns, seen = executor.turns, len(ticks)
+    wait_for(lambda: len(ticks) >= seen + 50, "the timer")
+    # a turn for each tick, and few more
+    assert executor.turns - turns < 3 * (len(ticks) - seen) + 20
+    assert not future.done()
+    go.set()
+    wait_for(future.done, "the answer")
+    assert future.result().success
+    assert raised == []
+
+
+def test_what_a_callback_raises_ends_spinning(spinning):
+    def answer(request, response):
+        raise RuntimeError("as it must not")
+
+    _, _, raised, client = spinning(answer)
+    client.call_async(Trigger.Request())
+    wait_for(lambda: raised, "the end")
+    assert str(raised[0]) == "as it must not"
