@@ -25,7 +25,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES
 from snscf_ros import bringup
 
 Frame = npt.NDArray[np.uint8]
@@ -85,6 +84,9 @@ class Patches:
 
 def read_folder(folder: Path, width: int, height: int, most: int = 300) -> list[Frame]:
     """The first images of a folder, or of its img/, in the given size."""
+    # which brings torch along: a camera should start fast
+    from snscf_core.evaluation.sequences import IMAGE_SUFFIXES
+
     inside = folder / "img" if (folder / "img").is_dir() else folder
     files = sorted(file for file in inside.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:most]
     frames = [cv2.imread(str(file), cv2.IMREAD_COLOR) for file in files]
