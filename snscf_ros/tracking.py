@@ -278,7 +278,11 @@ class TrackingThread:
                 if self._stopping:
                     return
             assert job is not None
-            job()
+            try:
+                job()
+            except Exception as error:  # a mistake of our own must not end the thread unnoticed
+                self._listener.failed("", error)
+                self._count_failure(error)
 
     def _next_job(self) -> Callable[[], None] | None:
         """Images and requests in turn."""

@@ -442,3 +442,20 @@ def test_failing_requests_end_nothing(bench):
     bench.offer(1)
     bench.processed(2)
     assert bench.heard.ends == []
+
+
+def test_what_goes_wrong_around_a_frame_is_told_and_the_next_one_tracked(bench):
+    started(bench)
+    tracked = bench.heard.tracked
+
+    def fail(result) -> None:
+        raise KeyError("nobody listens")
+
+    bench.heard.tracked = fail
+    bench.offer(1)
+    wait_for(lambda: bench.heard.failures, "the failure")
+    bench.heard.tracked = tracked
+    bench.offer(2)
+    bench.processed(3)
+    wait_for(lambda: bench.heard.results[-1].header.stamp == stamp_of(2), "the result")
+    assert bench.heard.ends == []
