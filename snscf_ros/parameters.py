@@ -90,7 +90,9 @@ DECLARATIONS: Mapping[str, Declaration] = {
         "Where the network runs: auto, cpu, cuda, cuda:1, ... Read at configure.", read_at_configure=True
     ),
     "engine": Declaration(
-        "What runs the network; auto takes the fastest that is installed. Read at configure.", read_at_configure=True
+        "What runs the network: torch, cuda_graphs, onnxruntime, openvino, tensorrt, openvino-int8 and the like once"
+        " exported, or a folder of snscf export; auto takes the fastest that agrees with torch. Read at configure.",
+        read_at_configure=True,
     ),
     "cameras": Declaration(
         "Names of the cameras: 'front' is read from front/image_raw; the empty name from image_raw.", read_only=True

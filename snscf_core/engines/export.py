@@ -136,6 +136,7 @@ def write_onnx(subject: Subject, file: Path, batch: int = 1) -> None:
 
 def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) -> Any:
     """An OpenVINO model with 8-bit weights and activations, whose ranges are those of the calibration."""
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports each use to its makers
     nncf = required("nncf", "openvino-int8")
     nncf.set_log_level(logging.WARNING)
     return nncf.quantize(
