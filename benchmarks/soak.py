@@ -52,7 +52,9 @@ class Listener:
 
         self._scene = scene
         self._lock = threading.Lock()
-        self.count = 0
+        self._early: list[int] = []  # images, until there is a status to count from
+        self._start: Any = None
+        self.count = 0  # of detections after that status
         self.repeated = 0  # images that two messages came for, or that came out of order
         self._last = -1
         self._latencies: list[float] = []
@@ -65,14 +67,26 @@ class Listener:
     def _detections(self, message: Any) -> None:
         with self._lock:
             number = rig.number_of(message.header)
-            self.count += 1
+            if self._start is None:
+                self._early.append(number)
+            else:
+                self.count += number > rig.number_of(self._start.header)
             self.repeated += number <= self._last
             self._last = number
             self._latencies.append(rig.age(message.header))
             self.newest = message
 
     def _note_status(self, message: Any) -> None:
-        self.status = message
+        with self._lock:
+            if self._start is None and self._early and not message.camera_silent:
+                self._start = message
+                self.count = sum(number > rig.number_of(message.header) for number in self._early)
+            self.status = message
+
+    @property
+    def expected(self) -> int:
+        """Images tracked in since the status that the detections are counted from."""
+        return int(self.status.frames_processed - self._start.frames_processed)
 
     def take(self) -> tuple[float, float]:
         """Median latency since the last call, and the mean overlap of the targets in the newest image."""
@@ -123,10 +137,9 @@ def soak(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             eye.interrupt()
         rig.until(lambda: eye.exit_code is not None, 20, "the camera's end")
         time.sleep(2.0)
-        status, detections = listener.status, listener.count
     if tracker.exit_code != 0:
         raise RuntimeError(f"the tracker ended with exit code {tracker.exit_code}:\n{tracker.last_lines()}")
-    return _result(options, record, status, detections, listener.repeated, folder)
+    return _result(options, record, listener, folder)
 
 
 def _quarters(width: int, height: int) -> list[rig.Box]:
@@ -158,9 +171,8 @@ def _follow(options: argparse.Namespace, listener: Listener, tracker: Child, eye
         used = now_used
 
 
-def _result(
-    options: argparse.Namespace, record: Record, status: Any, detections: int, repeated: int, folder: Path
-) -> dict[str, Any]:
+def _result(options: argparse.Namespace, record: Record, listener: Listener, folder: Path) -> dict[str, Any]:
+    status = listener.status
     first = int(len(record.times) * _SETTLED)
     span = max(1, len(record.times) // 4)
     early, late = slice(first, first + span), slice(-span, None)
@@ -181,8 +193,9 @@ def _result(
             "tracked": status.frames_processed,
             "dropped": status.frames_dropped,
             "rejected": status.frames_rejected,
-            "detections": detections,
-            "repeated": repeated,
+            "detections": listener.count,
+            "detections_expected": listener.expected,
+            "repeated": listener.repeated,
         },
         "log_errors": (folder / "tracker.log").read_text(errors="replace").count("[ERROR]"),
         "samples": record.__dict__,
