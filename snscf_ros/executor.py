@@ -1,8 +1,8 @@
 """What runs the node's callbacks: one thread for those that return at once, others for those that wait.
 
 rclpy's MultiThreadedExecutor is of no use here: until a thread of its pool has begun with a callback, it offers that
-callback again and again, and so keeps the interpreter from letting the pool's thread begin (rclpy issue 1452, open in
-Jazzy 7.1.6 and Kilted 9.1.2). It costs up to a core at 30 images a second, and images wait for hundredths of a second.
+callback again and again, and so keeps the interpreter from letting the pool's thread begin (so in Jazzy 7.1.6 and
+Kilted 9.1.2). It costs up to a core at 30 images a second, and images wait for hundredths of a second.
 """
 
 from __future__ import annotations
