@@ -381,7 +381,7 @@ def table(result: dict[str, Any]) -> str:
     for row in result["ours"]:
         stages = row["stages_best_ms"]
         one = single.get((row["model"], row["engine"]))
-        cells = [f"{row['model']}, {row['mode']}", row["engine"], str(row["targets"])]
+        cells = [f"{Path(row['model']).name}, {row['mode']}", row["engine"], str(row["targets"])]
         cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
         cells += [", ".join(f"{stages[name]:.1f}" for name in ("crop", "network", "filters"))]
         cells += [f"{row['best_ms'] / one:.2f}" if one else "-", f"{row['peak_memory_mib'] or float('nan'):.0f}"]
@@ -392,7 +392,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join([*cells, "", "", ""]) + " |")
     lines.append("")
     for name, cost in result["networks"].items():
-        text = f"{name}: {cost['gflop']:.2f} GFLOP and {cost['mbyte']:.0f} MB a crop"
+        text = f"{Path(name).name}: {cost['gflop']:.2f} GFLOP and {cost['mbyte']:.0f} MB a crop"
         if name in result["floor"]:
             rows = [row for row in result["ours"] if row["model"] == name]
             over = [

@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .eager import CudaGraphEngine, TorchEngine
 from .export import export, folder_name
-from .exported import MANIFEST, VERSION, Manifest
+from .exported import MANIFEST, Manifest
 from .graph import SearchOutput
 from .onnx_runtime import OnnxRuntimeEngine
 from .open_vino import OpenVinoEngine
@@ -203,7 +203,7 @@ def _fastest(subject: Subject, reference: Engine) -> Engine:
         if chosen not in names:
             engines: dict[str, Engine] = {"torch": reference}
             for name in names[1:]:
-                if (engine := _tried(lambda name=name: _engine(name, subject), name, subject, reference)) is not None:  # type: ignore[misc]
+                if (engine := _tried(name, subject, reference)) is not None:
                     engines[name] = engine
             times = dict(zip(engines, seconds(list(engines.values()), subject), strict=True))
             chosen = min(times, key=lambda name: times[name])
@@ -214,13 +214,13 @@ def _fastest(subject: Subject, reference: Engine) -> Engine:
             return engines[chosen]
     if chosen == "torch":
         return reference
-    return _tried(lambda: _engine(chosen, subject), chosen, subject, reference) or reference
+    return _tried(str(chosen), subject, reference) or reference
 
 
-def _tried(make_it: Callable[[], Engine], name: str, subject: Subject, reference: Engine) -> Engine | None:
+def _tried(name: str, subject: Subject, reference: Engine) -> Engine | None:
     """The engine, if it works and agrees with torch; else a warning."""
     try:
-        engine = make_it()
+        engine = _engine(name, subject)
         check(engine, reference, subject)
     except Exception as error:  # whatever a runtime may raise
         _LOG.warning("the engine %s is left out: %s", name, _line(error))
@@ -237,7 +237,7 @@ def _machine(names: list[str], subject: Subject) -> str:
     gpu = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else ""
     return ", ".join(
         [
-            folder_name(subject, "any", str(VERSION)),
+            folder_name(subject, "any", "f32"),
             gpu or processor(),
             f"{os.cpu_count()} cores",
             f"{torch.get_num_threads()} threads",

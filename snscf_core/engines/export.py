@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import onnx_runtime, open_vino, tensor_rt
-from .exported import Manifest, required
+from .exported import VERSION, Manifest, required
 from .subject import Subject
 
 FORMATS = ("onnx", "openvino", "tensorrt")
@@ -33,7 +33,7 @@ _FLOAT = r"/Conv(_[0-9]+)?(/.*)?|/(middle|last)[./].*|/backbone/(conv1|features\
 
 def folder_name(subject: Subject, kind: str, precision: str) -> str:
     """Tells apart what is exported of one network from all others, by name and digest."""
-    what = "+".join((*subject.digests, *map(str, subject.levels), str(subject.proposals)))
+    what = "+".join((str(VERSION), *subject.digests, *map(str, subject.levels), str(subject.proposals)))
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
     return f"{subject.weights.model}-{kind}-{precision}-{digest}"
 

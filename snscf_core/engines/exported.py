@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Manifest:
 
 
 class ExportedEngine:
-    """Runs a graph of fixed batch size on NumPy-like CPU memory; a subclass says how one batch is run."""
+    """Runs a graph of fixed batch size, as often as the targets need; a subclass says how one batch is run."""
 
     name = ""
     threads = True
@@ -115,8 +116,6 @@ class ExportedEngine:
 
 def required(module: str, engine: str) -> Any:
     """An optional library. Raises ValueError if it is not installed."""
-    import importlib
-
     try:
         return importlib.import_module(module)
     except ImportError as error:

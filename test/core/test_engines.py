@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -338,6 +340,24 @@ def test_exports_that_can_not_be_made_say_why(options, text, tmp_path, capsys):
     assert main(["export", *options, "--output", str(tmp_path / "out")]) == 1
     assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking_speed.py"
+    command = [sys.executable, str(script), "--models", str(heads), "--engines", "torch,steam", "--targets", "1,2"]
+    command += ["--size", "160x120", "--rounds", "3", "--warm-up", "1", "--peers", "mil,csrt", "--no-memory"]
+    command += ["--json", str(tmp_path / "speed.json"), "--peak-tflops", "0.1", "--bandwidth", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "speed.json").read_text())
+    ran = [(row["runs"], row["targets"], row["frames"]) for row in result["ours"]]
+    assert ran == [("torch", 1, 3), ("torch", 2, 3)]
+    for row in result["ours"]:
+        assert 0 < row["best_ms"] <= row["p50_ms"] <= row["p99_ms"]
+        assert 0 < row["stages_best_ms"]["network"] < row["p99_ms"]
+    assert {*result["peers_missing"], *(row["name"] for row in result["peers"])} == {"mil", "csrt"}
+    assert "steam" in str(result["left_out"]) and 1 < result["networks"][str(heads)]["gflop"] < 10
+    assert "measured over floor" in done.stdout
 
 
 @pytest.mark.gpu
