@@ -130,7 +130,7 @@ def load(model: str | Path, channels: int = 256, *, untrained: bool = False) -> 
         raise WeightsError(f"{files[0]} holds no network known here ({', '.join(MODELS)})")
     trained = any(key.startswith("heads.") for key in tensors)
     if trained:
-        network = SNSCF(name, int(metadata.get("channels", 256)))
+        network = SNSCF(name, _channels(files[0], metadata))
         _fit(network, tensors, files[0], set())
         levels: tuple[int, ...] = (0, 1, 2)
     else:
@@ -181,6 +181,13 @@ def save(
     sums.update({file.name: _sha256(file) for file in files})
     (folder / CHECKSUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
     return Weights(network.name, tuple(files), True, (0, 1, 2), described)
+
+
+def _channels(file: Path, metadata: Mapping[str, str]) -> int:
+    text = metadata.get("channels", "256")
+    if not text.isdecimal() or not 0 < int(text) <= 4096:
+        raise WeightsError(f"{file} says that its heads have {text[:20]!r} channels")
+    return int(text)
 
 
 def _trained_files(folder: Path, model: str) -> tuple[Path, ...]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from snscf_core import Tracker, WeightsError, checkpoints
 from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
@@ -145,3 +147,15 @@ def test_resnet_without_conv5_tracks_with_two_levels(weights):
         pytest.skip("there are no ImageNet weights")
     _, found = load(weights / IMAGENET_FILES["snscf_r50"])
     assert found.levels == (0, 1) and not found.trained
+
+
+@pytest.mark.parametrize("channels", ["99999999", "-3", "many", "0"])
+def test_a_width_that_no_network_has_is_refused_before_anything_is_made(channels, folder):
+    (folder / CHECKSUMS).unlink()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as opened:
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            metadata = {**opened.metadata(), "channels": channels}
+        save_file(tensors, str(file), metadata=metadata)
+    with pytest.raises(WeightsError, match="channels"):
+        load(folder)

@@ -31,6 +31,7 @@ ROSDEP_KEYS = {
 }
 PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
 NO_ROSDEP_KEY = {"safetensors"}
+COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
 USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}
 
@@ -47,7 +48,7 @@ def third_party_imports() -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - BUILT_HERE - USED_WHERE_INSTALLED
+    return found - set(sys.stdlib_module_names) - BUILT_HERE - USED_WHERE_INSTALLED - COME_WITH_ROSBAGS
 
 
 def manifest(path: str = "package.xml") -> ElementTree.Element:
