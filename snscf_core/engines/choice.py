@@ -155,7 +155,7 @@ def _engine(wanted: str | Path, subject: Subject) -> Engine:
         if precision == "int8" or name == "tensorrt":
             raise ValueError(
                 f"the engine {wanted} has to be made first: snscf export --format {kind} "
-                f"--precision {precision or 'f32'} --model {subject.weights.model}"
+                f"--precision {precision or 'f32'} --model {subject.weights.files[0]}"
             )
         return _exported_now(kind, precision or "f32", subject)
     folder = Path(wanted).expanduser()
