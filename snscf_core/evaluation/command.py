@@ -65,7 +65,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
-    parser.add_argument("--engine", default="auto", help=f"of our networks, separated by commas; {ENGINE_HELP}")
+    # not the fastest of the moment: a figure must not depend on what that is
+    parser.add_argument(
+        "--engine", default="torch", help=f"of our networks, separated by commas (default torch); {ENGINE_HELP}"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     parser.add_argument(
         "--output",

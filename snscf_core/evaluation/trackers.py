@@ -65,7 +65,7 @@ class Candidate:
     source: str
     mode: str = "auto"
     device: str = "auto"
-    engine: str = "auto"
+    engine: str = "torch"
 
     @property
     def stored(self) -> Path | None:
@@ -103,7 +103,7 @@ class Candidate:
             "weights": " ".join(_checksum(file) for file in weights.files),
             "settings": hashlib.sha256(json.dumps(asdict(TrackerConfig())).encode()).hexdigest()[:16],
             "snscf": __version__,
-            **({} if self.engine == "auto" else {"engine": self.engine}),
+            "engine": self.engine,
         }
 
 
@@ -168,7 +168,7 @@ def candidates(
     trackers: Sequence[str],
     modes: Sequence[str] = ("auto",),
     device: str = "auto",
-    engines: Sequence[str] = ("auto",),
+    engines: Sequence[str] = ("torch",),
 ) -> list[Candidate]:
     """What a user asked for: every one of our networks in every mode with every engine, each other tracker once.
 
@@ -193,7 +193,7 @@ def candidates(
         for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
             for engine in dict.fromkeys(engines):
                 name = f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short
-                name = f"{name}-{Path(engine).name}" if len(engines) > 1 or engine != "auto" else name
+                name = f"{name}-{Path(engine).name}" if len(engines) > 1 or engine != "torch" else name
                 found.append(Candidate(name, source, mode, device, engine))
     for candidate in found:
         if candidate.stored is None:
