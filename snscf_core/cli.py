@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     track.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     track.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     track.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
-    track.add_argument("--engine", default="auto", help=ENGINE_HELP)
+    track.add_argument("--engine", default="auto", help=f"{ENGINE_HELP} (default auto)")
 
     options = parser.parse_args(arguments)
     keep_memory()

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from snscf_core.engines.choice import HELP as ENGINE_HELP
 from snscf_core.network import MODELS
 from snscf_core.tracker import MODES, Tracker
 from snscf_ros import bringup
@@ -55,6 +56,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    # the fastest of the moment would not give the same bytes again
+    parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
     )
@@ -129,7 +132,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
     with Bag(options.bag) as bag:
         recording, truth, start = _questions(bag, options, max_pixels)
-        tracker = Tracker(options.model, mode=options.mode, device=options.device)
+        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +147,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
             "model": tracker.model,
             "mode": tracker.mode,
             "device": str(tracker.device),
+            "engine": tracker.engine,
             "max_image_pixels": max_pixels,
         }
         evaluation.write(folder, settings)

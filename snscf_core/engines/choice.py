@@ -31,7 +31,7 @@ ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("bf16", "int8")
 HELP = (
     f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16 and "
-    "onnxruntime-int8, openvino-int8, or a folder that snscf export wrote (default auto)"
+    "onnxruntime-int8, openvino-int8, or a folder that snscf export wrote"
 )
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}

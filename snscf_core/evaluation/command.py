@@ -67,7 +67,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
     # not the fastest of the moment: a figure must not depend on what that is
     parser.add_argument(
-        "--engine", default="torch", help=f"of our networks, separated by commas (default torch); {ENGINE_HELP}"
+        "--engine", default="torch", help=f"of our networks, separated by commas; {ENGINE_HELP} (default torch)"
     )
     parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     parser.add_argument(

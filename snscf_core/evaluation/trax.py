@@ -22,6 +22,7 @@ import numpy as np
 
 from ..checkpoints import WeightsError
 from ..crops import Frame
+from ..engines.choice import HELP as ENGINE_HELP
 from ..memory import keep_memory
 from ..network import MODELS
 from ..tracker import MODES, Box, Target, Tracker
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
+    parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
     options = parser.parse_args(arguments)
     keep_memory()
     try:
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("snscf: the VOT toolkit is spoken to by the package vot-trax: install snscf[vot]", file=sys.stderr)
         return 1
     try:
-        tracker = Tracker(options.model, mode=options.mode, device=options.device)
+        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
         tracker.warm_up()
         server = trax.Server(
             [trax.Region.RECTANGLE],

@@ -55,7 +55,7 @@ def validate(
     """
     scores: dict[str, dict[str, float]] = {}
     for mode in modes:
-        tracker = SnscfTracker(Tracker(weights, mode=mode, device=device))
+        tracker = SnscfTracker(Tracker(weights, mode=mode, device=device, engine="torch"))
         aucs = {}
         for clip in clips:
             try:

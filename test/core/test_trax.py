@@ -77,7 +77,7 @@ def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, fram
     assert client.region_formats == ["rectangle"]
     assert set(client.image_formats) == {"path", "memory", "buffer"}
 
-    tracker = Tracker(device="cpu", mode="correlation_filter")
+    tracker = Tracker(device="cpu", mode="correlation_filter", engine="torch")
     pictures = [cv2.imread(str(file)) for file in frames]
     target = tracker.init(pictures[0], np.float32(BOX))
     tracks = [tracker.update(picture, target) for picture in pictures[1:]]
