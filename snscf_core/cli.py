@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from .checkpoints import WeightsError
@@ -22,7 +21,7 @@ from .engines.command import run as export
 from .evaluation.command import add_arguments as add_evaluation_arguments
 from .evaluation.command import add_commands as add_evaluation_commands
 from .evaluation.command import run as evaluate
-from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame
+from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_video
 from .memory import keep_memory
 from .network import MODELS
 from .tracker import MODES, Tracker
@@ -126,21 +125,8 @@ def _frames(source: Path) -> tuple[Iterator[Frame], int | None]:
         folder = source / "img" if (source / "img").is_dir() else source
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         return map(read_frame, files), len(files)
-    if not source.is_file():
-        raise FileNotFoundError(f"{source} does not exist")
-    video = cv2.VideoCapture(str(source))
-    if not video.isOpened():
-        raise ValueError(f"{source} can't be opened as a video")
-    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    return _video_frames(video), count if count > 0 else None
-
-
-def _video_frames(video: cv2.VideoCapture) -> Iterator[Frame]:
-    while True:
-        read, frame = video.read()
-        if not read:
-            return
-        yield np.asarray(frame, np.uint8)
+    video = read_video(source)
+    return video.frames, video.length
 
 
 def _first_box(options: argparse.Namespace) -> list[float]:

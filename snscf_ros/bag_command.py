@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from snscf_core.engines.choice import HELP as ENGINE_HELP
@@ -128,7 +127,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
         from snscf_ros import bag_node
 
         bag_node.need_ros()
-    defaults = node_defaults()
+    defaults = bringup.default_parameters()
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
     with Bag(options.bag) as bag:
         recording, truth, start = _questions(bag, options, max_pixels)
@@ -298,12 +297,6 @@ def make(options: argparse.Namespace) -> None:
             start_stamp=options.start_stamp,
         )
     )
-
-
-def node_defaults() -> dict[str, Any]:
-    """The node's default parameters; `parameters.default_values` says the same but needs ROS."""
-    content = yaml.safe_load(bringup.params_file().read_text(encoding="utf-8"))
-    return dict(content["/**"]["ros__parameters"])
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import json
 import os
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def play(
     Leaves NAME_realtime.txt (one box for each image, the last one again where an image was dropped), realtime.json and
     the node's log. Raises ValueError if the node does not come up, refuses the box or falls silent.
     """
-    _isolate()
+    bringup.isolate()
     namespace = f"bag_{os.getpid()}"
     topic = f"/{namespace}/{bringup.IMAGE_TOPIC}"
     compressed = recording.bag.topics[recording.topic].type == bag_types.COMPRESSED
@@ -90,17 +89,6 @@ def play(
     np.savetxt(folder / f"{offline.name}_realtime.txt", player.held(offline), fmt="%.3f", delimiter=",")
     (folder / "realtime.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
-
-
-def _isolate() -> None:
-    """Keep the traffic on this machine and away from other ROS nodes, unless the user has decided otherwise."""
-    if not os.environ.get("ROS_DOMAIN_ID"):
-        os.environ["ROS_DOMAIN_ID"] = str(random.randint(10, 100))
-    if not os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE"):
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        if os.environ.get("ROS_DISTRO") == "humble":
-            os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
-    os.environ.update(bringup.middleware_environment())
 
 
 class _Player:

@@ -17,7 +17,7 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence
+from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence, read_video
 from snscf_ros import bag_types
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
@@ -176,28 +176,14 @@ def _pictures(source: Path) -> _Pictures:
         if not files:
             raise ValueError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
         return _Pictures(_files(files), None)
-    if not source.is_file():
-        raise FileNotFoundError(f"{source} does not exist")
-    video = cv2.VideoCapture(str(source))
-    if not video.isOpened():
-        raise ValueError(f"{source} can't be opened as a video")
-    fps = float(video.get(cv2.CAP_PROP_FPS))
-    return _Pictures(_video(video), None, fps if np.isfinite(fps) and fps > 0 else _DEFAULT_FPS)
+    video = read_video(source)
+    return _Pictures(((frame, b"") for frame in video.frames), None, video.fps or _DEFAULT_FPS)
 
 
 def _files(files: tuple[Path, ...]) -> Iterator[tuple[Frame, bytes]]:
     for file in files:
         data = file.read_bytes()
         yield read_frame(file), data if data[:3] == b"\xff\xd8\xff" else b""
-
-
-def _video(video: cv2.VideoCapture) -> Iterator[tuple[Frame, bytes]]:
-    while True:
-        read, frame = video.read()
-        if not read:
-            video.release()
-            return
-        yield np.asarray(frame, np.uint8), b""
 
 
 def _encoded(frame: Frame, encoding: str) -> Frame:

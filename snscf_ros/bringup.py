@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from snscf_ros import middleware
 
@@ -66,6 +69,24 @@ def profile_environment(environment: Mapping[str, str] = os.environ) -> dict[str
 def middleware_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Variables to add to the environment of the tracker: Fast DDS profile and allocator, unless the user has own."""
     return {**profile_environment(environment), **middleware.allocator_environment(environment)}
+
+
+def isolate() -> None:
+    """Keep the traffic of this process and its children on this machine and away from other ROS nodes, unless the user
+    has decided otherwise."""
+    if not os.environ.get("ROS_DOMAIN_ID"):
+        os.environ["ROS_DOMAIN_ID"] = str(random.randint(10, 100))
+    if not os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE"):
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        if os.environ.get("ROS_DISTRO") == "humble":
+            os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
+    os.environ.update(middleware_environment())
+
+
+def default_parameters() -> dict[str, Any]:
+    """The values in `config/tracker.yaml`, by parameter name."""
+    content = yaml.safe_load(params_file().read_text(encoding="utf-8"))
+    return dict(content["/**"]["ros__parameters"])
 
 
 def image_remappings(image_topic: str) -> list[tuple[str, str]]:

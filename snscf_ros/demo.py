@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import random
 import re
 import signal
 import sys
@@ -105,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise DemoError(f"--rate must be greater than 0 and at most 1000, got {arguments.rate:g}")
     if arguments.frames < 0:
         raise DemoError(f"--frames must not be negative, got {arguments.frames}")
-    _isolate()
+    bringup.isolate()
     output: Path = arguments.output
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -142,18 +141,6 @@ def _run(arguments: argparse.Namespace) -> int:
             command += ["-p", f"{name}:={value}"]
         camera = stack.enter_context(Child("camera", command, output / "camera.log"))
         return stack.enter_context(_Session([tracker, camera], arguments, source)).run()
-
-
-def _isolate() -> None:
-    """Keep the demo's traffic on this machine and away from other ROS nodes, unless the user has decided otherwise."""
-    environment = os.environ
-    if not environment.get("ROS_DOMAIN_ID"):
-        environment["ROS_DOMAIN_ID"] = str(random.randint(10, 100))
-    if not environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE"):
-        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        if environment.get("ROS_DISTRO") == "humble":
-            environment.setdefault("ROS_LOCALHOST_ONLY", "1")
-    environment.update(bringup.middleware_environment())
 
 
 def _camera_parameters(arguments: argparse.Namespace) -> dict[str, Any]:

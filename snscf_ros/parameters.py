@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.parameter import Parameter
 
@@ -149,12 +148,6 @@ DECLARATIONS: Mapping[str, Declaration] = {
 _CAMERA_NAME = re.compile(r"(?:[A-Za-z_~/][A-Za-z0-9_/]*)?")
 
 
-def default_values() -> dict[str, Any]:
-    """The values in `config/tracker.yaml`, by parameter name."""
-    content = yaml.safe_load(bringup.params_file().read_text(encoding="utf-8"))
-    return dict(content["/**"]["ros__parameters"])
-
-
 def problem(name: str, value: Any) -> str | None:
     """What is wrong with a value beyond its type and range, in one sentence; None if nothing is."""
     declaration = DECLARATIONS.get(name)
@@ -191,7 +184,7 @@ class Parameters:
         self._declared = False
         node.add_on_set_parameters_callback(self._check)
         values = {}
-        for name, default in default_values().items():
+        for name, default in bringup.default_parameters().items():
             declaration = DECLARATIONS[name]
             values[name] = node.declare_parameter(name, default, declaration.descriptor(default)).value
         self.settings = settings_of(values)

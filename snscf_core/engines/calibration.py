@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
 from torch import Tensor
 
 from ..crops import Frame
-from ..evaluation.sequences import read_sequence, read_sequences
+from ..evaluation.sequences import read_sequence, read_sequences, read_video
 
 if TYPE_CHECKING:
     from ..tracker import Tracker
@@ -30,14 +28,10 @@ def sources(path: Path, box: Sequence[float] | None = None) -> list[Source]:
         whole = (path / "groundtruth_rect.txt").is_file()
         sequences = [read_sequence(path)] if whole else read_sequences(path)
         return [(one.frames(), [float(value) for value in one.boxes[0]]) for one in sequences]
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    video = read_video(path)
     if box is None:
         raise ValueError(f"say what to follow in {path} with --box x,y,w,h")
-    video = cv2.VideoCapture(str(path))
-    if not video.isOpened():
-        raise ValueError(f"{path} can't be opened as a video")
-    return [(_frames(video), box)]
+    return [(video.frames, box)]
 
 
 def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple[Tensor, Tensor | None]]:
@@ -60,8 +54,3 @@ def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple
     if not kept:
         raise ValueError("there is nothing to calibrate on: no source has two frames")
     return kept
-
-
-def _frames(video: cv2.VideoCapture) -> Iterator[Frame]:
-    while (read := video.read())[0]:
-        yield np.asarray(read[1], np.uint8)

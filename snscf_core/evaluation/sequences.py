@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -50,6 +51,31 @@ def read_frame(file: Path) -> Frame:
     if frame is None:
         raise ValueError(f"{file} can't be read as an image")
     return np.asarray(frame, np.uint8)
+
+
+class Video(NamedTuple):
+    """Frames in order, as ``read_frame`` gives them; how many there are and how many a second, if the file says so."""
+
+    frames: Iterator[Frame]
+    length: int | None
+    fps: float | None
+
+
+def read_video(file: Path) -> Video:
+    """A video file. Raises FileNotFoundError, or ValueError if it can't be opened as a video."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist")
+    video = cv2.VideoCapture(str(file))
+    if not video.isOpened():
+        raise ValueError(f"{file} can't be opened as a video")
+
+    def frames() -> Iterator[Frame]:
+        while (read := video.read())[0]:
+            yield np.asarray(read[1], np.uint8)
+        video.release()
+
+    count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
+    return Video(frames(), count if count > 0 else None, fps if np.isfinite(fps) and fps > 0 else None)
 
 
 def read_boxes(file: Path) -> Array:

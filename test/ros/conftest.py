@@ -84,14 +84,14 @@ def running_tracker(peer, weights) -> Iterator:
 @pytest.fixture
 def tracker(running_tracker) -> Iterator:
     """The running tracker, enabled, without targets, and with default parameters before and after."""
-    from snscf_ros.parameters import DECLARATIONS, default_values
+    from snscf_ros.parameters import DECLARATIONS
 
     running_tracker.reset()
     yield running_tracker
     assert running_tracker.process.process.poll() is None, running_tracker.process.log()
     running_tracker.enable(True)
     fixed = {name for name, d in DECLARATIONS.items() if d.read_only or d.read_at_configure}
-    changeable = {name: value for name, value in default_values().items() if name not in fixed}
+    changeable = {name: value for name, value in bringup.default_parameters().items() if name not in fixed}
     assert all(result.successful for result in running_tracker.set_parameters(changeable))
     running_tracker.reset()
 

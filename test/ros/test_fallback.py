@@ -9,11 +9,11 @@ import torch
 from ros_harness import Scene, image_message, iou, stamp_of, wait_for
 
 from snscf_core import Target, Tracker
-from snscf_ros import parameters
+from snscf_ros import bringup, parameters
 from snscf_ros.targets import Targets
 from snscf_ros.tracking import TrackingThread
 
-SETTINGS = replace(parameters.settings_of(parameters.default_values()), init_timeout=60.0)
+SETTINGS = replace(parameters.settings_of(bringup.default_parameters()), init_timeout=60.0)
 
 
 class OnFailingDevice:

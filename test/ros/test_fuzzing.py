@@ -25,8 +25,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
+from snscf_ros import bringup
 from snscf_ros.images import ENCODINGS
-from snscf_ros.parameters import DECLARATIONS, default_values
+from snscf_ros.parameters import DECLARATIONS
 
 QUICK, THOROUGH = 300, 10_000
 BATCH = 10  # messages of one example
@@ -36,7 +37,7 @@ SCENE = Scene()
 SMALL = {"buffer_bytes": 4_000_000, "max_image_pixels": 1_000_000, "max_targets": 4}
 CHANGEABLE = [
     Parameter(name, value=value).to_parameter_msg()
-    for name, value in {**default_values(), **SMALL}.items()
+    for name, value in {**bringup.default_parameters(), **SMALL}.items()
     if not (DECLARATIONS[name].read_only or DECLARATIONS[name].read_at_configure)
 ]
 

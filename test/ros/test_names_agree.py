@@ -44,14 +44,14 @@ def test_node_declares_exactly_the_parameters_of_the_file(tracker):
         tracker.peer.call(ListParameters, f"{tracker.name}/list_parameters", ListParameters.Request()).result.names
     )
     own = {name for name in listed if not name.startswith(("qos_overrides.", "start_type_description_service"))}
-    assert own - {"use_sim_time"} == set(parameters.default_values())
-    for name, value in parameters.default_values().items():
+    assert own - {"use_sim_time"} == set(bringup.default_parameters())
+    for name, value in bringup.default_parameters().items():
         assert tracker.get_parameter(name) == value, name
 
 
 def test_defaults_are_valid_and_of_the_types_of_the_settings():
     kinds = {"str": str, "int": int, "float": float, "bool": bool, "tuple[str, ...]": list}
-    values = parameters.default_values()
+    values = bringup.default_parameters()
     for field in dataclasses.fields(parameters.Settings):
         value = values[field.name]
         assert type(value) is kinds[field.type], field.name

@@ -15,12 +15,12 @@ import torch
 from ros_harness import image_message, stamp_of, wait_for
 
 from snscf_core import Track, TrackState
-from snscf_ros import parameters
+from snscf_ros import bringup, parameters
 from snscf_ros.targets import Refused, Targets
 from snscf_ros.tracking import MOST_FAILURES, TrackingThread
 
 BOX = (4.0, 4.0, 20.0, 20.0)
-SETTINGS = parameters.settings_of({**parameters.default_values(), "init_timeout": 30.0})
+SETTINGS = parameters.settings_of({**bringup.default_parameters(), "init_timeout": 30.0})
 
 
 class HeldTracker:
