@@ -28,9 +28,10 @@ def sources(path: Path, box: Sequence[float] | None = None) -> list[Source]:
         whole = (path / "groundtruth_rect.txt").is_file()
         sequences = [read_sequence(path)] if whole else read_sequences(path)
         return [(one.frames(), [float(value) for value in one.boxes[0]]) for one in sequences]
-    video = read_video(path)
-    if box is None:
+    if box is None and path.is_file():
         raise ValueError(f"say what to follow in {path} with --box x,y,w,h")
+    video = read_video(path)
+    assert box is not None  # a path without a file has been refused
     return [(video.frames, box)]
 
 
