@@ -97,9 +97,9 @@ def _write(
     if kind == "openvino":
         openvino = required("openvino", "openvino")
         made_with["openvino"] = metadata.version("openvino")
-        model = openvino.Core().read_model(str(graph))
+        model = open_vino.core().read_model(str(graph))
         if precision == "int8":
-            model = _quantised(model, calibration)
+            model = open_vino.apart(lambda: _quantised(model, calibration))
             made_with["nncf"] = metadata.version("nncf")
         openvino.save_model(model, str(folder / open_vino.GRAPH), compress_to_fp16=False)
         del model  # it reads from the file

@@ -264,6 +264,24 @@ def test_without_a_cache_an_engine_is_made_for_once(runtime, heads, tmp_path, mo
     assert Tracker(heads, device="cpu").engine in ENGINES
 
 
+def test_signals_do_no_harm_after_an_engine_was_dropped_in_another_thread(heads):
+    pytest.importorskip("openvino")
+    program = """
+import faulthandler, gc, os, signal, sys, threading
+faulthandler.enable()  # gives the main thread a stack for signals, as pytest does
+from snscf_core import Tracker
+trackers = [Tracker(sys.argv[1], device="cpu", engine="openvino")]
+assert trackers[0].engine == "openvino"
+signal.signal(signal.SIGTERM, lambda *_: print("received"))
+dropping = threading.Thread(target=lambda: (trackers.clear(), gc.collect()))
+dropping.start()
+dropping.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", program, str(heads)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "received\n"), ended.stderr
+
+
 def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
     subject = Tracker(heads, device="cpu", engine="torch").subject
     monkeypatch.setattr("snscf_core.engines.export.write_onnx", lambda *_: 1 / 0)
