@@ -53,6 +53,8 @@ class OpenVinoEngine(ExportedEngine):
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            # By itself it ties each process to the same first cores.
+            "ENABLE_CPU_PINNING": False,
             # By itself it takes bfloat16 where the CPU has it, which is neither as exact nor always faster.
             "INFERENCE_PRECISION_HINT": "bf16" if self.manifest.precision == "bf16" else "f32",
         }
