@@ -255,8 +255,8 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Any:
     from snscf_core.confidence import ConfidenceConfig
     from snscf_core.network import SNSCF
 
-    always = ConfidenceConfig(uncertain_below=-1.0, lost_below=-1.0)
-    config = TrackerConfig(confidence=always, proposal_confidence=always)
+    always = ConfidenceConfig(tracked_above=0.0, uncertain_below=0.0, coast_below=0.0)
+    config = TrackerConfig(confidence=always)
     model, _, heads = name.partition(":")
     source: str | Path = model
     if heads == "heads":

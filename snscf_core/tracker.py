@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import acf
+from .appearance import Appearance, Histogram, histogram
 from .backbones import STRIDE
 from .boxes import check_box
 from .checkpoints import load
-from .confidence import Confidence, ConfidenceConfig, TrackState
+from .confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, TrackState
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
 from .engines import Engine, Subject, make
 from .engines.graph import SearchOutput
+from .motion import Point, follow, owner, places
 from .network import LEVELS
 from .rpn import Proposals
 from .ssf import spatially_semantic_features
+from .target import Target, Track
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_CELLS = 31
+_UNSEEN = 0.05  # how likely a box is to be right that is only expected
+_USUAL_RATE = 0.05  # of the mean size
+_ALIEN = -6.0  # logit of what is known to be something else
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
-
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class TrackerConfig:
@@ -56,115 +56,52 @@ class TrackerConfig:
     size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
     response_share: float = 0.4  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)  # of modes correlation_filter and paper
-    proposal_confidence: ConfidenceConfig = field(  # of the others: on the chosen proposal's classification score
-        default_factory=lambda: ConfidenceConfig(0.7, 0.3, slope=8.0)
-    )
-
-
-@dataclass(frozen=True)
-class Track:
-    """Where a target is in one frame.
-
-    box: (x, y, w, h), top-left corner, in pixels of the frame. score: in [0, 1]. peak_quality: peak-to-sidelobe ratio
-    of the map that decided, >= 0: the filters' response, or the best score of each cell in modes that use scores (there
-    ``score`` and ``state`` follow the classification score of the chosen proposal instead).
-    """
-
-    box: Box
-    score: float
-    state: TrackState
-    peak_quality: float
-
-
-@dataclass
-class Target:
-    """All that is remembered of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
-
-    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: of all levels. gains: factor per
-    level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
-    size_factors: on width and height of proposals, so that they mean what the given box does. kernels: what the heads
-    make of the template (1 x 3 x 2C x 5 x 5), once for all frames.
-    """
-
-    centre: tuple[float, float]
-    size: tuple[float, float]
-    frame_size: tuple[int, int]
-    filters: acf.FilterBank
-    gains: list[float]
-    template: list[Tensor] | None
-    confidence: Confidence
-    size_factors: tuple[float, float] = (1.0, 1.0)
-    kernels: Tensor | None = field(default=None, repr=False)
-
-    @property
-    def box(self) -> Box:
-        """(x, y, w, h), top-left corner."""
-        (cx, cy), (w, h) = self.centre, self.size
-        return (cx - w / 2, cy - h / 2, w, h)
-
-    def save(self, path: str | Path) -> None:
-        """Writes the target to a safetensors file; ``load`` gives an equal one, on any machine."""
-        tensors: dict[str, Tensor] = {}
-        numerators = self.filters.numerator.split(self.filters.sections, 1)
-        denominators = self.filters.denominator.split(1, 1)
-        for level, (numerator, denominator) in enumerate(zip(numerators, denominators, strict=True)):
-            tensors[f"filters.{level}.numerator"] = torch.view_as_real(numerator).contiguous().cpu()
-            tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
-        for level, features in enumerate(self.template or ()):
-            tensors[f"template.{level}"] = features.contiguous().cpu()
-        values = {
-            "centre": self.centre,
-            "size": self.size,
-            "frame_size": self.frame_size,
-            "gains": self.gains,
-            "regularisation": [self.filters.regularisation] * len(self.filters.sections),
-            "confidence": asdict(self.confidence),
-            "size_factors": self.size_factors,
-        }
-        save_file(tensors, str(path), metadata={"target": json.dumps(values)})
-
-    @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Target:
-        """A target written by ``save``. Raises ValueError if the file is none."""
-        try:
-            with safe_open(str(path), framework="pt", device=str(device)) as opened:
-                values = json.loads((opened.metadata() or {})["target"])
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}
-            levels = range(len(values["gains"]))
-            numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
-            filters = acf.FilterBank(
-                torch.cat(numerators, 1),
-                torch.cat([tensors[f"filters.{level}.denominator"] for level in levels], 1),
-                tuple(numerator.shape[1] for numerator in numerators),
-                values["regularisation"][0],
-            )
-            confidence = Confidence(**values["confidence"])
-            confidence.state = TrackState(confidence.state)
-            template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
-            return cls(
-                tuple(values["centre"]),
-                tuple(values["size"]),
-                tuple(values["frame_size"]),
-                filters,
-                values["gains"],
-                template or None,
-                confidence,
-                tuple(values.get("size_factors", (1.0, 1.0))),
-            )
-        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} holds no saved target: {error}") from error
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    candidates: int = 3  # proposals in different places that are looked at in each search region
+    distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
+    coast: int = 15  # frames for which an unseen target is expected to move on
+    search_places: int = 2  # looked at in each frame in which a target is lost, besides where it was; 0: none
+    distance_penalty: float = 4.0  # on the logit, for each search region that a lost target would have come too far
 
 
 class _Choice(NamedTuple):
-    """A proposal. offset of the centre and size: frame pixels. rate: how far the size follows. certainty: what the
-    state is decided by. quality: peak-to-sidelobe ratio of the map that decided."""
+    """A proposal. offset from the middle of the search region, and size: frame pixels. rate: how far the size follows.
+    classification, response, agreement: at the proposal, as in ``Evidence``. quality: peak-to-sidelobe ratio of the map
+    that decided."""
 
-    offset: tuple[float, float]
-    size: tuple[float, float]
+    offset: Point
+    size: Point
     rate: float
-    certainty: float
+    classification: float
+    response: float
+    agreement: float
     quality: float
+
+
+class _Region(NamedTuple):
+    """A search region: around a centre, for a target of a size. All in frame pixels."""
+
+    frame: Frame
+    target: Target
+    centre: Point
+    size: Point
+
+    @property
+    def side(self) -> float:
+        """Of the crop."""
+        return context_side(*self.size) * SEARCH_SIZE / TEMPLATE_SIZE
+
+
+class _Match(NamedTuple):
+    """A choice in a region as a place in the frame, what speaks for it, and how probably it is the target and right."""
+
+    region: _Region
+    choice: _Choice
+    centre: Point
+    evidence: Evidence
+    there: float
+    right: float
+    colours: Histogram
 
 
 class Tracker:
@@ -251,9 +188,20 @@ class Tracker:
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             filters = self._learn([size], [gains], features)
-            target = Target(centre, size, (width, height), filters, gains, template, Confidence(), kernels=kernels)
+            target = Target(
+                centre,
+                size,
+                (width, height),
+                filters,
+                gains,
+                template,
+                Confidence(),
+                Appearance.of(frame, (x, y, w, h)),
+                usual_size=size,
+                kernels=kernels,
+            )
             if self._uses_proposals:
-                target.size_factors = self._size_factors(target, side, found, features)
+                target.size_factors = self._size_factors(_Region(frame, target, centre, size), found, features)
         return target
 
     @overload
@@ -284,12 +232,12 @@ class Tracker:
             return [[] for _ in views]
         self._check(everyone)
         for frame, target in pairs:
-            _rescale(target, frame.shape[1], frame.shape[0])
+            target.rescale(frame.shape[1], frame.shape[0])
         with torch.inference_mode(), self._threads():
-            sides = [context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE for target in everyone]
-            crops = [crop(f, target.centre, side, SEARCH_SIZE) for (f, target), side in zip(pairs, sides, strict=True)]
-            found = self.runtime.search(self._images(crops), self._kernels(everyone))
-            tracks = iter(self._follow(everyone, found, sides))
+            regions = [region for frame, target in pairs for region in self._regions(frame, target)]
+            crops = [crop(region.frame, region.centre, region.side, SEARCH_SIZE) for region in regions]
+            found = self.runtime.search(self._images(crops), self._kernels([region.target for region in regions]))
+            tracks = iter(self._follow(everyone, regions, found))
         return [[next(tracks) for _ in targets] for _, targets in views]
 
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
@@ -300,38 +248,132 @@ class Tracker:
 
     # All targets, one step ------------------------------------------------------------------------------------------
 
-    def _follow(self, targets: list[Target], found: SearchOutput, sides: list[float]) -> list[Track]:
+    def _regions(self, frame: Frame, target: Target) -> list[_Region]:
+        """Where to search: around the target, and for a lost one in other parts of the frame in turn."""
+        regions = [_Region(frame, target, target.centre, target.size)]
+        if target.confidence.state == TrackState.LOST and self._uses_proposals:
+            everywhere = places(target.size, target.frame_size, target.centre)
+            for number in range(min(self.config.search_places, len(everywhere))):
+                centre, scale = everywhere[(target.searched + number) % len(everywhere)]
+                regions.append(_Region(frame, target, centre, (target.size[0] * scale, target.size[1] * scale)))
+        return regions
+
+    def _follow(self, targets: list[Target], regions: list[_Region], found: SearchOutput) -> list[Track]:
         features = self._on_grid(found.features)
         if self._uses_proposals:
-            choices = self._choose(targets, found, features, sides)
+            choices = self._choose(regions, found, features)
         else:
-            choices = self._best_scales(targets, features, sides)
-        config = self.config.proposal_confidence if self._uses_scores else self.config.confidence
+            choices = [[choice] for choice in self._best_scales(regions, features)]
+        proposals: dict[int, list[tuple[_Region, _Choice]]] = {id(target): [] for target in targets}
+        homes: dict[int, int] = {}
+        for index, (region, ones) in enumerate(zip(regions, choices, strict=True)):
+            homes.setdefault(id(region.target), index)
+            proposals[id(region.target)] += [(region, choice) for choice in ones]
         tracks, learning, zooms, shifts = [], [], [], []
-        for index, (target, choice, side) in enumerate(zip(targets, choices, sides, strict=True)):
-            score, state = target.confidence.observe(choice.certainty, config)
-            width, height = target.frame_size
-            old_size = target.size
-            if state != TrackState.LOST:
-                target.centre = (
-                    min(max(target.centre[0] + choice.offset[0], 0.0), float(width)),
-                    min(max(target.centre[1] + choice.offset[1], 0.0), float(height)),
-                )
-            if state == TrackState.TRACKED:
-                w, h = (old + choice.rate * (new - old) for old, new in zip(old_size, choice.size, strict=True))
-                target.size = _limited((w, h), old_size, self.config.min_side, width, height)
-                learning.append(index)
-                zooms.append(context_side(*target.size) / context_side(*old_size))
-                shifts.append((2 * choice.offset[0] / side, 2 * choice.offset[1] / side))
-            tracks.append(Track(target.box, score, state, choice.quality))
+        for target in targets:
+            home, size = homes[id(target)], target.size
+            match = self._match(target, proposals[id(target)])
+            track = self._move(target, match)
+            tracks.append(track)
+            if track.state == TrackState.TRACKED:
+                learning.append(home)
+                zooms.append(context_side(*target.size) / context_side(*size))
+                dx, dy = match.choice.offset
+                shifts.append((2 * dx / match.region.side, 2 * dy / match.region.side))
+            beside = [
+                _place(region, choice)
+                for region, choice in proposals[id(target)]
+                if choice is not match.choice and choice.classification >= self.config.distractor_above
+            ]
+            known = None if target.confidence.lost else target.centre
+            target.distractors = follow(target.distractors, beside, known, _length(target.size))
         if learning and self.mode not in ("siamese", "naive_fusion"):
-            found_there = features if len(learning) == len(targets) else features[learning]
-            self._adapt([targets[index] for index in learning], found_there, zooms, shifts)
+            found_there = features if len(learning) == len(regions) else features[learning]
+            self._adapt([regions[index].target for index in learning], found_there, zooms, shifts)
         return tracks
 
-    def _best_scales(self, targets: list[Target], features: Tensor, sides: list[float]) -> list[_Choice]:
+    def _match(self, target: Target, proposals: Sequence[tuple[_Region, _Choice]]) -> _Match:
+        """What is taken for the target, if anything is.
+
+        Of one that was just there: the best proposal that is no distractor. Of a lost one: the likeliest.
+        """
+        size = _length(target.size)
+        searching = target.confidence.state == TrackState.LOST
+        calibration = CALIBRATIONS["searching" if searching and self._uses_proposals else self.mode]
+        ours = [
+            (region, choice)
+            for region, choice in proposals
+            if owner(_place(region, choice), target.expected, target.distractors, size) is None
+        ]
+        matches: list[_Match] = []
+        for region, choice in (ours or proposals)[: None if searching else 1]:
+            (x, y), (w, h) = _place(region, choice), choice.size
+            colours = histogram(region.frame, (x - w / 2, y - h / 2, w, h))
+            evidence = Evidence(
+                choice.classification,
+                choice.response,
+                choice.agreement,
+                math.dist((x, y), target.expected) / size,
+                target.appearance.strangeness(colours),
+                choice.quality,
+            )
+            prior = 0.0 if ours else _ALIEN
+            if searching:
+                away = math.dist((x, y), target.centre) / region.side
+                prior -= self.config.distance_penalty * max(0.0, away - 0.5 - 0.05 * target.motion.unseen)
+            there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
+            matches.append(_Match(region, choice, (x, y), evidence, there, right, colours))
+        return max(matches, key=lambda match: match.there)
+
+    def _move(self, target: Target, match: _Match) -> Track:
+        """Changes the target, but for its filters and distractors, by what was found."""
+        config, confidence = self.config.confidence, target.confidence
+        was_lost, old_size = confidence.lost, target.size
+        strange = match.evidence.colour > config.found_strangeness
+        state = confidence.observe(match.there, config, strange=strange)
+        centre, score = match.centre, match.right
+        if state == TrackState.LOST or (not confidence.lost and match.there < config.coast_below):
+            if target.last_known is not None:
+                target.centre, target.size = target.last_known
+                target.last_known = None
+            dx, dy = target.motion.coast(self.config.coast)
+            centre = (target.centre[0] + dx, target.centre[1] + dy)
+            # The box is not that of the match.
+            score = min(score, _UNSEEN)
+            if state == TrackState.LOST:
+                target.searched += self.config.search_places
+                if not was_lost:
+                    target.size = target.usual_size
+        else:
+            size, rate = target.size, 0.0
+            if was_lost and target.last_known is None:
+                target.last_known = (target.centre, target.size)
+                target.motion.velocity = (0.0, 0.0)
+                rate = 0.5  # how it was remembered is worth as much as how it looks at first sight
+            elif was_lost or state == TrackState.TRACKED:
+                rate = max(match.choice.rate, 0.4 if was_lost else 0.0)
+            size = (
+                size[0] + rate * (match.choice.size[0] - size[0]),
+                size[1] + rate * (match.choice.size[1] - size[1]),
+            )
+            target.size = _limited(size, old_size, self.config.min_side, *target.frame_size)
+            if not confidence.lost:
+                target.last_known, target.searched = None, 0
+            if state == TrackState.TRACKED:
+                if not was_lost:
+                    target.motion.seen((centre[0] - target.centre[0], centre[1] - target.centre[1]))
+                    target.appearance.remember(match.colours)
+                target.motion.unseen = 0
+                (w, h), (usual_w, usual_h), share = target.size, target.usual_size, _USUAL_RATE
+                target.usual_size = (usual_w + share * (w - usual_w), usual_h + share * (h - usual_h))
+        width, height = target.frame_size
+        target.centre = (min(max(centre[0], 0.0), float(width)), min(max(centre[1], 0.0), float(height)))
+        return Track(target.box, score, state, match.choice.quality)
+
+    def _best_scales(self, regions: list[_Region], features: Tensor) -> list[_Choice]:
         """Mode correlation_filter: where on which of the scales the response is highest."""
         steps = self.config.scale_steps
+        targets = [region.target for region in regions]
         unmoved = [(0.0, 0.0)] * len(targets)
         responses = torch.stack(
             [self._respond(targets, _resample(features, [step] * len(targets), unmoved))[:, 0] for step in steps], 1
@@ -343,28 +385,32 @@ class Tracker:
         qualities = acf.peak_to_sidelobe_ratio(chosen[:, None]).tolist()
         choices = []
         maps = chosen.cpu().numpy()
-        for target, side, index, quality, response in zip(targets, sides, best.tolist(), qualities, maps, strict=True):
+        for region, index, quality, response in zip(regions, best.tolist(), qualities, maps, strict=True):
             row, column = _sub_cell_peak(response)
-            pixels = side * steps[index] / self.config.grid
-            size = (target.size[0] * steps[index], target.size[1] * steps[index])
-            choices.append(_Choice((column * pixels, row * pixels), size, 1.0, quality, quality))
+            pixels = region.side * steps[index] / self.config.grid
+            size = (region.size[0] * steps[index], region.size[1] * steps[index])
+            highest = float(response.max())
+            choices.append(_Choice((column * pixels, row * pixels), size, 1.0, math.nan, highest, math.nan, quality))
         return choices
 
     def _choose(
-        self, targets: list[Target], found: SearchOutput, features: Tensor, sides: list[float]
-    ) -> list[_Choice]:
-        """Modes with heads: the best proposal for each target."""
+        self, regions: list[_Region], found: SearchOutput, features: Tensor
+    ) -> list[list[_Choice]]:
+        """Modes with heads: the best proposals in each region, the best first."""
         assert found.scores is not None and found.deltas is not None
+        targets = [region.target for region in regions]
         boxes = self.network.boxes(Proposals(found.scores, found.deltas)).transpose(1, 2).flatten(2)  # N x 4 x M
         maps = found.scores.sigmoid()
         anchors, cells = maps.shape[1], maps.shape[-1]
         scores = ranking = maps.flatten(1)  # N x M
         quality_map = maps.amax(1, keepdim=True)
+        sampled = agreement = torch.full_like(scores, torch.nan)
         if self.mode != "siamese":
             response = self._respond(targets, features)
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
             at = (boxes[:, :2] * (2 / (STRIDE * SEARCH_CELLS))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
+            agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
             if self.mode == "paper":
                 ranking, quality_map = sampled, response
             else:
@@ -373,11 +419,12 @@ class Tracker:
                 quality_map = ranking.view(-1, anchors, cells, cells).amax(1, keepdim=True)
         quality = acf.peak_to_sidelobe_ratio(quality_map)
 
-        scales = [side / SEARCH_SIZE for side in sides]
+        scales = [region.side / SEARCH_SIZE for region in regions]
         # The sizes that would be proposed for targets that have not changed, as extents and ratios.
         unchanged = []
-        for target, scale in zip(targets, scales, strict=True):
-            w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
+        for region, scale in zip(regions, scales, strict=True):
+            factors = region.target.size_factors
+            w, h = (side / (factor * scale) for side, factor in zip(region.size, factors, strict=True))
             unchanged.append((context_side(w, h), w / h))
         before = torch.tensor(unchanged, device=self.device)
         widths, heights = boxes[:, 2], boxes[:, 3]
@@ -387,31 +434,42 @@ class Tracker:
         penalty = torch.exp((1 - change) * self.config.anchor_penalty)
         influence = self.config.window_influence
         window = (acf.hann_window(cells) * influence).to(self.device).flatten().repeat(anchors)
-        best = torch.addcmul(window, penalty, ranking, value=1 - influence).argmax(1)
-        weights = penalty * (ranking if self.mode == "paper" else scores)
-        merged = _merged(boxes, weights.square(), best, self.config.merge_overlap)
-        at_best = best[:, None]
-        certainty = scores.gather(1, at_best) if self._uses_scores else quality[:, None]
-        rate = (penalty * ranking).gather(1, at_best) * self.config.size_rate
-        # One transfer for everything.
-        table = torch.cat([merged, rate, certainty, quality[:, None]], 1).tolist()
+        total = torch.addcmul(window, penalty, ranking, value=1 - influence)
+        weights = (penalty * (ranking if self.mode == "paper" else scores)).square()
+        rates = penalty * ranking * self.config.size_rate
+        table, others = [], None
+        for _ in range(self.config.candidates):
+            best = total.argmax(1)
+            merged = _merged(boxes, weights, best, self.config.merge_overlap)
+            values = [values.gather(1, best[:, None]) for values in (rates, scores, sampled, agreement)]
+            table.append(torch.cat([merged, *values, quality[:, None]], 1))
+            # The next is the best of those elsewhere, in the middle or not.
+            near = ((boxes[:, :2] - merged[:, :2, None]).abs() < merged[:, 2:, None] / 2).all(1)
+            others = (penalty * scores if others is None else others).masked_fill(near, -1.0)
+            total = others
         choices = []
-        for target, scale, (cx, cy, w, h, follows, sure, peak) in zip(targets, scales, table, strict=True):
-            fw, fh = target.size_factors
-            choices.append(_Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), follows, sure, peak))
+        # One transfer for everything.
+        for region, scale, rows in zip(regions, scales, torch.stack(table, 1).tolist(), strict=True):
+            fw, fh = region.target.size_factors
+            choices.append(
+                [
+                    _Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *values)
+                    for cx, cy, w, h, *values in rows
+                ]
+            )
         return choices
 
     def _size_factors(
-        self, target: Target, side: float, found: SearchOutput, features: Tensor
+        self, region: _Region, found: SearchOutput, features: Tensor
     ) -> tuple[float, float]:
         """What brings the size that is proposed on the first frame towards the given one.
 
         Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
         """
-        (choice,) = self._choose([target], found, features, [side])
+        choice = self._choose([region], found, features)[0][0]
         w, h = (
             min(max(given / size, 1 / _MOST_CORRECTION), _MOST_CORRECTION) ** self.config.size_correction
-            for given, size in zip(target.size, choice.size, strict=True)
+            for given, size in zip(region.size, choice.size, strict=True)
         )
         return w, h
 
@@ -553,13 +611,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _rescale(target: Target, width: int, height: int) -> None:
-    if target.frame_size == (width, height):
-        return
-    sx, sy = width / target.frame_size[0], height / target.frame_size[1]
-    target.centre = (target.centre[0] * sx, target.centre[1] * sy)
-    target.size = (target.size[0] * sx, target.size[1] * sy)
-    target.frame_size = (width, height)
+def _place(region: _Region, choice: _Choice) -> Point:
+    """The centre of a choice in the frame."""
+    return (region.centre[0] + choice.offset[0], region.centre[1] + choice.offset[1])
+
+
+def _length(size: Point) -> float:
+    """The side of a square of the same area."""
+    return math.sqrt(size[0] * size[1])
 
 
 def _limited(

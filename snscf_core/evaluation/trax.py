@@ -25,7 +25,8 @@ from ..crops import Frame
 from ..engines.choice import HELP as ENGINE_HELP
 from ..memory import keep_memory
 from ..network import MODELS
-from ..tracker import MODES, Box, Target, Tracker
+from ..target import Box, Target
+from ..tracker import MODES, Tracker
 from .sequences import read_frame
 
 

@@ -1,0 +1,201 @@
+"""Fits what turns evidence into probabilities, and says how well they hold.
+
+    python benchmarks/calibration.py --root DIR --scored DIR      # prints CALIBRATIONS for snscf_core/confidence.py
+
+``--root`` holds clips in OTB's or GOT-10k's layout. They are followed as they are and with the camera looking elsewhere
+for a while (``benchmarks/trust.py``), and so are generated scenes, from seeds that nothing else uses. From these come
+the probabilities that a target is there, which decide what the tracker does. The score, which decides nothing, is
+fitted on the clips of ``--scored`` too. Each kind of each folder counts as much as the others.
+
+Expected calibration errors are those of five-fold cross-validation; a video is never on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import trust
+from scipy.optimize import minimize
+from tqdm import tqdm
+
+from snscf_core import MODES, Tracker
+from snscf_core.confidence import Evidence, TrackState
+from snscf_core.evaluation import jobs, long_term
+from snscf_core.tracker import Target
+
+FIRST_SEED = 1000
+FEATURES = ("classification", "response", "agreement", "motion", "colour", "peak")
+# More of the first, third and last never speaks against a box, more of the others never for it.
+_SIGNS = (1, 1, 1, -1, -1, 1)
+
+
+class Seen(NamedTuple):
+    """For each match: features (N x 6), overlap of the box with the true one, whether the target was lost."""
+
+    features: np.ndarray
+    overlaps: np.ndarray
+    searching: np.ndarray
+
+
+class Watching(Tracker):
+    """Remembers each match."""
+
+    matches: list[tuple[Evidence, Sequence[float], bool]]
+
+    def _match(self, target: Target, proposals: Any) -> Any:
+        searching = target.confidence.state == TrackState.LOST
+        match = super()._match(target, proposals)
+        w, h = match.choice.size if target.confidence.lost else target.size
+        box = (match.centre[0] - w / 2, match.centre[1] - h / 2, w, h)
+        self.matches.append((match.evidence, box, searching))
+        return match
+
+
+class Watcher(trust.Follower):
+    """Follows a video and keeps the evidence."""
+
+    def kind(self) -> type[Watching]:
+        return Watching
+
+    def __call__(self, video: trust.Video, advance: Callable[[int], None]) -> Seen:
+        self._tracker.matches = matches = []
+        _, truth = trust.frames_of(video, Path(self._options["root"]))
+        super().__call__(video, advance)
+        overlaps = [trust.overlap(box, true) for (_, box, _), true in zip(matches, truth[1:], strict=True)]
+        return Seen(
+            np.array([evidence.features() for evidence, _, _ in matches]),
+            np.nan_to_num(overlaps),
+            np.array([searching for _, _, searching in matches]),
+        )
+
+
+def fit(features: np.ndarray, hits: np.ndarray, weights: np.ndarray, used: Sequence[int]) -> tuple[np.ndarray, float]:
+    """Weights of the features, 0 for those not used, and the bias, of a slightly regularised logistic regression."""
+    x = np.concatenate([features[:, used], np.ones((len(features), 1))], 1)
+    signs = np.where(hits, 1.0, -1.0)
+    share = weights / weights.sum()
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = signs * (x @ theta)
+        gradient = x.T @ (share * -signs / (1 + np.exp(margin)))
+        penalty = np.append(theta[:-1], 0.0)
+        return float(share @ np.logaddexp(0, -margin) + 1e-4 * penalty @ penalty), gradient + 2e-4 * penalty
+
+    bounds = [(0, None) if _SIGNS[index] > 0 else (None, 0) for index in used] + [(None, None)]
+    theta = minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B").x
+    whole = np.zeros(features.shape[1])
+    whole[list(used)] = theta[:-1]
+    return whole, float(theta[-1])
+
+
+def probabilities(features: np.ndarray, fitted: tuple[np.ndarray, float]) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(features @ fitted[0] + fitted[1], -12, 12)))
+
+
+def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
+    """How likely a right box scores more than a wrong one."""
+    if hits.all() or not hits.any():
+        return math.nan
+    ranks = np.argsort(np.argsort(scores)) + 1
+    right = hits.sum()
+    return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * (~hits).sum()))
+
+
+def judged(seen: dict[trust.Video, Seen], searching: bool, more: float) -> tuple[str, str]:
+    """A line for ``CALIBRATIONS`` of what overlaps by more, and how well it holds."""
+    used = (0, 4) if searching else range(len(FEATURES))
+    videos = [video for video, one in seen.items() if (one.searching == searching).any()]
+    parts = [seen[video].searching == searching for video in videos]
+
+    def each(value: Callable[[trust.Video], Any]) -> np.ndarray:
+        """A value of each video as one of each frame, numbered."""
+        values = [value(video) for video in videos]
+        order = sorted(set(values))
+        return np.concatenate([np.full(part.sum(), order.index(one)) for part, one in zip(parts, values, strict=True)])
+
+    features = np.concatenate([seen[video].features[part] for video, part in zip(videos, parts, strict=True)])
+    hits = np.concatenate([seen[video].overlaps[part] for video, part in zip(videos, parts, strict=True)]) > more
+    kinds = each(lambda video: (video.kind, Path(video.name).parent))
+    weights = 1 / np.bincount(kinds)[kinds]
+    folds = each(lambda video: (video.kind == "scenes", video.name)) % 5
+    held_out = np.zeros(len(hits))
+    for fold in range(5):
+        here = folds == fold
+        if here.any():
+            held_out[here] = probabilities(features[here], fit(features[~here], hits[~here], weights[~here], used))
+    fitted = fit(features, hits, weights, used)
+    numbers = ", ".join(f"{value:.2f}" for value in fitted[0])
+    alone = ", ".join(
+        f"{name} {auroc(values * sign, hits):.3f}"
+        for name, values, sign in zip(FEATURES, features.T, _SIGNS, strict=True)
+        if np.ptp(values) > 0
+    )
+    errors = ", ".join(
+        f"{long_term.reliability(held_out[folder == one], hits[folder == one]).error:.3f}"
+        for folder in [each(lambda video: Path(video.name).parent)]
+        for one in np.unique(folder)
+    )
+    return f"Logistic(({numbers}), {fitted[1]:.2f})", (
+        f"{len(hits)} frames of {len(videos)} videos, {hits.mean():.0%} so; ECE "
+        f"{long_term.reliability(held_out, hits).error:.3f} (by folder {errors}), AUROC {auroc(held_out, hits):.3f}; "
+        f"each alone: {alone}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of clips")
+    parser.add_argument("--scored", type=Path, help="folder of clips for the score only")
+    parser.add_argument("--kinds", nargs="*", default=["sequences", "cuts"], help="how clips are followed")
+    parser.add_argument("--seeds", type=int, default=20, help="number of scenes")
+    parser.add_argument("--modes", nargs="*", default=["snscf"], choices=MODES)
+    parser.add_argument("--model", default="snscf_mobilenetv2")
+    parser.add_argument("--engine", default="torch")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--keep", type=Path, help="folder for what was seen")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    folders = [folder.resolve() for folder in (options.root, options.scored) if folder is not None]
+    videos = [
+        trust.Video(kind, str(folder / name))
+        for folder in folders
+        for kind in options.kinds
+        for name in trust.names_in(folder)
+    ]
+    videos += [trust.Video("scenes", str(FIRST_SEED + seed)) for seed in range(options.seeds)]
+    for mode in options.modes:
+        settings = {"model": options.model, "mode": mode, "engine": options.engine, "set": options.set}
+        settings["root"] = ""
+        seen = {}
+        for done in tqdm(jobs.run(videos, functools.partial(Watcher, settings), options.jobs), total=len(videos)):
+            if isinstance(done.result, jobs.Failure):
+                raise RuntimeError(f"{done.job}: {done.result.error}\n{done.result.details}")
+            seen[done.job] = done.result
+        seen = {video: seen[video] for video in videos}
+        if options.keep is not None:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            for video, one in seen.items():
+                np.savez(options.keep / f"{mode}_{video.kind}_{Path(video.name).name}.npz", **one._asdict())
+        # Of what is there, only videos that no figure is reported on decide.
+        deciding = {video: one for video, one in seen.items() if Path(video.name).parent != folders[-1]}
+        deciding = deciding if options.scored is not None else seen
+        for searching in (False, True):
+            print(f'    "{"searching" if searching else mode}": Calibration(')
+            for name, more, ones in (("right", 0.5, seen), ("there", 0.5 if searching else 0.1, deciding)):
+                line, words = judged(ones, searching, more)
+                print(f"        {name}={line},  # {words}")
+            print("    ),", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

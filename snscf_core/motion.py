@@ -1,0 +1,107 @@
+"""Where a target is expected while it is hidden, where to look for it when it is lost, and what moves beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side
+
+Point = tuple[float, float]
+
+_GAIN = 0.3  # of the velocity on a new displacement: a Kalman filter's in steady state, for steady manoeuvres
+_DECAY = 0.9  # of the velocity for each frame unseen: what is hidden has mostly not gone on as before for long
+_STEP = 0.7  # of a search region from one place looked at to the next
+SCALES = (1.0, 1.4, 0.7, 2.0)  # sizes, relative to the last one, at which a lost target is looked for
+_APART = 0.75  # sizes of the target that a distractor is away from it at least
+_NEAR = 0.5  # sizes of the target from where a distractor is expected to where it is seen
+_KEPT = 15  # frames for which a distractor that is not seen is remembered
+_KNOWN = 3  # frames after which it is more than a false alarm
+
+
+@dataclass
+class Motion:
+    """Constant velocity, in frame pixels for each frame; ``unseen``: frames since the target was last tracked."""
+
+    velocity: Point = (0.0, 0.0)
+    unseen: int = 0
+
+    def seen(self, displacement: Point) -> None:
+        """Takes the displacement since the frame before."""
+        vx, vy = self.velocity
+        self.velocity = (vx + _GAIN * (displacement[0] - vx), vy + _GAIN * (displacement[1] - vy))
+        self.unseen = 0
+
+    def coast(self, frames: int) -> Point:
+        """The displacement to expect for a frame in which the target was not seen; none after so many frames."""
+        self.unseen += 1
+        decay = _DECAY if self.unseen <= frames else 0.0
+        self.velocity = (self.velocity[0] * decay, self.velocity[1] * decay)
+        return self.velocity
+
+
+@dataclass
+class Distractor:
+    """Something beside the target that looks like it. centre: in frame pixels. seen: number of frames."""
+
+    centre: Point
+    motion: Motion
+    seen: int = 1
+
+    @property
+    def expected(self) -> Point:
+        """Where it will be in the next frame."""
+        return (self.centre[0] + self.motion.velocity[0], self.centre[1] + self.motion.velocity[1])
+
+
+def owner(place: Point, expected: Point, distractors: Sequence[Distractor], size: float) -> Distractor | None:
+    """The distractor that was to be expected at this place rather than the target, whose size is given, or None."""
+    ours = math.dist(place, expected)
+    known = [one for one in distractors if one.seen >= _KNOWN]
+    nearest = min(known, key=lambda one: math.dist(one.expected, place), default=None)
+    if nearest is None or math.dist(nearest.expected, place) > min(_NEAR * size, ours):
+        return None
+    return nearest
+
+
+def follow(
+    distractors: Sequence[Distractor], places: Sequence[Point], target: Point | None, size: float
+) -> list[Distractor]:
+    """The distractors in a new frame, of what was seen at these places beside the target.
+
+    target: where it is, None while that is not known: then what is new may be the target, and is no distractor.
+    """
+    free = [place for place in places if target is None or math.dist(place, target) >= _APART * size]
+    kept = []
+    for one in distractors:
+        place = min(free, key=lambda place: math.dist(place, one.expected), default=None)
+        if place is not None and math.dist(place, one.expected) <= _NEAR * size:
+            one.motion.seen((place[0] - one.centre[0], place[1] - one.centre[1]))
+            one.centre, one.seen = place, one.seen + 1
+            free.remove(place)
+        else:
+            dx, dy = one.motion.coast(_KEPT)
+            one.centre = (one.centre[0] + dx, one.centre[1] + dy)
+        if one.motion.unseen <= _KEPT and (target is None or math.dist(one.centre, target) >= _APART * size):
+            kept.append(one)
+    return kept if target is None else kept + [Distractor(place, Motion()) for place in free]
+
+
+def places(size: Point, frame_size: tuple[int, int], last: Point) -> list[tuple[Point, float]]:
+    """Where to look for a lost target: centres and scales of search regions that cover the frame, nearest first.
+
+    size: of the target. last: where it was last believed to be. Regions are those of the tracker's search crop, times
+    ``SCALES``, and overlap. All in pixels of the frame.
+    """
+    found = []
+    width, height = frame_size
+    for order, scale in enumerate(SCALES):
+        side = scale * context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
+        columns, rows = (max(1, round(length / (side * _STEP))) for length in frame_size)
+        for row in range(rows):
+            for column in range(columns):
+                x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
+                distance = math.dist((x, y), last) / side
+                found.append((distance + 2 * order, (x, y), scale))
+    return [(centre, scale) for _, centre, scale in sorted(found)]

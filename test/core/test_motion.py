@@ -1,0 +1,86 @@
+"""Where targets are expected, where lost ones are looked for, and what is told apart from them."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side
+from snscf_core.motion import Distractor, Motion, follow, owner, places
+
+
+def test_a_steady_motion_is_learned_and_coasts_to_a_stop():
+    motion = Motion()
+    for _ in range(30):
+        motion.seen((4.0, -2.0))
+    assert motion.velocity == pytest.approx((4.0, -2.0), abs=0.01)
+    steps = [motion.coast(5) for _ in range(10)]
+    assert steps[0] == pytest.approx((3.6, -1.8), abs=0.01)
+    assert all(math.hypot(*after) < math.hypot(*before) for before, after in pairwise(steps[:5]))
+    assert steps[5:] == [(0.0, 0.0)] * 5 and motion.unseen == 10
+    motion.seen((0.0, 0.0))
+    assert motion.unseen == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "size"), [((640, 480), (90.0, 60.0)), ((320, 240), (12.0, 30.0)), ((64, 64), (60.0, 60.0))]
+)
+def test_the_places_looked_at_cover_the_frame_nearest_first(frame, size):
+    last = (0.2 * frame[0], 0.7 * frame[1])
+    side = context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
+    whole = places(size, frame, last)
+    for scale in {scale for _, scale in whole}:
+        centres = [centre for centre, other in whole if other == scale]
+        for x in range(0, frame[0], 16):
+            for y in range(0, frame[1], 16):
+                inside = (max(abs(x - cx), abs(y - cy)) <= side * scale / 2 for cx, cy in centres)
+                assert any(inside), (x, y, scale)
+    distances = [math.dist(centre, last) for centre, scale in whole if scale == 1.0]
+    assert distances == sorted(distances)
+
+
+def walk(start, velocity, frames):
+    return [(start[0] + velocity[0] * k, start[1] + velocity[1] * k) for k in range(frames)]
+
+
+def test_what_passes_the_target_is_told_from_it_by_its_motion():
+    target = walk((100.0, 100.0), (1.0, 0.0), 40)
+    passer = walk((190.0, 130.0), (-4.0, 0.0), 40)
+    distractors: list[Distractor] = []
+    for frame in range(10):
+        distractors = follow(distractors, [passer[frame], target[frame]], target[frame], 30.0)
+    (one,) = distractors
+    assert one.seen == 10 and one.expected == pytest.approx(passer[10], abs=1.0)
+    expected = (target[9][0] + 1.0, target[9][1])
+    assert owner(passer[10], expected, distractors, 30.0) is one
+    assert owner(target[10], expected, distractors, 30.0) is None
+    assert owner((400.0, 300.0), expected, distractors, 30.0) is None, "something new"
+
+
+def test_a_distractor_seen_once_owns_nothing_and_an_unseen_one_is_forgotten():
+    (one,) = follow([], [(200.0, 100.0)], (100.0, 100.0), 30.0)
+    assert owner((200.0, 100.0), (100.0, 100.0), [one], 30.0) is None
+    distractors = [one]
+    for _ in range(15):
+        distractors = follow(distractors, [], (100.0, 100.0), 30.0)
+        assert distractors == [one]
+    assert follow(distractors, [], (100.0, 100.0), 30.0) == []
+
+
+def test_while_the_target_is_hidden_distractors_go_on_but_nothing_new_becomes_one():
+    passer = walk((190.0, 130.0), (-4.0, 0.0), 20)
+    distractors: list[Distractor] = []
+    for frame in range(5):
+        distractors = follow(distractors, [passer[frame]], (60.0, 60.0), 30.0)
+    for frame in range(5, 20):
+        distractors = follow(distractors, [passer[frame], (60.0, 60.0)], None, 30.0)
+    (one,) = distractors
+    assert one.seen == 20 and one.centre == passer[19]
+
+
+def test_what_is_on_the_target_is_no_distractor():
+    assert follow([], [(110.0, 100.0)], (100.0, 100.0), 30.0) == []
+    met = Distractor((120.0, 100.0), Motion((-5.0, 0.0)), seen=9)
+    assert follow([met], [], (100.0, 100.0), 30.0) == [], "they have met: which is which is not known any more"
