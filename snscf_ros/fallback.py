@@ -12,7 +12,7 @@ from snscf_ros.cameras import Arrival
 
 def on_cpu(tracker: Tracker) -> Tracker:
     """The same network and mode with torch on the CPU, which needs nothing else. Raises what Tracker raises."""
-    spare = Tracker(tracker.weights.files[0], device="cpu", mode=tracker.mode, engine="torch")
+    spare = Tracker(tracker.weights.files[0], device="cpu", mode=tracker.mode, engine="torch", config=tracker.config)
     spare.warm_up()
     return spare
 

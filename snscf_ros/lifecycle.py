@@ -23,7 +23,7 @@ from rclpy.subscription import Subscription
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
-from snscf_core import Tracker, WeightsError
+from snscf_core import Tracker, TrackerConfig, WeightsError
 from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware
 from snscf_ros.bearings import Bearings
 from snscf_ros.outputs import Outputs
@@ -104,7 +104,13 @@ class TrackerNode(LifecycleNode):
         settings = self.settings
         started = time.monotonic()
         try:
-            tracker = Tracker(settings.model, device=settings.device, mode=settings.mode, engine=settings.engine)
+            tracker = Tracker(
+                settings.model,
+                device=settings.device,
+                mode=settings.mode,
+                engine=settings.engine,
+                config=TrackerConfig(coast=settings.coast_frames, search_places=settings.search_places),
+            )
             tracker.warm_up()
         except (WeightsError, ValueError, FileNotFoundError) as error:
             self.get_logger().error(str(error))

@@ -29,6 +29,8 @@ class Settings:
     mode: str
     device: str
     engine: str
+    coast_frames: int
+    search_places: int
     cameras: tuple[str, ...]
     image_transport: str
     max_image_pixels: int
@@ -91,6 +93,19 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "engine": Declaration(
         "What runs the network: torch, cuda_graphs, onnxruntime, openvino, tensorrt, openvino-int8 and the like once"
         " exported, or a folder of snscf export; auto takes the fastest that agrees with torch. Read at configure.",
+        read_at_configure=True,
+    ),
+    "coast_frames": Declaration(
+        "Images for which a target that is hidden is expected to go on moving, ever slower. Read at configure.",
+        minimum=0,
+        maximum=1000,
+        read_at_configure=True,
+    ),
+    "search_places": Declaration(
+        "Places of the image that are searched for each lost target in each image, besides where it was; each costs as"
+        " much as a target. 0 waits where it was lost. Read at configure.",
+        minimum=0,
+        maximum=100,
         read_at_configure=True,
     ),
     "cameras": Declaration(

@@ -20,7 +20,7 @@ class OnFailingDevice:
     """A tracker as if it ran on a GPU, which fails when told to."""
 
     def __init__(self, real: Tracker) -> None:
-        self._real, self.mode, self.weights = real, real.mode, real.weights
+        self._real, self.mode, self.weights, self.config = real, real.mode, real.weights, real.config
         self.device, self.engine = torch.device("cuda"), "cuda_graphs"
         self.error: Exception | None = None
 
