@@ -1,0 +1,93 @@
+"""The benchmarks of trust and calibration measure what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks():
+    if not BENCHMARKS.is_dir():
+        pytest.skip("benchmarks are in the source tree only")
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def clips(tmp_path) -> Path:
+    """Two sequences of 40 frames, grey and bright."""
+    for name, grey in (("a", 60), ("b", 200)):
+        (tmp_path / name / "img").mkdir(parents=True)
+        for index in range(40):
+            cv2.imwrite(str(tmp_path / name / "img" / f"{index:04d}.png"), np.full((48, 64, 3), grey + index, np.uint8))
+        boxes = "".join(f"{index},5,10,10\n" for index in range(40))
+        (tmp_path / name / "groundtruth_rect.txt").write_text(boxes)
+    return tmp_path
+
+
+def test_a_cut_shows_another_sequence_and_the_target_is_absent_meanwhile(clips):
+    import trust
+
+    frames, boxes = trust.frames_of(trust.Video("cuts", "a"), clips)
+    greys = [int(frame[0, 0, 0]) for frame in frames]
+    assert greys == [*range(60, 80), *range(200, 230), *range(83, 100)]
+    assert np.isnan(boxes[20:50]).all() and boxes[[19, 50], 0].tolist() == [19, 23] and len(boxes) == len(greys)
+
+
+def test_starts_are_moved_and_scaled_about_the_middle():
+    import trust
+
+    assert trust.started(np.array([10.0, 20, 40, 20]), (0.0, 0.0, 1.0), ()) == pytest.approx([10, 20, 40, 20])
+    assert trust.started(np.array([10.0, 20, 40, 20]), (0.1, 0.0, 0.5), ()) == pytest.approx([24, 25, 20, 10])
+
+
+def test_settings_reach_the_configuration_they_name():
+    import trust
+
+    config = trust.configured(["confidence.lost_after=7.5", "coast=3"])
+    assert (config.confidence.lost_after, config.coast) == (7.5, 3)
+    with pytest.raises(TypeError):
+        trust.configured(["confidence.magic=1"])
+
+
+def test_the_fit_finds_what_made_the_data_and_leaves_out_what_it_may_not_use():
+    import calibration
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(0, 1, (20000, 6))
+    logit = 1.5 * features[:, 0] - 2.0 * features[:, 4] + 1.0 * features[:, 3] - 0.5
+    hits = rng.uniform(size=20000) < 1 / (1 + np.exp(-logit))
+    weights, bias = calibration.fit(features, hits, np.ones(20000), range(6))
+    assert weights[[0, 4]] == pytest.approx([1.5, -2.0], rel=0.3) and bias == pytest.approx(-0.5, abs=0.15)
+    assert weights[3] == 0, "distance never speaks for a box"
+    few, _ = calibration.fit(features, hits, np.ones(20000), (0,))
+    assert few[0] > 0.5 and not few[1:].any()
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order():
+    import calibration
+
+    scores, hits = np.array([0.9, 0.8, 0.4, 0.1]), np.array([True, False, True, False])
+    assert calibration.auroc(scores, hits) == 0.75
+
+
+@pytest.mark.slow
+def test_the_benchmark_follows_a_scene_and_says_what_it_knew(weights, tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "trust.py"), "--root", str(tmp_path), "--kinds", "scenes"]
+    run = subprocess.run(
+        [*command, "--seeds", "1", "--output", str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
+    (one,) = json.loads((tmp_path / "out" / "summary.json").read_text()).values()
+    assert one["frames"] == 239 and one["returns"] == one["found"] == one["absences"] == 1 and one["false"] == 0
+    assert one["auc"] > 0.6 and one["ece"] < 0.2
+    assert "1 of 1" in run.stdout and (tmp_path / "out" / "reliability.png").stat().st_size > 5000
