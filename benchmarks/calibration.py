@@ -33,7 +33,7 @@ from snscf_core.tracker import Target
 
 FIRST_SEED = 1000
 FEATURES = ("classification", "response", "agreement", "motion", "colour", "peak")
-# More of the first, third and last never speaks against a box, more of the others never for it.
+# Of the weights: motion and colour measure what is odd, and never speak for a box.
 _SIGNS = (1, 1, 1, -1, -1, 1)
 
 

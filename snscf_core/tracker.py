@@ -34,6 +34,9 @@ MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_CELLS = 31
 _UNSEEN = 0.05  # how likely a box is to be right that is only expected
 _USUAL_RATE = 0.05  # of the mean size
+_FIRST_SIGHT_RATE = 0.5  # of the size when a lost target is seen: how it was remembered is worth as much
+_LOOKING_RATE = 0.4  # ... and at least while it is looked at, as the scale of the place where it was seen is a guess
+_ROAMING = 0.05  # search regions that a lost target may move in a frame
 _ALIEN = -6.0  # logit of what is known to be something else
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
@@ -235,16 +238,13 @@ class Tracker:
             target.rescale(frame.shape[1], frame.shape[0])
         with torch.inference_mode(), self._threads():
             regions = [region for frame, target in pairs for region in self._regions(frame, target)]
-            crops = [crop(region.frame, region.centre, region.side, SEARCH_SIZE) for region in regions]
-            found = self.runtime.search(self._images(crops), self._kernels([region.target for region in regions]))
+            found = self.runtime.search(*self._inputs(regions))
             tracks = iter(self._follow(everyone, regions, found))
         return [[next(tracks) for _ in targets] for _, targets in views]
 
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
         """What the engine would be given for these targets in this frame: crops and kernels, see `Engine.search`."""
-        sides = [context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE for target in targets]
-        crops = [crop(frame, target.centre, side, SEARCH_SIZE) for target, side in zip(targets, sides, strict=True)]
-        return self._images(crops), self._kernels(list(targets))
+        return self._inputs([_Region(frame, target, target.centre, target.size) for target in targets])
 
     # All targets, one step ------------------------------------------------------------------------------------------
 
@@ -257,6 +257,11 @@ class Tracker:
                 centre, scale = everywhere[(target.searched + number) % len(everywhere)]
                 regions.append(_Region(frame, target, centre, (target.size[0] * scale, target.size[1] * scale)))
         return regions
+
+    def _inputs(self, regions: Sequence[_Region]) -> tuple[Tensor, Tensor | None]:
+        """Crops and kernels for the engine."""
+        crops = [crop(region.frame, region.centre, region.side, SEARCH_SIZE) for region in regions]
+        return self._images(crops), self._kernels([region.target for region in regions])
 
     def _follow(self, targets: list[Target], regions: list[_Region], found: SearchOutput) -> list[Track]:
         features = self._on_grid(found.features)
@@ -320,7 +325,7 @@ class Tracker:
             prior = 0.0 if ours else _ALIEN
             if searching:
                 away = math.dist((x, y), target.centre) / region.side
-                prior -= self.config.distance_penalty * max(0.0, away - 0.5 - 0.05 * target.motion.unseen)
+                prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
             matches.append(_Match(region, choice, (x, y), evidence, there, right, colours))
         return max(matches, key=lambda match: match.there)
@@ -349,9 +354,9 @@ class Tracker:
             if was_lost and target.last_known is None:
                 target.last_known = (target.centre, target.size)
                 target.motion.velocity = (0.0, 0.0)
-                rate = 0.5  # how it was remembered is worth as much as how it looks at first sight
+                rate = _FIRST_SIGHT_RATE
             elif was_lost or state == TrackState.TRACKED:
-                rate = max(match.choice.rate, 0.4 if was_lost else 0.0)
+                rate = max(match.choice.rate, _LOOKING_RATE if was_lost else 0.0)
             size = (
                 size[0] + rate * (match.choice.size[0] - size[0]),
                 size[1] + rate * (match.choice.size[1] - size[1]),
@@ -533,10 +538,6 @@ class Tracker:
     @property
     def _uses_proposals(self) -> bool:
         return self.mode != "correlation_filter"
-
-    @property
-    def _uses_scores(self) -> bool:
-        return self.mode not in ("correlation_filter", "paper")
 
     def _images(self, crops: list[Frame]) -> Tensor:
         """N x S x S x 3 uint8, on the device."""

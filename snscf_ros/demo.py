@@ -267,7 +267,7 @@ class _Session:
             track = None
             if status.targets:
                 target = status.targets[0]
-                # A lost target is in the status only, with its last credible box.
+                # A lost target is in the status only, with the box where it may be.
                 track = Track(
                     box or box_from_message(target.bbox), target.score, TrackState(target.state), target.peak_quality
                 )

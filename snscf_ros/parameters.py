@@ -150,7 +150,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
         choices=("keep", "drop"),
     ),
     "class_id": Declaration("class_id of every detection."),
-    "publish_lost": Declaration("Whether lost targets stay in the detections, with their last credible box."),
+    "publish_lost": Declaration("Whether lost targets stay in the detections, with the box where they may be."),
     "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
     "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
     "camera_timeout": Declaration(
