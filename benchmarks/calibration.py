@@ -27,18 +27,18 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
-from snscf_core.confidence import Evidence, TrackState
+from snscf_core.confidence import Evidence
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.tracker import Target
 
 FIRST_SEED = 1000
-FEATURES = ("classification", "response", "agreement", "motion", "colour", "peak")
-# Of the weights: motion and colour measure what is odd, and never speak for a box.
-_SIGNS = (1, 1, 1, -1, -1, 1)
+FEATURES = ("classification", "response", "agreement", "motion", "colour", "embedding", "peak")
+# Of the weights: motion, colour and embedding measure what is odd, and never speak for a box.
+_SIGNS = (1, 1, 1, -1, -1, -1, 1)
 
 
 class Seen(NamedTuple):
-    """For each match: features (N x 6), overlap of the box with the true one, whether the target was lost."""
+    """For each match: features (N x 7), overlap of the box with the true one, whether the target was lost."""
 
     features: np.ndarray
     overlaps: np.ndarray
@@ -51,8 +51,9 @@ class Watching(Tracker):
     matches: list[tuple[Evidence, Sequence[float], bool]]
 
     def _match(self, target: Target, proposals: Any) -> Any:
-        searching = target.confidence.state == TrackState.LOST
+        lost, looking = target.confidence.lost, target.confidence.looking > 0
         match = super()._match(target, proposals)
+        searching = lost and not (looking and match.region is proposals[0][0])
         w, h = match.choice.size if target.confidence.lost else target.size
         box = (match.centre[0] - w / 2, match.centre[1] - h / 2, w, h)
         self.matches.append((match.evidence, box, searching))
@@ -111,7 +112,7 @@ def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
 
 def judged(seen: dict[trust.Video, Seen], searching: bool, more: float) -> tuple[str, str]:
     """A line for ``CALIBRATIONS`` of what overlaps by more, and how well it holds."""
-    used = (0, 4) if searching else range(len(FEATURES))
+    used = (0, 4, 5) if searching else range(len(FEATURES))
     videos = [video for video, one in seen.items() if (one.searching == searching).any()]
     parts = [seen[video].searching == searching for video in videos]
 

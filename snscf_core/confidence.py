@@ -22,7 +22,8 @@ class Evidence:
     classification: score of the proposal, in (0, 1). response: of the filters at its centre, about 1 on the frame that
     they were learned on. agreement: that response relative to the highest anywhere, 1 where both branches agree.
     motion: distance from where the target was expected, in sizes of the target. colour: how much stranger its colours
-    are than the target's usually, in [-1, 1]. peak: peak-to-sidelobe ratio of the map that decided. NaN: not known.
+    are than the target's usually, in [-1, 1]. embedding: the same of the network's features. peak: peak-to-sidelobe ratio
+    of the map that decided. NaN: not known.
     """
 
     classification: float = math.nan
@@ -30,6 +31,7 @@ class Evidence:
     agreement: float = math.nan
     motion: float = math.nan
     colour: float = math.nan
+    embedding: float = math.nan
     peak: float = math.nan
 
     def features(self) -> tuple[float, ...]:
@@ -41,6 +43,7 @@ class Evidence:
             math.log(_within(self.agreement, 0.05, 1.0)),
             _within(self.motion, 0.0, 2.0),
             self.colour,
+            self.embedding,
             math.log(_within(self.peak, 1.0, 100.0)),
         )
         return tuple(0.0 if math.isnan(value) else value for value in values)
@@ -74,10 +77,10 @@ class Calibration:
 
 
 _FUSED = Calibration(
-    right=Logistic((0.21, 1.79, 0.38, 0.00, -0.78, 0.24), 2.15),
-    there=Logistic((0.45, 0.51, 0.00, 0.00, -4.83, 0.00), 0.59),
+    right=Logistic((0.57, 2.02, 0.00, 0.00, -1.79, 0.00, 0.17), -0.03),
+    there=Logistic((0.53, 0.40, 0.00, -0.04, -5.15, -0.33, 0.00), -0.08),
 )
-_SEARCHING = Logistic((0.59, 0.00, 0.00, 0.00, -7.73, 0.00), -2.62)
+_SEARCHING = Logistic((0.52, 0.00, 0.00, 0.00, -8.61, -1.68, 0.00), -2.22)
 # Of the shipped network, for each mode; "searching": for what may be a lost target, where the filters do not know it.
 # Fitted on what modes snscf (siamese: without what that has not) and correlation_filter saw.
 CALIBRATIONS = {
@@ -85,12 +88,12 @@ CALIBRATIONS = {
     "naive_fusion": _FUSED,
     "paper": _FUSED,
     "siamese": Calibration(
-        right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00), -1.71),
-        there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00), -0.70),
+        right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
+        there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
     ),
     "correlation_filter": Calibration(
-        right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 1.54), -4.20),
-        there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 1.37), -0.82),
+        right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
+        there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
     ),
     "searching": Calibration(right=_SEARCHING, there=_SEARCHING),
 }
@@ -126,13 +129,16 @@ class Confidence:
         """Whether the target is lost, or has been found again just now and is not yet trusted."""
         return self.state == TrackState.LOST or self.looking > 0
 
-    def observe(self, probability: float, config: ConfidenceConfig, *, strange: bool = False) -> TrackState:
+    def observe(
+        self, probability: float, config: ConfidenceConfig, *, strange: bool = False, elsewhere: bool = False
+    ) -> TrackState:
         """Takes the probability that the target is where it was matched in a new frame; returns the state.
 
-        strange: whether its colours are too strange for a target that was lost.
+        strange: whether its colours are too strange for a target that was lost. elsewhere: whether that is not where a
+        lost target has been looked at so far.
         """
         if self.lost:
-            self._look(probability, config, strange)
+            self._look(probability, config, strange, elsewhere)
             return self.state
         below = config.uncertain_below - probability
         self.doubt = self.doubt + below / config.uncertain_below if below > 0 else 0.0
@@ -144,10 +150,10 @@ class Confidence:
             self.state = TrackState.TRACKED
         return self.state
 
-    def _look(self, probability: float, config: ConfidenceConfig, strange: bool) -> None:
+    def _look(self, probability: float, config: ConfidenceConfig, strange: bool, elsewhere: bool) -> None:
         """A frame in which a lost target may have been found."""
-        if not self.looking:
-            self.looking = int(probability >= config.seen_above)
+        if elsewhere or not self.looking:
+            self.looking, self.found_frames = int(probability >= config.seen_above), 0
         else:
             self.looking = self.looking + 1 if probability >= config.uncertain_below else 0
             self.found_frames = self.found_frames + 1 if probability >= config.found_above and not strange else 0

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import acf
-from .appearance import Appearance
+from .appearance import Memory
 from .confidence import Confidence, TrackState
 from .motion import Distractor, Motion, Point
 
@@ -53,7 +53,8 @@ class Target:
     gains: list[float]
     template: list[Tensor] | None
     confidence: Confidence
-    appearance: Appearance
+    colours: Memory
+    embedding: Memory
     size_factors: tuple[float, float] = (1.0, 1.0)
     motion: Motion = field(default_factory=Motion)
     distractors: list[Distractor] = field(default_factory=list)
@@ -101,8 +102,10 @@ class Target:
             tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
         for level, features in enumerate(self.template or ()):
             tensors[f"template.{level}"] = features.contiguous().cpu()
-        tensors["appearance.given"] = torch.from_numpy(self.appearance.given)
-        tensors["appearance.recent"] = torch.from_numpy(self.appearance.recent)
+        memories = {"colours": self.colours, "embedding": self.embedding}
+        for name, memory in memories.items():
+            tensors[f"{name}.given"] = torch.from_numpy(memory.given)
+            tensors[f"{name}.recent"] = torch.from_numpy(memory.recent)
         values = {
             "centre": self.centre,
             "size": self.size,
@@ -111,7 +114,7 @@ class Target:
             "regularisation": [self.filters.regularisation] * len(self.filters.sections),
             "confidence": asdict(self.confidence),
             "size_factors": self.size_factors,
-            "appearance": {"typical": self.appearance.typical, "count": self.appearance.count},
+            **{name: {"typical": one.typical, "count": one.count} for name, one in memories.items()},
             "motion": asdict(self.motion),
             "distractors": [asdict(one) for one in self.distractors],
             "usual_size": self.usual_size,
@@ -137,7 +140,10 @@ class Target:
             )
             confidence = Confidence(**values["confidence"])
             confidence.state = TrackState(confidence.state)
-            given, recent = (tensors[f"appearance.{name}"].cpu().numpy() for name in ("given", "recent"))
+            colours, embedding = (
+                Memory(*(tensors[f"{name}.{one}"].cpu().numpy() for one in ("given", "recent")), **values[name])
+                for name in ("colours", "embedding")
+            )
             template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
             last_known = values["last_known"]
             return cls(
@@ -148,7 +154,8 @@ class Target:
                 values["gains"],
                 template or None,
                 confidence,
-                Appearance(given, recent, **values["appearance"]),
+                colours,
+                embedding,
                 tuple(values["size_factors"]),
                 _motion(values["motion"]),
                 [

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import acf
-from .appearance import Appearance, Histogram, histogram
+from .appearance import Memory, Vectors, colours
 from .backbones import STRIDE
 from .boxes import check_box
 from .checkpoints import load
@@ -38,6 +38,7 @@ _FIRST_SIGHT_RATE = 0.5  # of the size when a lost target is seen: how it was re
 _LOOKING_RATE = 0.4  # ... and at least while it is looked at, as the scale of the place where it was seen is a guess
 _ROAMING = 0.05  # search regions that a lost target may move in a frame
 _ALIEN = -6.0  # logit of what is known to be something else
+_LOYALTY = 1.0  # logit by which something elsewhere has to be likelier than what a lost target is looked at as
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class TrackerConfig:
 class _Choice(NamedTuple):
     """A proposal. offset from the middle of the search region, and size: frame pixels. rate: how far the size follows.
     classification, response, agreement: at the proposal, as in ``Evidence``. quality: peak-to-sidelobe ratio of the map
-    that decided."""
+    that decided. embedding: unit vector of the features in the box."""
 
     offset: Point
     size: Point
@@ -79,6 +80,7 @@ class _Choice(NamedTuple):
     response: float
     agreement: float
     quality: float
+    embedding: Vectors
 
 
 class _Region(NamedTuple):
@@ -104,7 +106,7 @@ class _Match(NamedTuple):
     evidence: Evidence
     there: float
     right: float
-    colours: Histogram
+    colours: Vectors
 
 
 class Tracker:
@@ -191,6 +193,7 @@ class Tracker:
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             filters = self._learn([size], [gains], features)
+            given = torch.tensor([[[0.0, 0.0, w, h]]], device=self.device) * (SEARCH_SIZE / side)
             target = Target(
                 centre,
                 size,
@@ -199,7 +202,8 @@ class Tracker:
                 gains,
                 template,
                 Confidence(),
-                Appearance.of(frame, (x, y, w, h)),
+                Memory.of(colours(frame, (x, y, w, h))),
+                Memory.of(self._embeddings(features, given)[0, 0]),
                 usual_size=size,
                 kernels=kernels,
             )
@@ -251,11 +255,12 @@ class Tracker:
     def _regions(self, frame: Frame, target: Target) -> list[_Region]:
         """Where to search: around the target, and for a lost one in other parts of the frame in turn."""
         regions = [_Region(frame, target, target.centre, target.size)]
-        if target.confidence.state == TrackState.LOST and self._uses_proposals:
-            everywhere = places(target.size, target.frame_size, target.centre)
+        if target.confidence.lost and self._uses_proposals:
+            last, (w, h) = target.last_known or (target.centre, target.size)
+            everywhere = places((w, h), target.frame_size, last)
             for number in range(min(self.config.search_places, len(everywhere))):
                 centre, scale = everywhere[(target.searched + number) % len(everywhere)]
-                regions.append(_Region(frame, target, centre, (target.size[0] * scale, target.size[1] * scale)))
+                regions.append(_Region(frame, target, centre, (w * scale, h * scale)))
         return regions
 
     def _inputs(self, regions: Sequence[_Region]) -> tuple[Tensor, Tensor | None]:
@@ -278,7 +283,7 @@ class Tracker:
         for target in targets:
             home, size = homes[id(target)], target.size
             match = self._match(target, proposals[id(target)])
-            track = self._move(target, match)
+            track = self._move(target, match, elsewhere=match.region is not regions[home])
             tracks.append(track)
             if track.state == TrackState.TRACKED:
                 learning.append(home)
@@ -298,44 +303,53 @@ class Tracker:
         return tracks
 
     def _match(self, target: Target, proposals: Sequence[tuple[_Region, _Choice]]) -> _Match:
-        """What is taken for the target, if anything is.
+        """What is taken for the target, if anything is. The first proposals are those of the region around it.
 
-        Of one that was just there: the best proposal that is no distractor. Of a lost one: the likeliest.
+        Of one that was just there: the best proposal that is no distractor. Of a lost one: the likeliest anywhere.
         """
-        size = _length(target.size)
-        searching = target.confidence.state == TrackState.LOST
-        calibration = CALIBRATIONS["searching" if searching and self._uses_proposals else self.mode]
+        size, home = _length(target.size), proposals[0][0]
+        lost = target.confidence.lost
+        looking = target.confidence.looking > 0
         ours = [
             (region, choice)
             for region, choice in proposals
             if owner(_place(region, choice), target.expected, target.distractors, size) is None
         ]
         matches: list[_Match] = []
-        for region, choice in (ours or proposals)[: None if searching else 1]:
+        for region, choice in ours or proposals:
+            here = region is home and (not lost or looking)
+            if here and matches:
+                continue
             (x, y), (w, h) = _place(region, choice), choice.size
-            colours = histogram(region.frame, (x - w / 2, y - h / 2, w, h))
+            seen = colours(region.frame, (x - w / 2, y - h / 2, w, h))
             evidence = Evidence(
                 choice.classification,
                 choice.response,
                 choice.agreement,
                 math.dist((x, y), target.expected) / size,
-                target.appearance.strangeness(colours),
+                target.colours.strangeness(seen),
+                target.embedding.strangeness(choice.embedding),
                 choice.quality,
             )
             prior = 0.0 if ours else _ALIEN
-            if searching:
-                away = math.dist((x, y), target.centre) / region.side
+            if not here:
+                last = target.centre if target.last_known is None else target.last_known[0]
+                away = math.dist((x, y), last) / region.side
                 prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
+                prior -= _LOYALTY if looking else 0.0
+            calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
-            matches.append(_Match(region, choice, (x, y), evidence, there, right, colours))
+            matches.append(_Match(region, choice, (x, y), evidence, there, right, seen))
+            if not lost:
+                break
         return max(matches, key=lambda match: match.there)
 
-    def _move(self, target: Target, match: _Match) -> Track:
-        """Changes the target, but for its filters and distractors, by what was found."""
+    def _move(self, target: Target, match: _Match, *, elsewhere: bool) -> Track:
+        """Changes the target, but for its filters and distractors, by what was found, around it or elsewhere."""
         config, confidence = self.config.confidence, target.confidence
         was_lost, old_size = confidence.lost, target.size
         strange = match.evidence.colour > config.found_strangeness
-        state = confidence.observe(match.there, config, strange=strange)
+        state = confidence.observe(match.there, config, strange=strange, elsewhere=elsewhere)
         centre, score = match.centre, match.right
         if state == TrackState.LOST or (not confidence.lost and match.there < config.coast_below):
             if target.last_known is not None:
@@ -346,15 +360,14 @@ class Tracker:
             # The box is not that of the match.
             score = min(score, _UNSEEN)
             if state == TrackState.LOST:
-                target.searched += self.config.search_places
                 if not was_lost:
                     target.size = target.usual_size
         else:
             size, rate = target.size, 0.0
-            if was_lost and target.last_known is None:
-                target.last_known = (target.centre, target.size)
+            if was_lost and (elsewhere or target.last_known is None):
+                target.last_known = target.last_known or (target.centre, target.size)
+                size, rate = target.last_known[1], _FIRST_SIGHT_RATE
                 target.motion.velocity = (0.0, 0.0)
-                rate = _FIRST_SIGHT_RATE
             elif was_lost or state == TrackState.TRACKED:
                 rate = max(match.choice.rate, _LOOKING_RATE if was_lost else 0.0)
             size = (
@@ -367,10 +380,13 @@ class Tracker:
             if state == TrackState.TRACKED:
                 if not was_lost:
                     target.motion.seen((centre[0] - target.centre[0], centre[1] - target.centre[1]))
-                    target.appearance.remember(match.colours)
+                    target.colours.remember(match.colours)
+                    target.embedding.remember(match.choice.embedding)
                 target.motion.unseen = 0
                 (w, h), (usual_w, usual_h), share = target.size, target.usual_size, _USUAL_RATE
                 target.usual_size = (usual_w + share * (w - usual_w), usual_h + share * (h - usual_h))
+        if confidence.lost:
+            target.searched += self.config.search_places
         width, height = target.frame_size
         target.centre = (min(max(centre[0], 0.0), float(width)), min(max(centre[1], 0.0), float(height)))
         return Track(target.box, score, state, match.choice.quality)
@@ -388,15 +404,18 @@ class Tracker:
         best = peaks.argmax(1)
         chosen = responses[torch.arange(len(targets), device=self.device), best]
         qualities = acf.peak_to_sidelobe_ratio(chosen[:, None]).tolist()
-        choices = []
+        found = []
         maps = chosen.cpu().numpy()
-        for region, index, quality, response in zip(regions, best.tolist(), qualities, maps, strict=True):
+        for region, index, response in zip(regions, best.tolist(), maps, strict=True):
             row, column = _sub_cell_peak(response)
             pixels = region.side * steps[index] / self.config.grid
-            size = (region.size[0] * steps[index], region.size[1] * steps[index])
-            highest = float(response.max())
-            choices.append(_Choice((column * pixels, row * pixels), size, 1.0, math.nan, highest, math.nan, quality))
-        return choices
+            found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
+        in_crops = [[[value * SEARCH_SIZE / region.side for value in box]] for region, box in zip(regions, found)]
+        embeddings = self._embeddings(features, torch.tensor(in_crops, device=self.device))
+        return [
+            _Choice((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
+            for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, embeddings, strict=True)
+        ]
 
     def _choose(
         self, regions: list[_Region], found: SearchOutput, features: Tensor
@@ -452,14 +471,15 @@ class Tracker:
             near = ((boxes[:, :2] - merged[:, :2, None]).abs() < merged[:, 2:, None] / 2).all(1)
             others = (penalty * scores if others is None else others).masked_fill(near, -1.0)
             total = others
+        rows = torch.stack(table, 1)
+        embeddings = self._embeddings(features, rows[..., :4])
         choices = []
-        # One transfer for everything.
-        for region, scale, rows in zip(regions, scales, torch.stack(table, 1).tolist(), strict=True):
+        for region, scale, ones, vectors in zip(regions, scales, rows.tolist(), embeddings, strict=True):
             fw, fh = region.target.size_factors
             choices.append(
                 [
-                    _Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *values)
-                    for cx, cy, w, h, *values in rows
+                    _Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *[*values, vector])
+                    for (cx, cy, w, h, *values), vector in zip(ones, vectors, strict=True)
                 ]
             )
         return choices
@@ -562,6 +582,28 @@ class Tracker:
     def _on_grid(self, features: Tensor) -> Tensor:
         """The spatially semantic features: what the filters work on."""
         return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
+
+    def _embeddings(self, features: Tensor, boxes: Tensor) -> Vectors:
+        """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
+
+        features: N x D x grid x grid. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
+        """
+        grid = self.config.grid
+        pixels = STRIDE * SEARCH_CELLS / grid
+        middles = (torch.arange(grid, device=self.device) - (grid - 1) / 2) * pixels
+        across, down = (
+            # How much of each cell the box covers.
+            (
+                torch.minimum(middles + pixels / 2, boxes[..., axis, None] + boxes[..., axis + 2, None] / 2)
+                - torch.maximum(middles - pixels / 2, boxes[..., axis, None] - boxes[..., axis + 2, None] / 2)
+            ).clamp(min=1e-3)
+            for axis in (0, 1)
+        )
+        share = (down[..., :, None] * across[..., None, :]).flatten(2)
+        means = share @ features.flatten(2).transpose(1, 2)
+        parts = [F.normalize(part, dim=2) for part in means.split(self._sections, 2)]
+        vectors: Vectors = F.normalize(torch.cat(parts, 2), dim=2).float().cpu().numpy()
+        return vectors
 
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
