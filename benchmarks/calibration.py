@@ -54,7 +54,7 @@ class Watching(Tracker):
         lost, looking = target.confidence.lost, target.confidence.looking > 0
         match = super()._match(target, proposals)
         searching = lost and not (looking and match.region is proposals[0][0])
-        w, h = match.choice.size if target.confidence.lost else target.size
+        w, h = match.size if target.confidence.lost else target.size
         box = (match.centre[0] - w / 2, match.centre[1] - h / 2, w, h)
         self.matches.append((match.evidence, box, searching))
         return match

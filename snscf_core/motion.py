@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ Point = tuple[float, float]
 _GAIN = 0.3  # of the velocity on a new displacement: a Kalman filter's in steady state, for steady manoeuvres
 _DECAY = 0.9  # of the velocity for each frame unseen: what is hidden has mostly not gone on as before for long
 _STEP = 0.7  # of a search region from one place looked at to the next
-SCALES = (1.0, 1.4, 0.7, 2.0)  # sizes, relative to the last one, at which a lost target is looked for
+SCALES = (1.0, 0.7, 1.6)  # of a lost target's size that is searched for; each finds what is 0.7 to 2 times as large
 _APART = 0.75  # sizes of the target that a distractor is away from it at least
 _NEAR = 0.5  # sizes of the target from where a distractor is expected to where it is seen
 _KEPT = 15  # frames for which a distractor that is not seen is remembered
@@ -88,20 +89,29 @@ def follow(
     return kept if target is None else kept + [Distractor(place, Motion()) for place in free]
 
 
-def places(size: Point, frame_size: tuple[int, int], last: Point) -> list[tuple[Point, float]]:
-    """Where to look for a lost target: centres and scales of search regions that cover the frame, nearest first.
+def place(number: int, size: Point, frame_size: tuple[int, int], last: Point) -> tuple[Point, float]:
+    """Where to look for a lost target the ``number``-th time, from 0: centre and scale of a search region.
 
-    size: of the target. last: where it was last believed to be. Regions are those of the tracker's search crop, times
-    ``SCALES``, and overlap. All in pixels of the frame.
+    Regions are those of the tracker's search crop, times ``SCALES``, and overlap. Every other one is of the first
+    scale; both kinds go through the whole frame again and again, from the nearest place on. size: of the target. last:
+    where it was last believed to be. All in pixels of the frame.
     """
+    again, other = divmod(number, 2)
+    found = _places(SCALES[1:] if other else SCALES[:1], size, frame_size, last)
+    return found[again % len(found)]
+
+
+@functools.lru_cache(maxsize=256)
+def _places(
+    scales: tuple[float, ...], size: Point, frame_size: tuple[int, int], last: Point
+) -> list[tuple[Point, float]]:
+    """All of these scales, the nearest first; computed once for as long as a target is lost."""
     found = []
-    width, height = frame_size
-    for order, scale in enumerate(SCALES):
+    for scale in scales:
         side = scale * context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
         columns, rows = (max(1, round(length / (side * _STEP))) for length in frame_size)
         for row in range(rows):
             for column in range(columns):
-                x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
-                distance = math.dist((x, y), last) / side
-                found.append((distance + 2 * order, (x, y), scale))
+                x, y = (column + 0.5) * frame_size[0] / columns, (row + 0.5) * frame_size[1] / rows
+                found.append((math.dist((x, y), last), (x, y), scale))
     return [(centre, scale) for _, centre, scale in sorted(found)]

@@ -24,7 +24,7 @@ from .confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, Tr
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
 from .engines import Engine, Subject, make
 from .engines.graph import SearchOutput
-from .motion import Point, follow, owner, places
+from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
 from .rpn import Proposals
 from .ssf import spatially_semantic_features
@@ -39,6 +39,9 @@ _LOOKING_RATE = 0.4  # ... and at least while it is looked at, as the scale of t
 _ROAMING = 0.05  # search regions that a lost target may move in a frame
 _ALIEN = -6.0  # logit of what is known to be something else
 _LOYALTY = 1.0  # logit by which something elsewhere has to be likelier than what a lost target is looked at as
+_ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which suits its colours best
+_ZOOM_COST = 0.05  # on the strangeness, for each e-fold
+_PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
 @dataclass(frozen=True)
@@ -98,11 +101,12 @@ class _Region(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """A choice in a region as a place in the frame, what speaks for it, and how probably it is the target and right."""
+    """A choice in a region as a box in the frame, what speaks for it, and how probably it is the target and right."""
 
     region: _Region
     choice: _Choice
     centre: Point
+    size: Point
     evidence: Evidence
     there: float
     right: float
@@ -254,14 +258,21 @@ class Tracker:
 
     def _regions(self, frame: Frame, target: Target) -> list[_Region]:
         """Where to search: around the target, and for a lost one in other parts of the frame in turn."""
-        regions = [_Region(frame, target, target.centre, target.size)]
-        if target.confidence.lost and self._uses_proposals:
-            last, (w, h) = target.last_known or (target.centre, target.size)
-            everywhere = places((w, h), target.frame_size, last)
-            for number in range(min(self.config.search_places, len(everywhere))):
-                centre, scale = everywhere[(target.searched + number) % len(everywhere)]
-                regions.append(_Region(frame, target, centre, (w * scale, h * scale)))
-        return regions
+        around = _Region(frame, target, target.centre, target.size)
+        if not (target.confidence.lost and self._uses_proposals):
+            return [around]
+        last, (w, h) = target.last_known or (target.centre, target.size)
+
+        def scaled(scale: float) -> Point:
+            return (w * scale, h * scale)
+
+        if target.confidence.state == TrackState.LOST:
+            around = around._replace(size=scaled(SCALES[target.searched % len(SCALES)]))
+        elsewhere = [
+            place(target.searched * self.config.search_places + number, (w, h), target.frame_size, last)
+            for number in range(self.config.search_places)
+        ]
+        return [around] + [_Region(frame, target, centre, scaled(scale)) for centre, scale in elsewhere]
 
     def _inputs(self, regions: Sequence[_Region]) -> tuple[Tensor, Tensor | None]:
         """Crops and kernels for the engine."""
@@ -320,8 +331,8 @@ class Tracker:
             here = region is home and (not lost or looking)
             if here and matches:
                 continue
-            (x, y), (w, h) = _place(region, choice), choice.size
-            seen = colours(region.frame, (x - w / 2, y - h / 2, w, h))
+            x, y = _place(region, choice)
+            seen, fitted = self._fitted(region, choice)
             evidence = Evidence(
                 choice.classification,
                 choice.response,
@@ -339,10 +350,24 @@ class Tracker:
                 prior -= _LOYALTY if looking else 0.0
             calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
-            matches.append(_Match(region, choice, (x, y), evidence, there, right, seen))
+            matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
             if not lost:
                 break
         return max(matches, key=lambda match: match.there)
+
+    def _fitted(self, region: _Region, choice: _Choice) -> tuple[Vectors, Point]:
+        """Colours in the box of a choice, and its size; of a lost target, in the box of the size that they suit best.
+
+        The network sees a target that returns smaller or larger, but takes it for one of the size that it looks for.
+        """
+        (x, y), (w, h), memory = _place(region, choice), choice.size, region.target.colours
+        zooms = _ZOOMS if region.target.confidence.lost and choice.classification >= _PLAUSIBLE else _ZOOMS[:1]
+        found = []
+        for zoom in zooms:
+            seen = colours(region.frame, (x - w * zoom / 2, y - h * zoom / 2, w * zoom, h * zoom))
+            found.append((memory.strangeness(seen) + _ZOOM_COST * abs(math.log(zoom)), zoom, seen))
+        _, zoom, seen = min(found, key=lambda one: one[0])
+        return seen, (w * zoom, h * zoom)
 
     def _move(self, target: Target, match: _Match, *, elsewhere: bool) -> Track:
         """Changes the target, but for its filters and distractors, by what was found, around it or elsewhere."""
@@ -371,8 +396,8 @@ class Tracker:
             elif was_lost or state == TrackState.TRACKED:
                 rate = max(match.choice.rate, _LOOKING_RATE if was_lost else 0.0)
             size = (
-                size[0] + rate * (match.choice.size[0] - size[0]),
-                size[1] + rate * (match.choice.size[1] - size[1]),
+                size[0] + rate * (match.size[0] - size[0]),
+                size[1] + rate * (match.size[1] - size[1]),
             )
             target.size = _limited(size, old_size, self.config.min_side, *target.frame_size)
             if not confidence.lost:
@@ -386,7 +411,7 @@ class Tracker:
                 (w, h), (usual_w, usual_h), share = target.size, target.usual_size, _USUAL_RATE
                 target.usual_size = (usual_w + share * (w - usual_w), usual_h + share * (h - usual_h))
         if confidence.lost:
-            target.searched += self.config.search_places
+            target.searched += 1
         width, height = target.frame_size
         target.centre = (min(max(centre[0], 0.0), float(width)), min(max(centre[1], 0.0), float(height)))
         return Track(target.box, score, state, match.choice.quality)
