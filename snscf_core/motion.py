@@ -109,7 +109,7 @@ def _places(
     found = []
     for scale in scales:
         side = scale * context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
-        columns, rows = (max(1, round(length / (side * _STEP))) for length in frame_size)
+        columns, rows = (max(round(length / (side * _STEP)), math.ceil(length / side)) for length in frame_size)
         for row in range(rows):
             for column in range(columns):
                 x, y = (column + 0.5) * frame_size[0] / columns, (row + 0.5) * frame_size[1] / rows

@@ -1,11 +1,11 @@
-"""Colours as a second opinion."""
+"""What a target looks like, as a second opinion."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from snscf_core.appearance import Appearance, histogram
+from snscf_core.appearance import Memory, colours
 
 RED, GREEN = (40, 40, 200), (60, 180, 50)
 
@@ -21,23 +21,44 @@ BOX = (40.0, 30.0, 60.0, 50.0)
 
 
 def test_the_same_colours_are_less_strange_than_others():
-    appearance = Appearance.of(picture(RED), BOX)
+    memory = Memory.of(colours(picture(RED), BOX))
     same, other, ground = (
-        appearance.strangeness(histogram(picture(colour, seed=1), box))
+        memory.strangeness(colours(picture(colour, seed=1), box))
         for colour, box in ((RED, BOX), (GREEN, BOX), (RED, (100.0, 80.0, 50.0, 35.0)))
     )
     assert same < 0 < 0.3 < min(other, ground)
-    dimmed = (picture(RED, seed=2) * 0.93).astype(np.uint8)
-    assert appearance.strangeness(histogram(dimmed, BOX)) < 0.5 * other, "a little less light is no other colour"
+
+
+@pytest.mark.parametrize("light", [0.6, 0.75, 0.93, 1.25, 1.4])
+def test_other_light_is_no_other_colour(light):
+    memory = Memory.of(colours(picture(RED), BOX))
+    lit = (picture(RED, seed=2) * light).clip(0, 255).astype(np.uint8)
+    other = memory.strangeness(colours(picture(GREEN, seed=1), BOX))
+    assert memory.strangeness(colours(lit, BOX)) < 0.5 * other
+    assert memory.strangeness(colours(lit, BOX)) > memory.strangeness(colours(picture(RED, seed=2), BOX))
 
 
 def test_what_changes_much_may_change_much():
-    steady, moody = Appearance.of(picture(RED), BOX), Appearance.of(picture(RED), BOX)
+    steady, moody = Memory.of(colours(picture(RED), BOX)), Memory.of(colours(picture(RED), BOX))
     for seed in range(30):
-        steady.remember(histogram(picture(RED, seed=seed), BOX))
-        moody.remember(histogram(picture(RED, noise=60.0, seed=seed), BOX))
+        steady.remember(colours(picture(RED, seed=seed), BOX))
+        moody.remember(colours(picture(RED, noise=60.0, seed=seed), BOX))
     assert steady.typical < moody.typical
-    assert np.isclose(moody.recent.sum(), 1.0, atol=1e-4) and moody.given.sum() == pytest.approx(1.0, abs=1e-4)
+    for vector in (moody.recent, moody.given):
+        assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_vectors_are_compared_with_what_was_given_and_with_what_was_seen_of_late():
+    first, later, other = np.eye(3, dtype=np.float32)
+    memory = Memory.of(first)
+    assert memory.strangeness(first) == pytest.approx(-memory.typical)
+    assert memory.strangeness(later) == memory.strangeness(other) == pytest.approx(1.0 - memory.typical)
+    for _ in range(200):
+        memory.remember(later)
+    typical = memory.typical
+    assert memory.strangeness(later) == pytest.approx(-typical, abs=0.02), "of late"
+    assert memory.strangeness(first) == pytest.approx(-typical), "as given"
+    assert memory.strangeness(other) > 0.9 - typical
 
 
 @pytest.mark.parametrize(
@@ -51,5 +72,6 @@ def test_what_changes_much_may_change_much():
     ],
 )
 def test_any_box_has_colours(box):
-    found = histogram(picture(RED), box)
-    assert found.shape == (8, 16, 16) and found.min() >= 0 and found.sum() == pytest.approx(1.0, abs=1e-4)
+    found = colours(picture(RED), box)
+    assert found.shape == (5, 8 * 16 * 16) and found.min() >= 0
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-4)

@@ -23,11 +23,11 @@ def states(probabilities, confidence=None, strange=False):
     return [confidence.observe(probability, CONFIG, strange=strange) for probability in probabilities]
 
 
-@given(st.tuples(*[numbers] * 6), st.sampled_from(sorted(CALIBRATIONS)))
+@given(st.tuples(*[numbers] * 7), st.sampled_from(sorted(CALIBRATIONS)))
 def test_any_evidence_gives_a_probability(values, name):
     evidence = Evidence(*values)
-    if math.isinf(evidence.colour):
-        evidence = replace(evidence, colour=1.0)
+    finite = {name: 1.0 for name in ("colour", "embedding") if math.isinf(getattr(evidence, name))}
+    evidence = replace(evidence, **finite)
     for logistic in (CALIBRATIONS[name].right, CALIBRATIONS[name].there):
         assert 0 < logistic.probability(evidence) < 1
 
@@ -36,20 +36,21 @@ def test_any_evidence_gives_a_probability(values, name):
 @pytest.mark.parametrize("mode", [*MODES, "searching"])
 def test_what_speaks_for_the_target_never_lowers_the_probability(mode, what):
     logistic = getattr(CALIBRATIONS[mode], what)
-    base = Evidence(0.5, 0.3, 0.7, 0.2, 0.1, 8.0)
+    base = Evidence(0.5, 0.3, 0.7, 0.2, 0.1, 0.1, 8.0)
     for name, better in {
         "classification": 0.9,
         "response": 0.6,
         "agreement": 0.9,
         "motion": 0.05,
         "colour": -0.1,
+        "embedding": -0.1,
         "peak": 20.0,
     }.items():
         assert logistic.probability(replace(base, **{name: better})) >= logistic.probability(base), name
 
 
 def test_what_is_not_known_says_nothing():
-    logistic = Logistic((1.0,) * 6, 0.0)
+    logistic = Logistic((1.0,) * 7, 0.0)
     assert logistic.probability(Evidence()) == 0.5
     assert logistic.probability(Evidence(classification=0.5, colour=0.0)) == 0.5
     assert logistic.probability(Evidence(), prior=-3.0) == pytest.approx(1 / (1 + math.exp(3)))
@@ -92,3 +93,11 @@ def test_a_lost_target_is_not_found_in_strange_colours():
     looked = states([SURE] * 20, Confidence(LOST), strange=True)
     assert looked.count(UNCERTAIN) > 10 and LOST in looked and TRACKED not in looked
     assert states([SURE], Confidence(), strange=True) == [TRACKED], "what is followed may change its colours"
+
+
+def test_something_likelier_elsewhere_is_looked_at_anew():
+    confidence = Confidence(LOST)
+    assert states([SURE] * CONFIG.found_after, confidence)[-1] == UNCERTAIN
+    assert confidence.observe(SURE, CONFIG, elsewhere=True) == UNCERTAIN
+    assert states([SURE] * CONFIG.found_after, confidence) == [UNCERTAIN] * (CONFIG.found_after - 1) + [TRACKED]
+    assert Confidence(LOST).observe(NONE, CONFIG, elsewhere=True) == LOST

@@ -127,6 +127,37 @@ def test_a_lost_target_is_found_wherever_it_comes_back(shipped, place):
     assert shipped.update(frame, [target, fresh])[0].state == TrackState.TRACKED, "as any other from here on"
 
 
+@pytest.mark.parametrize("zoom", [0.55, 1.8])
+def test_a_lost_target_is_found_in_another_size(shipped, zoom):
+    target = lost(shipped)
+    frame, truth = picture(102, 110, zoom)
+    tracks = [shipped.update(frame, target) for _ in range(30)]
+    assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
+
+
+@pytest.mark.parametrize("light", [0.78, 1.3])
+def test_a_lost_target_is_found_in_other_light(shipped, light):
+    target = lost(shipped)
+    frame, truth = picture(230, 60)
+    frame = (frame * light).clip(0, 255).astype(np.uint8)
+    tracks = [shipped.update(frame, target) for _ in range(30)]
+    assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
+
+
+def test_something_else_does_not_keep_a_lost_target_from_being_found(shipped):
+    """What looks like it stays in view where it was lost; the target comes back elsewhere."""
+    target = lost(shipped)
+    frame, (x, y, w, h) = picture(100, 90)
+    twin = frame[int(y) : int(y + h), int(x) : int(x + w)]
+    twin[:] = (twin * (0.2, 0.6, 1.0)).astype(np.uint8)  # of other colours
+    for _ in range(6):
+        assert shipped.update(frame, target).state != TrackState.TRACKED
+    both, truth = picture(250, 150)
+    both[int(y) : int(y + h), int(x) : int(x + w)] = twin
+    tracks = [shipped.update(both, target) for _ in range(30)]
+    assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
+
+
 def test_what_was_found_for_a_moment_only_is_given_up_again(shipped):
     target = lost(shipped)
     before = target.box
