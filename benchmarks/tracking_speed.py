@@ -298,9 +298,7 @@ def _floors(networks: dict[str, dict[str, float]], options: argparse.Namespace) 
         tflops, bandwidth = tflops or (gpu and gpu[0]), bandwidth or (gpu and gpu[1])
     if not tflops or not bandwidth:
         return {}
-    return {
-        name: max(cost["gflop"] / 1e3 / tflops, cost["mbyte"] / 1e3 / bandwidth) for name, cost in networks.items()
-    }
+    return {name: max(cost["gflop"] / 1e3 / tflops, cost["mbyte"] / 1e3 / bandwidth) for name, cost in networks.items()}
 
 
 def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
     # Blurred, so that a shade more or less is not another colour.
     for bins in reversed(_BINS):
         # The last axis becomes the first of a histogram, so that after three turns all are as they were.
-        found = np.ascontiguousarray((found.reshape(-1, bins) @ _blur(bins)).reshape(len(_LIGHTS), -1, bins).swapaxes(1, 2))
+        blurred = (found.reshape(-1, bins) @ _blur(bins)).reshape(len(_LIGHTS), -1, bins)
+        found = np.ascontiguousarray(blurred.swapaxes(1, 2))
     found = np.sqrt(found.reshape(len(_LIGHTS), -1))
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 

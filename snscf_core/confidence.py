@@ -22,8 +22,8 @@ class Evidence:
     classification: score of the proposal, in (0, 1). response: of the filters at its centre, about 1 on the frame that
     they were learned on. agreement: that response relative to the highest anywhere, 1 where both branches agree.
     motion: distance from where the target was expected, in sizes of the target. colour: how much stranger its colours
-    are than the target's usually, in [-1, 1]. embedding: the same of the network's features. peak: peak-to-sidelobe ratio
-    of the map that decided. NaN: not known.
+    are than the target's usually, in [-1, 1]. embedding: the same of the network's features. peak: peak-to-sidelobe
+    ratio of the map that decided. NaN: not known.
     """
 
     classification: float = math.nan
@@ -77,10 +77,9 @@ class Calibration:
 
 
 _FUSED = Calibration(
-    right=Logistic((0.57, 2.02, 0.00, 0.00, -1.79, 0.00, 0.17), -0.03),
-    there=Logistic((0.53, 0.40, 0.00, -0.04, -5.15, -0.33, 0.00), -0.08),
+    right=Logistic((0.25, 2.12, 0.00, 0.00, -0.77, 0.00, 0.28), 2.22),
+    there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
-_SEARCHING = Logistic((0.52, 0.00, 0.00, 0.00, -8.61, -1.68, 0.00), -2.22)
 # Of the shipped network, for each mode; "searching": for what may be a lost target, where the filters do not know it.
 # Fitted on what modes snscf (siamese: without what that has not) and correlation_filter saw.
 CALIBRATIONS = {
@@ -95,7 +94,10 @@ CALIBRATIONS = {
         right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
         there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
     ),
-    "searching": Calibration(right=_SEARCHING, there=_SEARCHING),
+    "searching": Calibration(
+        right=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
+        there=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
+    ),
 }
 
 

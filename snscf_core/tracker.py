@@ -44,6 +44,7 @@ _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
+
 @dataclass(frozen=True)
 class TrackerConfig:
     """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
@@ -207,7 +208,7 @@ class Tracker:
                 template,
                 Confidence(),
                 Memory.of(colours(frame, (x, y, w, h))),
-                Memory.of(self._embeddings(features, given)[0, 0]),
+                Memory.of(self._embeddings(features, given)[0, 0].cpu().numpy()),
                 usual_size=size,
                 kernels=kernels,
             )
@@ -435,16 +436,15 @@ class Tracker:
             row, column = _sub_cell_peak(response)
             pixels = region.side * steps[index] / self.config.grid
             found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
-        in_crops = [[[value * SEARCH_SIZE / region.side for value in box]] for region, box in zip(regions, found)]
-        embeddings = self._embeddings(features, torch.tensor(in_crops, device=self.device))
+        scales = torch.tensor([[[region.side / SEARCH_SIZE]] for region in regions], device=self.device)
+        boxes = torch.tensor(found, device=self.device)[:, None] / scales
+        embeddings = self._embeddings(features, boxes).cpu().numpy()
         return [
             _Choice((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
             for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, embeddings, strict=True)
         ]
 
-    def _choose(
-        self, regions: list[_Region], found: SearchOutput, features: Tensor
-    ) -> list[list[_Choice]]:
+    def _choose(self, regions: list[_Region], found: SearchOutput, features: Tensor) -> list[list[_Choice]]:
         """Modes with heads: the best proposals in each region, the best first."""
         assert found.scores is not None and found.deltas is not None
         targets = [region.target for region in regions]
@@ -497,9 +497,11 @@ class Tracker:
             others = (penalty * scores if others is None else others).masked_fill(near, -1.0)
             total = others
         rows = torch.stack(table, 1)
-        embeddings = self._embeddings(features, rows[..., :4])
+        # One transfer for everything.
+        whole = torch.cat([rows, self._embeddings(features, rows[..., :4])], 2).cpu().numpy()
+        numbers, embeddings = np.split(whole, [rows.shape[2]], 2)
         choices = []
-        for region, scale, ones, vectors in zip(regions, scales, rows.tolist(), embeddings, strict=True):
+        for region, scale, ones, vectors in zip(regions, scales, numbers.tolist(), embeddings, strict=True):
             fw, fh = region.target.size_factors
             choices.append(
                 [
@@ -509,9 +511,7 @@ class Tracker:
             )
         return choices
 
-    def _size_factors(
-        self, region: _Region, found: SearchOutput, features: Tensor
-    ) -> tuple[float, float]:
+    def _size_factors(self, region: _Region, found: SearchOutput, features: Tensor) -> tuple[float, float]:
         """What brings the size that is proposed on the first frame towards the given one.
 
         Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
@@ -608,7 +608,7 @@ class Tracker:
         """The spatially semantic features: what the filters work on."""
         return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
 
-    def _embeddings(self, features: Tensor, boxes: Tensor) -> Vectors:
+    def _embeddings(self, features: Tensor, boxes: Tensor) -> Tensor:
         """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
 
         features: N x D x grid x grid. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
@@ -627,8 +627,7 @@ class Tracker:
         share = (down[..., :, None] * across[..., None, :]).flatten(2)
         means = share @ features.flatten(2).transpose(1, 2)
         parts = [F.normalize(part, dim=2) for part in means.split(self._sections, 2)]
-        vectors: Vectors = F.normalize(torch.cat(parts, 2), dim=2).float().cpu().numpy()
-        return vectors
+        return F.normalize(torch.cat(parts, 2), dim=2)
 
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
