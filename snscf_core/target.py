@@ -42,7 +42,7 @@ class Target:
     level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
     colours, embedding: what it looks like, see ``appearance``. size_factors: on width and height of proposals, so that
     they mean what the given box does. distractors: what looks like it beside it. usual_size: the mean of late, which is
-    nearer to the true one when it is lost, half hidden. searched: frames in which it was searched for since it was lost.
+    nearer to the true one when it is lost, half hidden. searched: frames in which it was looked for since it was lost.
     last_known: centre and size when it was lost, while it may have been found elsewhere. kernels: what the heads make
     of the template (1 x 3 x 2C x 5 x 5), once for all frames.
     """
