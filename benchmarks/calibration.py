@@ -160,7 +160,9 @@ def main() -> int:
     parser.add_argument("--modes", nargs="*", default=["snscf"], choices=MODES)
     parser.add_argument("--model", default="snscf_mobilenetv2")
     parser.add_argument("--engine", default="torch")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--keep", type=Path, help="folder for what was seen")
     options = parser.parse_args()

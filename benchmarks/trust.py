@@ -290,7 +290,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="snscf_mobilenetv2")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--engine", default="torch")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--output", type=Path, help="folder for results and pictures")
     return parser

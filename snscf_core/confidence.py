@@ -77,7 +77,7 @@ class Calibration:
 
 
 _FUSED = Calibration(
-    right=Logistic((0.25, 2.12, 0.00, 0.00, -0.77, 0.00, 0.28), 2.22),
+    right=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
     there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
 # Of the shipped network, for each mode; "searching": for what may be a lost target, where the filters do not know it.

@@ -317,7 +317,8 @@ class Tracker:
     def _match(self, target: Target, proposals: Sequence[tuple[_Region, _Choice]]) -> _Match:
         """What is taken for the target, if anything is. The first proposals are those of the region around it.
 
-        Of one that was just there: the best proposal that is no distractor. Of a lost one: the likeliest anywhere.
+        Of one that was just there: the best proposal that is no distractor, or where that is hardly it, the likeliest.
+        Of a lost one: the likeliest anywhere.
         """
         size, home = _length(target.size), proposals[0][0]
         lost = target.confidence.lost
@@ -330,7 +331,7 @@ class Tracker:
         matches: list[_Match] = []
         for region, choice in ours or proposals:
             here = region is home and (not lost or looking)
-            if here and matches:
+            if here and lost and matches:
                 continue
             x, y = _place(region, choice)
             seen, fitted = self._fitted(region, choice)
@@ -352,7 +353,7 @@ class Tracker:
             calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
             matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
-            if not lost:
+            if not lost and matches[0].there >= self.config.confidence.uncertain_below:
                 break
         return max(matches, key=lambda match: match.there)
 

@@ -14,7 +14,7 @@ from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, save
 from snscf_core.network import SNSCF
-from snscf_core.tracker import _merged
+from snscf_core.tracker import _Choice, _merged, _Region
 
 
 def texture(height: int, width: int, seed: int, grain: float = 3.0) -> np.ndarray:
@@ -203,6 +203,23 @@ def test_a_twin_that_passes_is_not_taken_for_a_target_that_is_hidden(shipped):
     for x in range(140, 200, 4):
         track = shipped.update(twins(x, hidden=True), target)
         assert track.state != TrackState.TRACKED or iou(track.box, (x, 110, 40, 50)) < 0.1
+
+
+def test_where_the_best_proposal_is_hardly_the_target_the_likeliest_is_taken(shipped):
+    frame, box = picture(60, 60)
+    target = shipped.init(frame, box)
+    region = _Region(frame, target, target.centre, target.size)
+
+    def proposal(right: float, classification: float, response: float) -> _Choice:
+        return _Choice((right, 0.0), target.size, 0.1, classification, response, 1.0, 10.0, target.embedding.given)
+
+    def taken(*choices: _Choice) -> _Choice:
+        return shipped._match(target, [(region, one) for one in choices]).choice
+
+    jump, stay, near = proposal(100.0, 0.7, 0.01), proposal(0.0, 0.6, 0.3), proposal(4.0, 0.99, 0.2)
+    assert taken(jump) is jump
+    assert taken(jump, stay) is stay
+    assert taken(near, stay) is near, "what is well matched is not compared with what is ranked lower"
 
 
 def test_targets_are_independent_and_a_batch_is_its_members(tracker):
