@@ -318,8 +318,8 @@ class Tracker:
     def _match(self, target: Target, proposals: Sequence[tuple[_Region, _Choice]]) -> _Match:
         """What is taken for the target, if anything is. The first proposals are those of the region around it.
 
-        Of one that was just there: the best proposal that is no distractor, or where that is hardly it, the likeliest of
-        it and those where the target was expected. Of a lost one: the likeliest anywhere.
+        Of one that was just there: the best proposal that is no distractor, or where that is hardly it, the likeliest
+        of it and those where the target was expected. Of a lost one: the likeliest anywhere.
         """
         size, home = _length(target.size), proposals[0][0]
         lost = target.confidence.lost
