@@ -119,33 +119,45 @@ class ConfidenceConfig:
 @dataclass
 class Confidence:
     """What a target's recent matches say. doubt: of ``lost_after``. looking: frames for which a lost target has been
-    looked at where it may be; found_frames: in a row in which it was it."""
+    looked at where it may be; found_frames: in a row in which it was it. astray: whether it was taken for what the
+    network did not rank best, so that it has to be verified like one that was lost."""
 
     state: TrackState = TrackState.TRACKED
     doubt: float = 0.0
     looking: int = 0
     found_frames: int = 0
+    astray: bool = False
 
     @property
     def lost(self) -> bool:
         """Whether the target is lost, or has been found again just now and is not yet trusted."""
         return self.state == TrackState.LOST or self.looking > 0
 
+    def go_astray(self) -> None:
+        """The next match is not what was ranked best."""
+        self.astray, self.found_frames = True, 0
+
     def observe(
         self, probability: float, config: ConfidenceConfig, *, strange: bool = False, elsewhere: bool = False
     ) -> TrackState:
         """Takes the probability that the target is where it was matched in a new frame; returns the state.
 
-        strange: whether its colours are too strange for a target that was lost. elsewhere: whether that is not where a
-        lost target has been looked at so far.
+        strange: whether its colours are too strange for a target that was lost or went astray. elsewhere: whether that
+        is not where a lost target has been looked at so far.
         """
         if self.lost:
             self._look(probability, config, strange, elsewhere)
             return self.state
         below = config.uncertain_below - probability
         self.doubt = self.doubt + below / config.uncertain_below if below > 0 else 0.0
+        if self.astray:
+            self.found_frames = self.found_frames + 1 if probability >= config.found_above and not strange else 0
         if self.doubt >= config.lost_after:
-            self.state, self.doubt = TrackState.LOST, 0.0
+            self.state, self.doubt, self.astray, self.found_frames = TrackState.LOST, 0.0, False, 0
+        elif self.astray and self.found_frames < config.found_after:
+            self.state = TrackState.UNCERTAIN
+        elif self.astray:
+            self.state, self.astray, self.found_frames = TrackState.TRACKED, False, 0
         elif probability < config.uncertain_below:
             self.state = TrackState.UNCERTAIN
         elif probability >= config.tracked_above:

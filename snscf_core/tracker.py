@@ -41,7 +41,6 @@ _ALIEN = -6.0  # logit of what is known to be something else
 _LOYALTY = 1.0  # logit by which something elsewhere has to be likelier than what a lost target is looked at as
 _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which suits its colours best
 _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
-_EXPECTED = 0.5  # sizes of the target from where it was expected, within which it is taken for what is not ranked best
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 
@@ -318,8 +317,8 @@ class Tracker:
     def _match(self, target: Target, proposals: Sequence[tuple[_Region, _Choice]]) -> _Match:
         """What is taken for the target, if anything is. The first proposals are those of the region around it.
 
-        Of one that was just there: the best proposal that is no distractor, or where that is hardly it, the likeliest
-        of it and those where the target was expected. Of a lost one: the likeliest anywhere.
+        Of one that was just there: the best proposal that is no distractor, or where that is hardly it, the likeliest;
+        then the target is astray. Of a lost one: the likeliest anywhere.
         """
         size, home = _length(target.size), proposals[0][0]
         lost = target.confidence.lost
@@ -335,8 +334,6 @@ class Tracker:
             if here and lost and matches:
                 continue
             x, y = _place(region, choice)
-            if matches and not lost and math.dist((x, y), target.expected) > _EXPECTED * size:
-                continue
             seen, fitted = self._fitted(region, choice)
             evidence = Evidence(
                 choice.classification,
@@ -358,7 +355,10 @@ class Tracker:
             matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
             if not lost and matches[0].there >= self.config.confidence.uncertain_below:
                 break
-        return max(matches, key=lambda match: match.there)
+        likeliest = max(matches, key=lambda match: match.there)
+        if not lost and likeliest is not matches[0]:
+            target.confidence.go_astray()
+        return likeliest
 
     def _fitted(self, region: _Region, choice: _Choice) -> tuple[Vectors, Point]:
         """Colours in the box of a choice, and its size; of a lost target, in the box of the size that they suit best.

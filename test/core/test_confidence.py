@@ -89,6 +89,21 @@ def test_a_lost_target_is_found_only_after_several_sure_frames_in_a_row():
     assert LOST in states([SURE, *[between] * CONFIG.found_within], Confidence(LOST)), "but not for ever"
 
 
+def test_a_target_that_went_astray_is_verified_like_a_lost_one():
+    confidence = Confidence()
+    confidence.go_astray()
+    between = (CONFIG.uncertain_below + CONFIG.found_above) / 2
+    assert states([between, SURE, between], confidence) == [UNCERTAIN] * 3
+    assert states([SURE] * 5, confidence, strange=True) == [UNCERTAIN] * 5
+    assert states([SURE] * (CONFIG.found_after + 1), confidence)[CONFIG.found_after - 2 :] == [
+        UNCERTAIN,
+        TRACKED,
+        TRACKED,
+    ]
+    confidence.go_astray()
+    assert states([NONE] * 20, confidence)[-1] == LOST and not confidence.astray
+
+
 def test_a_lost_target_is_not_found_in_strange_colours():
     looked = states([SURE] * 20, Confidence(LOST), strange=True)
     assert looked.count(UNCERTAIN) > 10 and LOST in looked and TRACKED not in looked
