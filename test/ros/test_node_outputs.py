@@ -89,8 +89,10 @@ def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
         def told() -> dict[str, DiagnosticStatus] | None:
             camera.next()
             newest = by_part(diagnostics[-1]) if diagnostics else {}
-            told_of = values(newest.get("tracker", DiagnosticStatus()))
-            return newest if {f"{stage} count" for stage in stages} <= told_of.keys() else None
+            tracker_told, camera_told = (values(newest.get(part, DiagnosticStatus())) for part in ("tracker", "camera"))
+            # the first report may still hold stages of images from before the counts were reset
+            counted = int(camera_told.get("processed", 0)) > 0
+            return newest if counted and {f"{stage} count" for stage in stages} <= tracker_told.keys() else None
 
         parts = wait_for(told, "diagnostics of a tracked frame")
         tracker_values = values(parts["tracker"])
@@ -99,7 +101,7 @@ def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
         for stage in stages:
             assert 0 <= float(tracker_values[f"{stage} mean (ms)"]) <= float(tracker_values[f"{stage} max (ms)"])
         counts = values(parts["camera"])
-        assert int(counts["received"]) >= int(counts["processed"]) > 0
+        assert int(counts["received"]) >= int(counts["processed"])
         assert (counts["dropped"], counts["rejected"]) == ("0", "0")
         assert parts["target cup"].message in ("tracked", "uncertain", "lost", "no frame tracked yet")
         assert parts["tracker"].level == DiagnosticStatus.OK
