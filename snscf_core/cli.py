@@ -70,10 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     keep_memory()
     try:
         options.run(options)
-    except (WeightsError, TrainingError, ValueError, FileNotFoundError) as error:
-        print(f"snscf: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:
+        return 1
+    except (WeightsError, TrainingError, ValueError, OSError) as error:
+        print(f"snscf: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """The commands about bags: how the tracker does on a recording, and recordings made of sequences and videos.
 
-    snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
-    snscf bag from-sequence INPUT OUT
+snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
+snscf bag from-sequence INPUT OUT
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Run:
 def evaluate(options: argparse.Namespace) -> None:
     """``snscf eval bag``: writes what is found and prints a summary.
 
-    Raises ValueError and FileNotFoundError for mistakes of the user's; and ValueError after everything is written where
-    parts of the bag, or messages in it, are lost.
+    Raises ValueError and FileNotFoundError for mistakes of the user's; OSError where nothing can be written, and then
+    earlier results stay; and ValueError after everything is written where parts of the bag, or messages, are lost.
     """
     with evaluated(options) as run:
         evaluation = run.evaluation
@@ -117,10 +117,11 @@ def evaluate(options: argparse.Namespace) -> None:
 def evaluated(options: argparse.Namespace) -> Iterator[Run]:
     """Evaluates as asked and writes all files. The bag stays open for the evaluation's `frame` until the context ends.
 
-    Raises ValueError and FileNotFoundError for mistakes of the user's.
+    Raises ValueError and FileNotFoundError for mistakes of the user's, OSError where nothing can be written.
     """
     _check(options)
     _need_rosbags()
+    from snscf_ros.bag_results import replacing
     from snscf_ros.bags import Bag
 
     if options.realtime:
@@ -134,22 +135,19 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
         tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("realtime.json", "realtime.log", f"{bag.name}_realtime.txt"):
-            # what an earlier run left would not belong to this one
-            (folder / name).unlink(missing_ok=True)
-        outcomes = _replayed(tracker, recording, start, max_pixels, folder, defaults)
-        evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
-        settings = {
-            "image_topic": recording.topic,
-            "ground_truth": options.ground_truth or None,
-            "model": tracker.model,
-            "mode": tracker.mode,
-            "device": str(tracker.device),
-            "engine": tracker.engine,
-            "max_image_pixels": max_pixels,
-        }
-        evaluation.write(folder, settings)
+        with replacing(folder, bag.name) as stage:
+            outcomes = _replayed(tracker, recording, start, max_pixels, stage, defaults)
+            evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
+            settings = {
+                "image_topic": recording.topic,
+                "ground_truth": options.ground_truth or None,
+                "model": tracker.model,
+                "mode": tracker.mode,
+                "device": str(tracker.device),
+                "engine": tracker.engine,
+                "max_image_pixels": max_pixels,
+            }
+            evaluation.write(stage, settings)
         realtime = None
         if options.realtime:
             realtime = bag_node.play(recording, start, evaluation, options, max_pixels, folder)
@@ -178,11 +176,11 @@ def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[
 def _replayed(
     tracker: Tracker, recording: Recording, start: Start, max_pixels: int, folder: Path, defaults: dict[str, Any]
 ) -> list[Outcome]:
-    from snscf_ros.bag_results import DetectionsBag
+    from snscf_ros.bag_results import DetectionsBag, detections_name
     from snscf_ros.replay import replay
 
     outcomes = []
-    bag = DetectionsBag(folder / f"{recording.bag.name}_detections", defaults["class_id"], defaults["publish_lost"])
+    bag = DetectionsBag(folder / detections_name(recording.bag.name), defaults["class_id"], defaults["publish_lost"])
     with bag, tqdm(total=len(recording), unit="image", file=sys.stderr, disable=None) as progress:
         for outcome in replay(tracker, recording, start, max_pixels):
             bag.add(outcome)
@@ -329,7 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"snscf: {error}", file=sys.stderr)
         return 1
     return 0

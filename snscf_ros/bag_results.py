@@ -5,11 +5,14 @@ Two runs on the same bag give the same bytes. What differs from run to run, the 
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import json
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from snscf_ros.targets import TrackedTarget
 DETECTIONS_TOPIC = "/tracker/detections"
 NOT_STARTED, REJECTED = "NOT_STARTED", "REJECTED"
 _MOST_NAMED = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -106,38 +110,68 @@ class Evaluation:
         return f"{len(self.rejected)} of {len(self.stamps)} images could not be used: {', '.join(first)}{more}"
 
 
-class DetectionsBag:
-    """A rosbag2 (mcap) of the detections; a context that leaves the folder only if all went well.
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Where there is no room, raises an OSError that names the path, which those that write do not know."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
-    It replaces one that was left there before, and refuses to replace anything else: ValueError.
+
+@contextlib.contextmanager
+def replacing(folder: Path, name: str) -> Iterator[Path]:
+    """A folder in `folder` to write the results of the recording `name` in; a context.
+
+    If all went well they take the places of what an earlier run left, else that stays as it is. Raises ValueError
+    if there is something else where the bag of detections belongs, OSError where nothing can be written.
     """
+    bag = folder / detections_name(name)
+    if bag.exists() and not _is_ours(bag):
+        raise ValueError(f"{bag} exists and holds more than a bag of detections; it is left as it is")
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".results_", dir=folder))
+    try:
+        with writing(folder):
+            yield stage
+        for old in ("realtime.json", "realtime.log", f"{name}_realtime.txt"):
+            # would not belong to this run
+            (folder / old).unlink(missing_ok=True)
+        if bag.exists():
+            shutil.rmtree(bag)
+        for new in stage.iterdir():
+            new.replace(folder / new.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def detections_name(name: str) -> str:
+    """Of the bag of detections in the recording `name`."""
+    return f"{name}_detections"
+
+
+class DetectionsBag:
+    """A rosbag2 (mcap) of the detections in a new folder; a context."""
 
     def __init__(self, folder: Path, class_id: str, publish_lost: bool) -> None:
-        self._folder = folder
         self._class_id, self._publish_lost = class_id, publish_lost
         self._store = bag_types.store()
-        if folder.exists() and not _is_ours(folder):
-            raise ValueError(f"{folder} exists and holds more than a bag of detections; it is left as it is")
+        self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
 
     def __enter__(self) -> DetectionsBag:
-        self._parent = Path(tempfile.mkdtemp(prefix=".detections_", dir=self._folder.parent))
-        # the writer names the file after its folder
-        self._writer = Writer(self._parent / self._folder.name, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connection = self._writer.add_connection(DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is not None:
-                self._writer.abort()
-                return
+        if kind is None:
             self._writer.close()
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
-            (self._parent / self._folder.name).rename(self._folder)
-        finally:
-            shutil.rmtree(self._parent, ignore_errors=True)
+        else:
+            self._writer.abort()
 
     def add(self, outcome: Outcome) -> None:
         """The detections of one image, with its header and log time; none for an image that was rejected."""

@@ -19,6 +19,7 @@ from rosbags.rosbag2 import Writer as Writer2
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence, read_video
 from snscf_ros import bag_types
+from snscf_ros.bag_results import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 
@@ -43,7 +44,8 @@ def write_sequence(
 
     storage: mcap, sqlite3 or rosbag1. topic: of the images; true boxes go to ``ground_truth`` beside it. encoding:
     bgr8, rgb8, mono8, or jpeg for CompressedImage (JPEG files are taken as they are). start_stamp: seconds. Raises
-    ValueError and FileNotFoundError, saying what is wrong with which input; an existing bag is never touched.
+    ValueError and FileNotFoundError, saying what is wrong with which input, OSError where nothing can be written; an
+    existing bag is never touched.
     """
     if storage == "rosbag1" and output.suffix != ".bag":
         output = output.with_name(output.name + ".bag")
@@ -62,7 +64,7 @@ def write_sequence(
     # written beside its place, so that what fails half-way leaves nothing that looks like a bag
     parent = Path(tempfile.mkdtemp(prefix=".bag_", dir=output.parent))
     try:
-        with _Writer(parent / output.name, storage) as writer:
+        with writing(output), _Writer(parent / output.name, storage) as writer:
             count = 0
             for count, (frame, jpeg) in enumerate(pictures.frames, 1):
                 stamp = start + round((count - 1) * 1_000_000_000 / pace)
