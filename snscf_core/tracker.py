@@ -398,7 +398,7 @@ class Tracker:
                 target.last_known = target.last_known or (target.centre, target.size)
                 size, rate = target.last_known[1], _FIRST_SIGHT_RATE
                 target.motion.velocity = (0.0, 0.0)
-            elif was_lost or state == TrackState.TRACKED:
+            elif was_lost or state == TrackState.TRACKED or match.there >= config.tracked_above:
                 rate = max(match.choice.rate, _LOOKING_RATE if was_lost else 0.0)
             size = (
                 size[0] + rate * (match.size[0] - size[0]),

@@ -222,6 +222,20 @@ def test_where_the_best_proposal_is_hardly_the_target_the_likeliest_is_taken(shi
     assert taken(near, stay) is near, "what is well matched is not compared with what is ranked lower"
 
 
+def test_a_target_that_is_not_trusted_yet_is_followed_in_size_but_teaches_nothing(shipped):
+    frame, box = picture(60, 60)
+    target = shipped.init(frame, box)
+    learned = target.filters.numerator.clone()
+    for step in range(1, 16):
+        frame, truth = picture(60 + 2 * step, 60, 1 + 0.03 * step)
+        target.confidence.go_astray()
+        track = shipped.update(frame, target)
+        assert track.state == TrackState.UNCERTAIN
+        assert iou(track.box, truth) > 0.6
+    assert track.box[2] * track.box[3] > 1.3 * box[2] * box[3]
+    assert torch.equal(target.filters.numerator, learned)
+
+
 def test_targets_are_independent_and_a_batch_is_its_members(tracker):
     frame, a = picture(60, 60)
     b = (200.0, 100.0, 50.0, 60.0)
