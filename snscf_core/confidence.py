@@ -114,19 +114,20 @@ class ConfidenceConfig:
     found_strangeness: float = 0.2  # ... with colours that differ at most by that from its usual ones ...
     found_after: int = 3  # ... in this many frames in a row, uncertain until then ...
     found_within: int = 8  # ... of these after it was seen
+    verified_within: int = 60  # frames in which what was not ranked best has to be found in the same way, else it is lost
 
 
 @dataclass
 class Confidence:
     """What a target's recent matches say. doubt: of ``lost_after``. looking: frames for which a lost target has been
-    looked at where it may be; found_frames: in a row in which it was it. astray: whether it was taken for what the
-    network did not rank best, so that it has to be verified like one that was lost."""
+    looked at where it may be; found_frames: in a row in which it was it. astray: frames since it was taken for what
+    the network did not rank best, until it has been verified like one that was lost; 0: it was not, or has been."""
 
     state: TrackState = TrackState.TRACKED
     doubt: float = 0.0
     looking: int = 0
     found_frames: int = 0
-    astray: bool = False
+    astray: int = 0
 
     @property
     def lost(self) -> bool:
@@ -135,7 +136,7 @@ class Confidence:
 
     def go_astray(self) -> None:
         """The next match is not what was ranked best."""
-        self.astray, self.found_frames = True, 0
+        self.astray, self.found_frames = max(self.astray, 1), 0
 
     def observe(
         self, probability: float, config: ConfidenceConfig, *, strange: bool = False, elsewhere: bool = False
@@ -151,13 +152,14 @@ class Confidence:
         below = config.uncertain_below - probability
         self.doubt = self.doubt + below / config.uncertain_below if below > 0 else 0.0
         if self.astray:
+            self.astray += 1
             self.found_frames = self.found_frames + 1 if probability >= config.found_above and not strange else 0
-        if self.doubt >= config.lost_after:
-            self.state, self.doubt, self.astray, self.found_frames = TrackState.LOST, 0.0, False, 0
+        if self.doubt >= config.lost_after or self.astray > config.verified_within:
+            self.state, self.doubt, self.astray, self.found_frames = TrackState.LOST, 0.0, 0, 0
         elif self.astray and self.found_frames < config.found_after:
             self.state = TrackState.UNCERTAIN
         elif self.astray:
-            self.state, self.astray, self.found_frames = TrackState.TRACKED, False, 0
+            self.state, self.astray, self.found_frames = TrackState.TRACKED, 0, 0
         elif probability < config.uncertain_below:
             self.state = TrackState.UNCERTAIN
         elif probability >= config.tracked_above:

@@ -102,6 +102,9 @@ def test_a_target_that_went_astray_is_verified_like_a_lost_one():
     ]
     confidence.go_astray()
     assert states([NONE] * 20, confidence)[-1] == LOST and not confidence.astray
+    confidence = Confidence()
+    confidence.go_astray()
+    assert states([SURE] * CONFIG.verified_within, confidence, strange=True)[-2:] == [UNCERTAIN, LOST], "not for ever"
 
 
 def test_a_lost_target_is_not_found_in_strange_colours():
