@@ -114,7 +114,7 @@ class ConfidenceConfig:
     found_strangeness: float = 0.2  # ... with colours that differ at most by that from its usual ones ...
     found_after: int = 3  # ... in this many frames in a row, uncertain until then ...
     found_within: int = 8  # ... of these after it was seen
-    verified_within: int = 60  # frames in which what was not ranked best has to be found in the same way, else it is lost
+    verified_within: int = 60  # frames in which what was not ranked best has to be found likewise, else it is lost
 
 
 @dataclass
