@@ -67,12 +67,18 @@ def owner(place: Point, expected: Point, distractors: Sequence[Distractor], size
 
 
 def follow(
-    distractors: Sequence[Distractor], places: Sequence[Point], target: Point | None, size: float
+    distractors: Sequence[Distractor],
+    places: Sequence[Point],
+    target: Point | None,
+    size: float,
+    hidden: Point | None = None,
 ) -> list[Distractor]:
     """The distractors in a new frame, of what was seen at these places beside the target.
 
     target: where it is, None while that is not known: then what is new may be the target, and is no distractor.
+    hidden: where it was last. What passes there is forgotten: what is seen there next may be the target.
     """
+    met = hidden if target is None else target
     free = [place for place in places if target is None or math.dist(place, target) >= _APART * size]
     kept = []
     for one in distractors:
@@ -84,7 +90,7 @@ def follow(
         else:
             dx, dy = one.motion.coast(_KEPT)
             one.centre = (one.centre[0] + dx, one.centre[1] + dy)
-        if one.motion.unseen <= _KEPT and (target is None or math.dist(one.centre, target) >= _APART * size):
+        if one.motion.unseen <= _KEPT and (met is None or math.dist(one.centre, met) >= _APART * size):
             kept.append(one)
     return kept if target is None else kept + [Distractor(place, Motion()) for place in free]
 

@@ -308,7 +308,8 @@ class Tracker:
                 if choice is not match.choice and choice.classification >= self.config.distractor_above
             ]
             known = None if target.confidence.lost else target.centre
-            target.distractors = follow(target.distractors, beside, known, _length(target.size))
+            hidden = target.centre if target.last_known is None else target.last_known[0]
+            target.distractors = follow(target.distractors, beside, known, _length(target.size), hidden)
         if learning and self.mode not in ("siamese", "naive_fusion"):
             found_there = features if len(learning) == len(regions) else features[learning]
             self._adapt([regions[index].target for index in learning], found_there, zooms, shifts)

@@ -87,3 +87,5 @@ def test_what_is_on_the_target_is_no_distractor():
     assert follow([], [(110.0, 100.0)], (100.0, 100.0), 30.0) == []
     met = Distractor((120.0, 100.0), Motion((-5.0, 0.0)), seen=9)
     assert follow([met], [], (100.0, 100.0), 30.0) == [], "they have met: which is which is not known any more"
+    assert follow([met], [], None, 30.0, hidden=(100.0, 100.0)) == [], "nor when the target is hidden there"
+    assert follow([met], [], None, 30.0, hidden=(300.0, 100.0)) == [met]

@@ -14,6 +14,7 @@ from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, save
 from snscf_core.network import SNSCF
+from snscf_core.scenes import Scene
 from snscf_core.tracker import _Choice, _merged, _Region
 
 
@@ -203,6 +204,15 @@ def test_a_twin_that_passes_is_not_taken_for_a_target_that_is_hidden(shipped):
     for x in range(140, 200, 4):
         track = shipped.update(twins(x, hidden=True), target)
         assert track.state != TrackState.TRACKED or iou(track.box, (x, 110, 40, 50)) < 0.1
+
+
+def test_what_passed_where_the_target_was_hidden_does_not_own_it_when_it_comes_back(shipped):
+    scene = Scene(240)
+    target = shipped.init(scene[120].image, scene[120].box)
+    tracks = [shipped.update(scene[number].image, target) for number in range(121, 200)]
+    assert any(track.state == TrackState.LOST for track in tracks), "the beam hides it"
+    for number, track in enumerate(tracks[-10:], 190):
+        assert track.state == TrackState.TRACKED and iou(track.box, scene[number].box) > 0.4
 
 
 def test_where_the_best_proposal_is_hardly_the_target_the_likeliest_is_taken(shipped):
