@@ -220,7 +220,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
     for axis, (label, values) in zip(axes, rows, strict=True):
         axis.plot(minutes, values, linewidth=0.8)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * (np.nanmax(values) or 1))  # what hardly changes would lie on the upper edge
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("minutes")
     width, height = result["size"]
