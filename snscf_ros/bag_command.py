@@ -1,7 +1,7 @@
 """The commands about bags: how the tracker does on a recording, and recordings made of sequences and videos.
 
-snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
-snscf bag from-sequence INPUT OUT
+    snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
+    snscf bag from-sequence INPUT OUT
 """
 
 from __future__ import annotations

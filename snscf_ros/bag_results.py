@@ -10,7 +10,6 @@ import csv
 import errno
 import json
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -115,8 +114,6 @@ def writing(path: Path) -> Iterator[None]:
     """Where there is no room, raises an OSError that names the path, which those that write do not know."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from error
     except OSError as error:
         if error.filename is None and error.errno in _NO_ROOM:
             raise OSError(error.errno, error.strerror, str(path)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +79,9 @@ def write_sequence(
             if not count:
                 raise ValueError(f"{source} has no images")
         (parent / output.name).rename(output)
+    except sqlite3.OperationalError as error:
+        # what the storage sqlite3 says where there is no room
+        raise OSError(errno.EIO, str(error), str(output)) from error
     finally:
         shutil.rmtree(parent, ignore_errors=True)
     truths = f", true boxes on {truth_topic}" if pictures.boxes is not None else ""
