@@ -90,8 +90,8 @@ def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
             camera.next()
             newest = by_part(diagnostics[-1]) if diagnostics else {}
             tracker_told, camera_told = (values(newest.get(part, DiagnosticStatus())) for part in ("tracker", "camera"))
-            # the first report may still hold stages of images from before the counts were reset
-            counted = int(camera_told.get("processed", 0)) > 0
+            # the first reports may be of images from before the counts were reset, or from before there was a target
+            counted = int(camera_told.get("processed", 0)) > 0 and "target cup" in newest
             return newest if counted and {f"{stage} count" for stage in stages} <= tracker_told.keys() else None
 
         parts = wait_for(told, "diagnostics of a tracked frame")
