@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "
 # Of the difference to torch, relative to torch's values (root mean squares), for each output on the example: with f32
 # the boxes are the same to a hundredth of a pixel; TensorFloat-32, which GPUs use for it, needs the room.
 TOLERANCE = {"f32": 2e-3, "bf16": 0.1, "int8": 0.25}
+_KEPT = 8  # of the exports of one format that are made in seconds
 _WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
 _LOG = logging.getLogger(__name__)
 
@@ -176,7 +178,11 @@ def cache_folder() -> Path:
 
 def _exported(kind: str, precision: str, subject: Subject) -> Path | None:
     folder = cache_folder() / folder_name(subject, kind, precision)
-    return folder if (folder / MANIFEST).is_file() else None
+    if not (folder / MANIFEST).is_file():
+        return None
+    with suppress(OSError):
+        os.utime(folder)  # so that it is not discarded soon
+    return folder
 
 
 def _exported_now(kind: str, precision: str, subject: Subject) -> Engine:
@@ -185,11 +191,20 @@ def _exported_now(kind: str, precision: str, subject: Subject) -> Engine:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         export(subject, kind, folder, precision)
+        _discard_oldest(f"*-{kind}-{precision}-*")
     except OSError:
         with tempfile.TemporaryDirectory() as once:
             export(subject, kind, Path(once) / folder.name, precision)
             return _READERS[kind](Path(once) / folder.name, subject)
     return _READERS[kind](folder, subject)
+
+
+def _discard_oldest(pattern: str) -> None:
+    """All exports like that but the ones used last: each new weight file leaves one."""
+    with suppress(OSError):
+        made = sorted(cache_folder().glob(pattern), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in made[_KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fastest(subject: Subject, reference: Engine) -> Engine:

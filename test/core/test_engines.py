@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -243,6 +244,24 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp
         file.write_bytes(b"damaged")
     assert Tracker(heads, device="cpu").engine == "torch"
     assert f"the engine {runtime} is left out" in caplog.text
+
+
+def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, heads, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kind, engines = FORMATS[runtime], tmp_path / "snscf" / "engines"
+    old = [engines / f"snscf_r50-{kind}-f32-{age:012d}" for age in range(20)]
+    calibrated = engines / f"snscf_r50-{kind}-int8-{0:012d}"
+    for age, folder in enumerate([*old, calibrated]):
+        folder.mkdir(parents=True)
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    make(runtime, subject)
+    left = set(engines.iterdir())
+    (new,) = left - {*old, calibrated}
+    assert left == {new, calibrated, *old[:7]}, "8 bits take a user's frames and minutes: they stay"
+    os.utime(new, (1e8, 1e8))
+    make(runtime, subject)
+    assert new.stat().st_mtime > 1e9, "what is used is new"
 
 
 def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_path, monkeypatch):

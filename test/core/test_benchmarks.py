@@ -1,4 +1,4 @@
-"""The benchmarks of trust and calibration measure what they say."""
+"""The benchmarks of trust, calibration and pairs measure what they say."""
 
 from __future__ import annotations
 
@@ -79,6 +79,38 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 
     scores, hits = np.array([0.9, 0.8, 0.4, 0.1]), np.array([True, False, True, False])
     assert calibration.auroc(scores, hits) == 0.75
+
+
+def test_echo_is_how_much_of_a_wrong_size_comes_back():
+    import pairs
+
+    assumed = np.linspace(-0.2, 0.2, 20)
+    one = pairs.Answers(np.full(20, 0.8), assumed, 0.25 * assumed + 0.1)
+    # where something else was found its size says nothing
+    lost = pairs.Answers(np.repeat([0.6, 0.0], 10), assumed, np.where(np.arange(20) < 10, 0.75 * assumed, 9.0))
+    assert pairs.row("n", [one, lost]) == "| n | 0.550 ± 0.250 | 0.750 | 0.50 |"
+
+
+def test_pairs_find_the_target_from_places_and_sizes_that_are_wrong(tmp_path):
+    import pairs
+
+    from snscf_core import Tracker
+    from snscf_core.evaluation.sequences import ImageSequence
+    from snscf_core.scenes import Scene
+
+    scene = Scene(40)
+    files = []
+    for index, frame in enumerate(scene):
+        files.append(tmp_path / f"{index:04d}.png")
+        cv2.imwrite(str(files[-1]), frame.image)
+    truth = [scene.truth(index) for index in range(len(scene))]
+    boxes = np.array([box if visible > 0.9 else (np.nan,) * 4 for box, visible in truth])
+    tracker = Tracker("snscf_mobilenetv2", mode="siamese", engine="torch")
+    found = pairs.ask(tracker, ImageSequence("cup", tuple(files), boxes), 6, 0)
+    assert len(found.overlaps) == 18 and np.abs(found.assumed).max() <= np.log(1.2)
+    assert (found.overlaps > 0.5).mean() > 0.8
+    again = pairs.ask(tracker, ImageSequence("cup", tuple(files), boxes), 6, 0)
+    assert np.array_equal(found.proposed, again.proposed)
 
 
 @pytest.mark.slow

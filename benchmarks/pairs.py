@@ -1,0 +1,116 @@
+"""How good are a network's proposals on pairs of frames, where no frame depends on the one before?
+
+    python benchmarks/pairs.py --root SEQUENCES --model A.safetensors B.safetensors
+
+Tracking a sequence is decided by a few frames in which a target is lost or not; trained for minutes, networks differ by
+chance in that. Here each network is given the true box in one frame, and searches other frames of the sequence around
+places that are up to half the target's size, and sizes that are up to a fifth, from the true ones: the same for every
+network. Of the proposal with the highest score in a cosine window (SiamRPN's) counts:
+
+- overlap: mean IoU with the true box; right: the share of those above 0.5;
+- echo: how much of a wrong size in the question is in the answer (the slope of the logarithm of the proposed size over
+  that of the assumed one, both relative to the true one). With 1 the size never finds back to the true one; a bias of
+  the proposals is 1 / (1 - echo) times as large once the size follows them.
+
+The error is the standard error over the sequences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from snscf_core import Tracker
+from snscf_core.acf import hann_window
+from snscf_core.boxes import iou
+from snscf_core.crops import TEMPLATE_SIZE, context_side
+from snscf_core.evaluation.sequences import ImageSequence, read_frame, read_sequence
+from snscf_core.rpn import Proposals
+
+TEMPLATE_SHARES = (0.0, 0.3, 0.6)  # of a sequence's length: frames whose true box is given
+WINDOW = 0.4  # share of the cosine window in the choice of a proposal
+MOST_SHIFT, MOST_ZOOM = 0.5, 1.2
+
+
+class Answers(NamedTuple):
+    """Of one sequence, one value for each pair. assumed, proposed: sizes relative to the true one, as logarithms."""
+
+    overlaps: np.ndarray
+    assumed: np.ndarray
+    proposed: np.ndarray
+
+
+def ask(tracker: Tracker, sequence: ImageSequence, count: int, seed: int) -> Answers:
+    """``count`` searches for each of the given boxes."""
+    rng = np.random.default_rng(seed)
+    present = np.flatnonzero(np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 3).all(1))
+    found = []
+    for share in TEMPLATE_SHARES:
+        given = int(present[int(share * (len(present) - 1))])
+        target = tracker.init(read_frame(sequence.files[given]), sequence.boxes[given])
+        for index in rng.choice(present, count):
+            x, y, w, h = (float(value) for value in sequence.boxes[index])
+            shift, zoom = rng.uniform(-MOST_SHIFT, MOST_SHIFT, 2), MOST_ZOOM ** float(rng.uniform(-1, 1))
+            target.centre = (x + w * (0.5 + float(shift[0])), y + h * (0.5 + float(shift[1])))
+            target.size = (w * zoom, h * zoom)
+            frame = read_frame(sequence.files[index])
+            target.frame_size = (frame.shape[1], frame.shape[0])
+            scale = context_side(*target.size) / TEMPLATE_SIZE
+            cx, cy, bw, bh = best(tracker, *tracker.searched(frame, [target])) * scale
+            box = np.array([target.centre[0] + cx - bw / 2, target.centre[1] + cy - bh / 2, bw, bh])
+            found.append((iou(box, sequence.boxes[index]), math.log(zoom), math.log(bw * bh / (w * h)) / 2))
+    return Answers(*np.array(found, float).T)
+
+
+def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) -> np.ndarray:
+    """The proposal (cx, cy, w, h), relative to the middle of the crop, in its pixels."""
+    with torch.inference_mode():
+        found = tracker.runtime.search(crops, kernels)
+        assert found.scores is not None and found.deltas is not None
+        boxes = tracker.network.boxes(Proposals(found.scores, found.deltas))[0].movedim(1, -1).flatten(0, 2)
+        scores = found.scores[0].sigmoid()
+        total = ((1 - WINDOW) * scores + WINDOW * hann_window(scores.shape[-1]).to(scores)).flatten()
+        return boxes[total.argmax()].cpu().numpy()
+
+
+def row(name: str, answers: list[Answers]) -> str:
+    overlaps = np.array([one.overlaps.mean() for one in answers])
+    right = np.mean([(one.overlaps > 0.5).mean() for one in answers])
+    # Where something else was found its size says nothing.
+    near = [(one, one.overlaps > 0.3) for one in answers]
+    echo = [np.polyfit(one.assumed[at], one.proposed[at], 1)[0] for one, at in near if at.sum() > 5]
+    error = overlaps.std(ddof=1) / math.sqrt(len(overlaps)) if len(overlaps) > 1 else math.nan
+    return f"| {name} | {overlaps.mean():.3f} ± {error:.3f} | {right:.3f} | {np.mean(echo):.2f} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of sequences in OTB's layout")
+    parser.add_argument("--names", nargs="*", help="of the sequences; default: all")
+    parser.add_argument("--model", nargs="+", default=["snscf_mobilenetv2"])
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--count", type=int, default=12, help="searches for each of three given boxes of a sequence")
+    options = parser.parse_args()
+    names = options.names or sorted(folder.name for folder in options.root.iterdir() if folder.is_dir())
+    sequences = [read_sequence(options.root / name) for name in names]
+    print(f"| {len(names)} sequences, {len(TEMPLATE_SHARES) * options.count} pairs each | overlap | right | echo |")
+    print("|---|---|---|---|", flush=True)
+    for model in options.model:
+        tracker = Tracker(model, mode="siamese", engine=options.engine)
+        answers = [
+            ask(tracker, sequence, options.count, seed)
+            for seed, sequence in enumerate(tqdm(sequences, desc=str(model)[-40:], file=sys.stderr, leave=False))
+        ]
+        print(row(str(model), answers), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
