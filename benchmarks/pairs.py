@@ -25,13 +25,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import trust
 from tqdm import tqdm
 
 from snscf_core import Tracker
 from snscf_core.acf import hann_window
 from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side
-from snscf_core.evaluation.sequences import ImageSequence, read_frame, read_sequence
+from snscf_core.evaluation.sequences import ImageSequence, read_frame
 from snscf_core.rpn import Proposals
 
 TEMPLATE_SHARES = (0.0, 0.3, 0.6)  # of a sequence's length: frames whose true box is given
@@ -92,14 +93,14 @@ def row(name: str, answers: list[Answers]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder of sequences in OTB's layout")
+    parser.add_argument("--root", type=Path, required=True, help="folder of clips in OTB's or GOT-10k's layout")
     parser.add_argument("--names", nargs="*", help="of the sequences; default: all")
     parser.add_argument("--model", nargs="+", default=["snscf_mobilenetv2"])
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--count", type=int, default=12, help="searches for each of three given boxes of a sequence")
     options = parser.parse_args()
-    names = options.names or sorted(folder.name for folder in options.root.iterdir() if folder.is_dir())
-    sequences = [read_sequence(options.root / name) for name in names]
+    names = options.names or trust.names_in(options.root)
+    sequences = [trust.read(options.root / name) for name in names]
     print(f"| {len(names)} sequences, {len(TEMPLATE_SHARES) * options.count} pairs each | overlap | right | echo |")
     print("|---|---|---|---|", flush=True)
     for model in options.model:
