@@ -36,7 +36,6 @@ from snscf_core.evaluation.sequences import ImageSequence, read_frame
 from snscf_core.rpn import Proposals
 
 TEMPLATE_SHARES = (0.0, 0.3, 0.6)  # of a sequence's length: frames whose true box is given
-WINDOW = 0.4  # share of the cosine window in the choice of a proposal
 MOST_SHIFT, MOST_ZOOM = 0.5, 1.2
 
 
@@ -77,7 +76,8 @@ def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) ->
         assert found.scores is not None and found.deltas is not None
         boxes = tracker.network.boxes(Proposals(found.scores, found.deltas))[0].movedim(1, -1).flatten(0, 2)
         scores = found.scores[0].sigmoid()
-        total = ((1 - WINDOW) * scores + WINDOW * hann_window(scores.shape[-1]).to(scores)).flatten()
+        window = hann_window(scores.shape[-1]).to(scores)
+        total = torch.lerp(scores, window.expand_as(scores), tracker.config.window_influence)
         return boxes[total.argmax()].cpu().numpy()
 
 
