@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -76,27 +77,52 @@ class Calibration:
     there: Logistic
 
 
-_FUSED = Calibration(
-    right=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
-    there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
-)
-# Of the shipped network, for each mode; "searching": for what may be a lost target, where the filters do not know it.
-# Fitted on what modes snscf (siamese: without what that has not) and correlation_filter saw.
-CALIBRATIONS = {
-    "snscf": _FUSED,
-    "naive_fusion": _FUSED,
-    "paper": _FUSED,
-    "siamese": Calibration(
-        right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
-        there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
+def _with_fusions(modes: dict[str, Calibration]) -> Mapping[str, Calibration]:
+    return {**modes, "naive_fusion": modes["snscf"], "paper": modes["snscf"]}
+
+
+# Of the shipped networks, by name and mode; "searching": for what may be a lost target, where the filters do not know
+# it. Fitted on what modes snscf (siamese: without what that has not) and correlation_filter saw.
+CALIBRATIONS: Mapping[str, Mapping[str, Calibration]] = {
+    "snscf_mobilenetv2": _with_fusions(
+        {
+            "snscf": Calibration(
+                right=Logistic((0.28, 1.63, 0.00, 0.00, -1.67, -0.94, 0.00), 1.88),
+                there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
+            ),
+            "siamese": Calibration(
+                right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
+                there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
+            ),
+            "correlation_filter": Calibration(
+                right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
+                there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
+            ),
+            "searching": Calibration(
+                right=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
+                there=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
+            ),
+        }
     ),
-    "correlation_filter": Calibration(
-        right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
-        there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
-    ),
-    "searching": Calibration(
-        right=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
-        there=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
+    "snscf_r50": _with_fusions(
+        {
+            "snscf": Calibration(
+                right=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
+                there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
+            ),
+            "siamese": Calibration(
+                right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
+                there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
+            ),
+            "correlation_filter": Calibration(
+                right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
+                there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
+            ),
+            "searching": Calibration(
+                right=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
+                there=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
+            ),
+        }
     ),
 }
 

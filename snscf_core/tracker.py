@@ -26,7 +26,7 @@ from .engines import Engine, Subject, make
 from .engines.graph import SearchOutput
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
-from .rpn import Proposals
+from .rpn import decode
 from .ssf import spatially_semantic_features
 from .target import Target, Track
 
@@ -150,6 +150,7 @@ class Tracker:
             )
         self.mode = mode
         self.model = self.weights.model
+        self._calibrations = CALIBRATIONS[self.model]
         self.config = config or TrackerConfig()
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
@@ -161,6 +162,7 @@ class Tracker:
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
         self._window = acf.hann_window(self.config.grid).to(self.device)
+        self._anchors = self.network.anchors.cpu()
         self._level_weights = torch.tensor(self._response_weights(levels), device=self.device)
 
     @property
@@ -351,7 +353,7 @@ class Tracker:
                 away = math.dist((x, y), last) / region.side
                 prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
                 prior -= _LOYALTY if looking else 0.0
-            calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
+            calibration = self._calibrations[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
             matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
             if not lost and matches[0].there >= self.config.confidence.uncertain_below:
@@ -453,14 +455,17 @@ class Tracker:
         """Modes with heads: the best proposals in each region, the best first."""
         assert found.scores is not None and found.deltas is not None
         targets = [region.target for region in regions]
-        boxes = self.network.boxes(Proposals(found.scores, found.deltas)).transpose(1, 2).flatten(2)  # N x 4 x M
-        maps = found.scores.sigmoid()
+        response = None if self.mode == "siamese" else self._respond(targets, features)
+        # Many small steps follow, which a GPU takes longer to begin than a CPU to do.
+        proposed, deltas, response = _on_host(found.scores, found.deltas, response)
+        assert proposed is not None and deltas is not None
+        boxes = decode(deltas, self._anchors).transpose(1, 2).flatten(2)  # N x 4 x M
+        maps = proposed.sigmoid()
         anchors, cells = maps.shape[1], maps.shape[-1]
         scores = ranking = maps.flatten(1)  # N x M
         quality_map = maps.amax(1, keepdim=True)
         sampled = agreement = torch.full_like(scores, torch.nan)
-        if self.mode != "siamese":
-            response = self._respond(targets, features)
+        if response is not None:
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
             at = (boxes[:, :2] * (2 / (STRIDE * SEARCH_CELLS))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
@@ -480,14 +485,14 @@ class Tracker:
             factors = region.target.size_factors
             w, h = (side / (factor * scale) for side, factor in zip(region.size, factors, strict=True))
             unchanged.append((context_side(w, h), w / h))
-        before = torch.tensor(unchanged, device=self.device)
+        before = torch.tensor(unchanged)
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2
         extent = ((widths + context) * (heights + context)).sqrt()
         change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
         penalty = torch.exp((1 - change) * self.config.anchor_penalty)
         influence = self.config.window_influence
-        window = (acf.hann_window(cells) * influence).to(self.device).flatten().repeat(anchors)
+        window = (acf.hann_window(cells) * influence).flatten().repeat(anchors)
         total = torch.addcmul(window, penalty, ranking, value=1 - influence)
         weights = (penalty * (ranking if self.mode == "paper" else scores)).square()
         rates = penalty * ranking * self.config.size_rate
@@ -502,11 +507,9 @@ class Tracker:
             others = (penalty * scores if others is None else others).masked_fill(near, -1.0)
             total = others
         rows = torch.stack(table, 1)
-        # One transfer for everything.
-        whole = torch.cat([rows, self._embeddings(features, rows[..., :4])], 2).cpu().numpy()
-        numbers, embeddings = np.split(whole, [rows.shape[2]], 2)
+        embeddings = self._embeddings(features, rows[..., :4].to(self.device)).cpu().numpy()
         choices = []
-        for region, scale, ones, vectors in zip(regions, scales, numbers.tolist(), embeddings, strict=True):
+        for region, scale, ones, vectors in zip(regions, scales, rows.tolist(), embeddings, strict=True):
             fw, fh = region.target.size_factors
             choices.append(
                 [
@@ -681,6 +684,16 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device {name!r} is not there: torch finds {torch.cuda.device_count()} GPUs")
     return device
+
+
+def _on_host(*parts: Tensor | None) -> list[Tensor | None]:
+    """N x ... float tensors, on the CPU: all that are on a GPU in one transfer."""
+    there = [part for part in parts if part is not None]
+    if there[0].device.type == "cpu":
+        return list(parts)
+    whole = torch.cat([part.flatten(1) for part in there], 1).cpu()
+    split = iter(whole.split([part[0].numel() for part in there], 1))
+    return [None if part is None else next(split).reshape(part.shape) for part in parts]
 
 
 def _place(region: _Region, choice: _Choice) -> Point:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from snscf_core import Tracker, WeightsError, checkpoints
 from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
-from snscf_core.network import SNSCF
+from snscf_core.network import MODELS, SNSCF
 
 NAME = "snscf_mobilenetv2"
 
@@ -57,16 +57,17 @@ def test_a_name_is_looked_up_in_the_variable_the_package_and_the_cache(saved, tm
     assert find(NAME)[0].parent == tmp_path / "snscf"
 
 
-def test_the_weights_that_ship_need_nothing_else(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", MODELS)
+def test_the_weights_that_ship_need_nothing_else(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SNSCF_WEIGHTS", raising=False)
-    tracker = Tracker(NAME, device="cpu")
+    tracker = Tracker(name, device="cpu", engine="torch")
     assert tracker.mode == "snscf" and tracker.weights.trained
     folder = tracker.weights.files[0].parent
     sums = (folder / CHECKSUMS).read_text()
     for file in tracker.weights.files:
         assert file.name in sums and file.stat().st_size <= 15_000_000
-    card = (folder / f"{NAME}.md").read_text()
+    card = (folder / f"{name}.md").read_text()
     for told in ("## Data", "Terms of the data", "schedule", "commit", "time", "AUC"):
         assert told in card
 
@@ -74,6 +75,7 @@ def test_the_weights_that_ship_need_nothing_else(tmp_path, monkeypatch):
 def test_without_weights_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("SNSCF_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "elsewhere.py"))
     with pytest.raises(WeightsError, match="set SNSCF_WEIGHTS to the folder") as refused:
         Tracker("snscf_r50")
     assert "\n" not in str(refused.value)
