@@ -150,7 +150,6 @@ class Tracker:
             )
         self.mode = mode
         self.model = self.weights.model
-        self._calibrations = CALIBRATIONS[self.model]
         self.config = config or TrackerConfig()
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
@@ -353,7 +352,7 @@ class Tracker:
                 away = math.dist((x, y), last) / region.side
                 prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
                 prior -= _LOYALTY if looking else 0.0
-            calibration = self._calibrations[self.mode if here or not self._uses_proposals else "searching"]
+            calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
             matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
             if not lost and matches[0].there >= self.config.confidence.uncertain_below:
