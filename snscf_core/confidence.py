@@ -80,9 +80,9 @@ _FUSED = Calibration(
     right=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
     there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
-# For each mode; "searching": for what may be a lost target, where the filters do not know it. Fitted on what modes snscf
-# (siamese: without what that has not) and correlation_filter saw with the weights that shipped before: for those that do
-# now, new fits tell no better.
+# For each mode; "searching": for what may be a lost target, where the filters do not know it. Fitted on what modes
+# snscf (siamese: without what that has not) and correlation_filter saw with the weights that shipped before: for those
+# that do now, new fits tell no better.
 CALIBRATIONS = {
     "snscf": _FUSED,
     "naive_fusion": _FUSED,
