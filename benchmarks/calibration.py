@@ -7,7 +7,8 @@ for a while (``benchmarks/trust.py``), and so are generated scenes, from seeds t
 the probabilities that a target is there, which decide what the tracker does. The score, which decides nothing, is
 fitted on the clips of ``--scored`` too. Each kind of each folder counts as much as the others.
 
-Expected calibration errors are those of five-fold cross-validation; a video is never on both sides.
+Expected calibration errors are those of five-fold cross-validation; a video is never on both sides. Beside them, how
+well the calibration in use does on the same frames.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
-from snscf_core.confidence import Evidence
+from snscf_core.confidence import CALIBRATIONS, Evidence, Logistic
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.tracker import Target
 
@@ -110,8 +111,8 @@ def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
     return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * (~hits).sum()))
 
 
-def judged(seen: dict[trust.Video, Seen], searching: bool, more: float) -> tuple[str, str]:
-    """A line for ``CALIBRATIONS`` of what overlaps by more, and how well it holds."""
+def judged(seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: Logistic) -> tuple[str, str]:
+    """A line for ``CALIBRATIONS`` of what overlaps by more, and how well it and the one in use hold."""
     used = (0, 4, 5) if searching else range(len(FEATURES))
     videos = [video for video, one in seen.items() if (one.searching == searching).any()]
     parts = [seen[video].searching == searching for video in videos]
@@ -144,9 +145,11 @@ def judged(seen: dict[trust.Video, Seen], searching: bool, more: float) -> tuple
         for folder in [each(lambda video: Path(video.name).parent)]
         for one in np.unique(folder)
     )
+    used_now = probabilities(features, (np.array(in_use.weights), in_use.bias))
     return f"Logistic(({numbers}), {fitted[1]:.2f})", (
         f"{len(hits)} frames of {len(videos)} videos, {hits.mean():.0%} so; ECE "
         f"{long_term.reliability(held_out, hits).error:.3f} (by folder {errors}), AUROC {auroc(held_out, hits):.3f}; "
+        f"in use: ECE {long_term.reliability(used_now, hits).error:.3f}, AUROC {auroc(used_now, hits):.3f}; "
         f"each alone: {alone}"
     )
 
@@ -192,9 +195,10 @@ def main() -> int:
         deciding = {video: one for video, one in seen.items() if Path(video.name).parent != folders[-1]}
         deciding = deciding if options.scored is not None else seen
         for searching in (False, True):
-            print(f'    "{"searching" if searching else mode}": Calibration(')
+            key = "searching" if searching else mode
+            print(f'    "{key}": Calibration(')
             for name, more, ones in (("right", 0.5, seen), ("there", 0.5 if searching else 0.1, deciding)):
-                line, words = judged(ones, searching, more)
+                line, words = judged(ones, searching, more, getattr(CALIBRATIONS[key], name))
                 print(f"        {name}={line},  # {words}")
             print("    ),", flush=True)
     return 0
