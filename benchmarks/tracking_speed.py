@@ -14,6 +14,7 @@ On a GPU, ``--peak-tflops`` and ``--bandwidth`` (GB/s) give the floor that the n
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -256,7 +257,10 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Any:
     from snscf_core.network import SNSCF
 
     always = ConfidenceConfig(tracked_above=0.0, uncertain_below=0.0, coast_below=0.0)
+    name, _, search_size = name.partition("@")
     config = TrackerConfig(confidence=always)
+    if search_size:
+        config = dataclasses.replace(config, search_size=int(search_size))
     model, _, heads = name.partition(":")
     source: str | Path = model
     if heads == "heads":
@@ -409,7 +413,11 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--models", default="snscf_mobilenetv2,snscf_r50", help="separated by commas; NAME:heads")
+    parser.add_argument(
+        "--models",
+        default="snscf_mobilenetv2,snscf_r50",
+        help="separated by commas; NAME@191: with search crops of that size; NAME:heads: with random heads",
+    )
     parser.add_argument("--engines", help="separated by commas, also folders (default: all that are at hand)")
     parser.add_argument("--targets", default="1,2,4,8,16,32", help="how many, separated by commas")
     parser.add_argument("--device", default="cpu")

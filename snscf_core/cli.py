@@ -14,7 +14,7 @@ import cv2
 from tqdm import tqdm
 
 from .checkpoints import WeightsError
-from .crops import Frame
+from .crops import SEARCH_SIZE, Frame
 from .engines.choice import HELP as ENGINE_HELP
 from .engines.command import add_arguments as add_export_arguments
 from .engines.command import run as export
@@ -24,7 +24,7 @@ from .evaluation.command import run as evaluate
 from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_video
 from .memory import keep_memory
 from .network import MODELS
-from .tracker import MODES, Tracker
+from .tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
 from .training.checkpoint import TrainingError
 from .training.command import add_arguments as add_training_arguments
 from .training.command import run as train
@@ -65,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     track.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     track.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     track.add_argument("--engine", default="auto", help=f"{ENGINE_HELP} (default auto)")
+    track.add_argument(
+        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
+    )
 
     options = parser.parse_args(arguments)
     keep_memory()
@@ -84,7 +87,8 @@ def _track(options: argparse.Namespace) -> None:
     if frame is None:
         raise ValueError(f"{options.input} has no frames")
     box = _first_box(options)
-    tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
+    config = TrackerConfig(search_size=options.search_size)
+    tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)
     with ExitStack() as stack:
         text = stack.enter_context(options.output.open("w")) if options.output else sys.stdout
         writer = _video_writer(options.video, frame) if options.video else None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Frame = npt.NDArray[np.uint8]
 
 TEMPLATE_SIZE = 127  # pixels of the exemplar crop
-SEARCH_SIZE = 255  # pixels of the search crop
+SEARCH_SIZE = 255  # pixels of the search crop that the networks are trained with
 MIN_FRAME_SIDE = 16  # pixels; nothing can be tracked in less
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side
+from .crops import TEMPLATE_SIZE, context_side
 
 Point = tuple[float, float]
 
@@ -95,26 +95,28 @@ def follow(
     return kept if target is None else kept + [Distractor(place, Motion()) for place in free]
 
 
-def place(number: int, size: Point, frame_size: tuple[int, int], last: Point) -> tuple[Point, float]:
+def place(
+    number: int, size: Point, frame_size: tuple[int, int], last: Point, search_size: int
+) -> tuple[Point, float]:
     """Where to look for a lost target the ``number``-th time, from 0: centre and scale of a search region.
 
     Regions are those of the tracker's search crop, times ``SCALES``, and overlap. Every other one is of the first
     scale; both kinds go through the whole frame again and again, from the nearest place on. size: of the target. last:
-    where it was last believed to be. All in pixels of the frame.
+    where it was last believed to be. All in pixels of the frame, but for the search crop's own ``search_size``.
     """
     again, other = divmod(number, 2)
-    found = _places(SCALES[1:] if other else SCALES[:1], size, frame_size, last)
+    found = _places(SCALES[1:] if other else SCALES[:1], size, frame_size, last, search_size)
     return found[again % len(found)]
 
 
 @functools.lru_cache(maxsize=256)
 def _places(
-    scales: tuple[float, ...], size: Point, frame_size: tuple[int, int], last: Point
+    scales: tuple[float, ...], size: Point, frame_size: tuple[int, int], last: Point, search_size: int
 ) -> list[tuple[Point, float]]:
     """All of these scales, the nearest first; computed once for as long as a target is lost."""
     found = []
     for scale in scales:
-        side = scale * context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
+        side = scale * context_side(*size) * search_size / TEMPLATE_SIZE
         columns, rows = (max(round(length / (side * _STEP)), math.ceil(length / side)) for length in frame_size)
         for row in range(rows):
             for column in range(columns):

@@ -15,6 +15,7 @@ from .backbones import STRIDE
 RATIOS = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # height / width of the anchors of a cell
 ANCHOR_AREA = 64.0**2  # crop pixels: the size of a square target in a template crop
 TEMPLATE_CELLS = 7  # a template's features are cropped to this many cells around the middle
+MARGIN = 6  # cells a side that search features have more than the proposals made of them
 
 
 class Proposals(NamedTuple):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from . import acf
 from .appearance import Memory, Vectors, colours
-from .backbones import STRIDE
+from .backbones import STRIDE, cells
 from .boxes import check_box
 from .checkpoints import load
 from .confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, TrackState
@@ -26,12 +26,13 @@ from .engines import Engine, Subject, make
 from .engines.graph import SearchOutput
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
-from .rpn import decode
+from .rpn import MARGIN, anchors, decode
 from .ssf import spatially_semantic_features
 from .target import Target, Track
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
-SEARCH_CELLS = 31
+SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
+SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 is twice as fast and sees less far"
 _UNSEEN = 0.05  # how likely a box is to be right that is only expected
 _USUAL_RATE = 0.05  # of the mean size
 _FIRST_SIGHT_RATE = 0.7  # of the size when a lost target is seen: how it was remembered is worth something too
@@ -49,7 +50,7 @@ _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 class TrackerConfig:
     """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
 
-    grid: int = SEARCH_CELLS  # cells a side of the spatially semantic features
+    search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 costs half as much, and sees less far
     level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
     learning_rate: float = 0.01  # of the filters' running averages
     regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
@@ -71,6 +72,19 @@ class TrackerConfig:
     search_places: int = 2  # looked at in each frame in which a target is lost, besides where it was; 0: none
     distance_penalty: float = 4.0  # on the logit, for each search region that a lost target would have come too far
 
+    def __post_init__(self) -> None:
+        smallest, largest = SEARCH_SIZES
+        if not (smallest <= self.search_size <= largest and self.search_size % 16 == 15):
+            raise ValueError(
+                f"search_size must be 16 n + 15 pixels in [{smallest}, {largest}] (such as 191, 255 or 319), "
+                f"got {self.search_size}"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Cells a side of the spatially semantic features: as many as the search crop has."""
+        return cells(self.search_size)
+
 
 class _Choice(NamedTuple):
     """A proposal. offset from the middle of the search region, and size: frame pixels. rate: how far the size follows.
@@ -88,17 +102,13 @@ class _Choice(NamedTuple):
 
 
 class _Region(NamedTuple):
-    """A search region: around a centre, for a target of a size. All in frame pixels."""
+    """A search region: around a centre, for a target of a size, with the side of the crop. All in frame pixels."""
 
     frame: Frame
     target: Target
     centre: Point
     size: Point
-
-    @property
-    def side(self) -> float:
-        """Of the crop."""
-        return context_side(*self.size) * SEARCH_SIZE / TEMPLATE_SIZE
+    side: float
 
 
 class _Match(NamedTuple):
@@ -153,7 +163,14 @@ class Tracker:
         self.config = config or TrackerConfig()
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
-        self.subject = Subject(network, self.weights, levels, proposals=self._uses_proposals, device=self.device)
+        self.subject = Subject(
+            network,
+            self.weights,
+            levels,
+            proposals=self._uses_proposals,
+            device=self.device,
+            search_size=self.config.search_size,
+        )
         self.runtime: Engine = make(engine, self.subject)
         self.network = network.to(self.device)
         if self.device.type == "cpu":
@@ -161,7 +178,7 @@ class Tracker:
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
         self._window = acf.hann_window(self.config.grid).to(self.device)
-        self._anchors = self.network.anchors.cpu()
+        self._anchors = anchors(self.config.grid - MARGIN)
         self._level_weights = torch.tensor(self._response_weights(levels), device=self.device)
 
     @property
@@ -193,13 +210,14 @@ class Tracker:
                 exemplar = self._images([crop(frame, centre, side, TEMPLATE_SIZE)]).permute(0, 3, 1, 2).float()
                 template = self.network.template(self.network.reduce(self.network.extract(exemplar)))
                 kernels = self.network.kernels(template)
-            side *= SEARCH_SIZE / TEMPLATE_SIZE
-            found = self.runtime.search(self._images([crop(frame, centre, side, SEARCH_SIZE)]), kernels)
+            crop_size = self.config.search_size
+            side *= crop_size / TEMPLATE_SIZE
+            found = self.runtime.search(self._images([crop(frame, centre, side, crop_size)]), kernels)
             features = self._on_grid(found.features)
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             filters = self._learn([size], [gains], features)
-            given = torch.tensor([[[0.0, 0.0, w, h]]], device=self.device) * (SEARCH_SIZE / side)
+            given = torch.tensor([[[0.0, 0.0, w, h]]], device=self.device) * (crop_size / side)
             target = Target(
                 centre,
                 size,
@@ -214,7 +232,7 @@ class Tracker:
                 kernels=kernels,
             )
             if self._uses_proposals:
-                target.size_factors = self._size_factors(_Region(frame, target, centre, size), found, features)
+                target.size_factors = self._size_factors(self._region(frame, target, centre, size), found, features)
         return target
 
     @overload
@@ -254,13 +272,16 @@ class Tracker:
 
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
         """What the engine would be given for these targets in this frame: crops and kernels, see `Engine.search`."""
-        return self._inputs([_Region(frame, target, target.centre, target.size) for target in targets])
+        return self._inputs([self._region(frame, target, target.centre, target.size) for target in targets])
 
     # All targets, one step ------------------------------------------------------------------------------------------
 
+    def _region(self, frame: Frame, target: Target, centre: Point, size: Point) -> _Region:
+        return _Region(frame, target, centre, size, context_side(*size) * self.config.search_size / TEMPLATE_SIZE)
+
     def _regions(self, frame: Frame, target: Target) -> list[_Region]:
         """Where to search: around the target, and for a lost one in other parts of the frame in turn."""
-        around = _Region(frame, target, target.centre, target.size)
+        around = self._region(frame, target, target.centre, target.size)
         if not (target.confidence.lost and self._uses_proposals):
             return [around]
         last, (w, h) = target.last_known or (target.centre, target.size)
@@ -269,16 +290,22 @@ class Tracker:
             return (w * scale, h * scale)
 
         if target.confidence.state == TrackState.LOST:
-            around = around._replace(size=scaled(SCALES[target.searched % len(SCALES)]))
+            around = self._region(frame, target, target.centre, scaled(SCALES[target.searched % len(SCALES)]))
         elsewhere = [
-            place(target.searched * self.config.search_places + number, (w, h), target.frame_size, last)
+            place(
+                target.searched * self.config.search_places + number,
+                (w, h),
+                target.frame_size,
+                last,
+                self.config.search_size,
+            )
             for number in range(self.config.search_places)
         ]
-        return [around] + [_Region(frame, target, centre, scaled(scale)) for centre, scale in elsewhere]
+        return [around] + [self._region(frame, target, centre, scaled(scale)) for centre, scale in elsewhere]
 
     def _inputs(self, regions: Sequence[_Region]) -> tuple[Tensor, Tensor | None]:
         """Crops and kernels for the engine."""
-        crops = [crop(region.frame, region.centre, region.side, SEARCH_SIZE) for region in regions]
+        crops = [crop(region.frame, region.centre, region.side, self.config.search_size) for region in regions]
         return self._images(crops), self._kernels([region.target for region in regions])
 
     def _follow(self, targets: list[Target], regions: list[_Region], found: SearchOutput) -> list[Track]:
@@ -442,7 +469,7 @@ class Tracker:
             row, column = _sub_cell_peak(response)
             pixels = region.side * steps[index] / self.config.grid
             found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
-        scales = torch.tensor([[[region.side / SEARCH_SIZE]] for region in regions], device=self.device)
+        scales = torch.tensor([[[region.side / self.config.search_size]] for region in regions], device=self.device)
         boxes = torch.tensor(found, device=self.device)[:, None] / scales
         embeddings = self._embeddings(features, boxes).cpu().numpy()
         return [
@@ -460,13 +487,13 @@ class Tracker:
         assert proposed is not None and deltas is not None
         boxes = decode(deltas, self._anchors).transpose(1, 2).flatten(2)  # N x 4 x M
         maps = proposed.sigmoid()
-        anchors, cells = maps.shape[1], maps.shape[-1]
+        shapes, side = maps.shape[1], maps.shape[-1]
         scores = ranking = maps.flatten(1)  # N x M
         quality_map = maps.amax(1, keepdim=True)
         sampled = agreement = torch.full_like(scores, torch.nan)
         if response is not None:
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
-            at = (boxes[:, :2] * (2 / (STRIDE * SEARCH_CELLS))).transpose(1, 2)[:, None]
+            at = (boxes[:, :2] * (2 / (STRIDE * self.config.grid))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
             agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
             if self.mode == "paper":
@@ -474,10 +501,10 @@ class Tracker:
             else:
                 share = 0.5 if self.mode == "naive_fusion" else self.config.response_share
                 ranking = (1 - share) * scores + share * sampled
-                quality_map = ranking.view(-1, anchors, cells, cells).amax(1, keepdim=True)
+                quality_map = ranking.view(-1, shapes, side, side).amax(1, keepdim=True)
         quality = acf.peak_to_sidelobe_ratio(quality_map)
 
-        scales = [region.side / SEARCH_SIZE for region in regions]
+        scales = [region.side / self.config.search_size for region in regions]
         # The sizes that would be proposed for targets that have not changed, as extents and ratios.
         unchanged = []
         for region, scale in zip(regions, scales, strict=True):
@@ -491,7 +518,7 @@ class Tracker:
         change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
         penalty = torch.exp((1 - change) * self.config.anchor_penalty)
         influence = self.config.window_influence
-        window = (acf.hann_window(cells) * influence).flatten().repeat(anchors)
+        window = (acf.hann_window(side) * influence).flatten().repeat(shapes)
         total = torch.addcmul(window, penalty, ranking, value=1 - influence)
         weights = (penalty * (ranking if self.mode == "paper" else scores)).square()
         rates = penalty * ranking * self.config.size_rate
@@ -543,7 +570,7 @@ class Tracker:
         grid = self.config.grid
         shapes = []
         for size in sizes:
-            cells_per_pixel = grid / (context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE)
+            cells_per_pixel = grid / (context_side(*size) * self.config.search_size / TEMPLATE_SIZE)
             w, h = (side * cells_per_pixel for side in size)
             shapes.append((h, w, self.config.label_sigma * math.sqrt(w * h)))
         shape = torch.tensor(shapes, device=self.device)
@@ -621,13 +648,12 @@ class Tracker:
         features: N x D x grid x grid. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
         """
         grid = self.config.grid
-        pixels = STRIDE * SEARCH_CELLS / grid
-        middles = (torch.arange(grid, device=self.device) - (grid - 1) / 2) * pixels
+        middles = (torch.arange(grid, device=self.device) - (grid - 1) / 2) * STRIDE
         across, down = (
             # How much of each cell the box covers.
             (
-                torch.minimum(middles + pixels / 2, boxes[..., axis, None] + boxes[..., axis + 2, None] / 2)
-                - torch.maximum(middles - pixels / 2, boxes[..., axis, None] - boxes[..., axis + 2, None] / 2)
+                torch.minimum(middles + STRIDE / 2, boxes[..., axis, None] + boxes[..., axis + 2, None] / 2)
+                - torch.maximum(middles - STRIDE / 2, boxes[..., axis, None] - boxes[..., axis + 2, None] / 2)
             ).clamp(min=1e-3)
             for axis in (0, 1)
         )

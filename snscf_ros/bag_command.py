@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from snscf_core.crops import SEARCH_SIZE
 from snscf_core.engines.choice import HELP as ENGINE_HELP
 from snscf_core.network import MODELS
-from snscf_core.tracker import MODES, Tracker
+from snscf_core.tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
 from snscf_ros import bringup
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     # the fastest of the moment would not give the same bytes again
     parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
+    parser.add_argument(
+        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
     )
@@ -132,7 +136,13 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
     with Bag(options.bag) as bag:
         recording, truth, start = _questions(bag, options, max_pixels)
-        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
+        tracker = Tracker(
+            options.model,
+            mode=options.mode,
+            device=options.device,
+            engine=options.engine,
+            config=TrackerConfig(search_size=options.search_size),
+        )
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
         with replacing(folder, bag.name) as stage:
@@ -145,6 +155,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
                 "mode": tracker.mode,
                 "device": str(tracker.device),
                 "engine": tracker.engine,
+                "search_size": options.search_size,
                 "max_image_pixels": max_pixels,
             }
             evaluation.write(stage, settings)

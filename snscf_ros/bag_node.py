@@ -69,6 +69,7 @@ def play(
         "mode": options.mode,
         "device": options.device,
         "engine": options.engine,
+        "search_size": options.search_size,
         "max_image_pixels": max_pixels,
         "image_transport": "compressed" if compressed else "raw",
         # the offline result holds the boxes of lost targets too

@@ -109,7 +109,11 @@ class TrackerNode(LifecycleNode):
                 device=settings.device,
                 mode=settings.mode,
                 engine=settings.engine,
-                config=TrackerConfig(coast=settings.coast_frames, search_places=settings.search_places),
+                config=TrackerConfig(
+                    search_size=settings.search_size,
+                    coast=settings.coast_frames,
+                    search_places=settings.search_places,
+                ),
             )
             tracker.warm_up()
         except (WeightsError, ValueError, FileNotFoundError) as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.parameter import Parameter
 
+from snscf_core.tracker import SEARCH_SIZES
 from snscf_ros import bringup
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Settings:
     mode: str
     device: str
     engine: str
+    search_size: int
     coast_frames: int
     search_places: int
     cameras: tuple[str, ...]
@@ -55,6 +57,7 @@ class Declaration:
     text: str
     minimum: float | None = None
     maximum: float | None = None
+    step: int = 1  # of whole numbers
     choices: tuple[str, ...] = ()
     read_only: bool = False  # fixed when the node starts
     read_at_configure: bool = False  # may change only while the node is unconfigured
@@ -69,7 +72,7 @@ class Declaration:
         if self.minimum is None or self.maximum is None:
             return descriptor
         if isinstance(value, int):
-            limits = IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum), step=1)
+            limits = IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum), step=self.step)
             descriptor.integer_range = [limits]
         else:
             limits = FloatingPointRange(from_value=float(self.minimum), to_value=float(self.maximum), step=0.0)
@@ -93,6 +96,14 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "engine": Declaration(
         "What runs the network: torch, cuda_graphs, onnxruntime, openvino, tensorrt, openvino-int8 and the like once"
         " exported, or a folder of snscf export; auto takes the fastest that agrees with torch. Read at configure.",
+        read_at_configure=True,
+    ),
+    "search_size": Declaration(
+        "Pixels a side of the crop that the network searches for each target, 127 of which show the target and its"
+        " surroundings: 16 n + 15. 191 costs half as much as 255, and loses faster targets. Read at configure.",
+        minimum=SEARCH_SIZES[0],
+        maximum=SEARCH_SIZES[1],
+        step=16,
         read_at_configure=True,
     ),
     "coast_frames": Declaration(

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..crops import SEARCH_SIZE
 from ..network import MODELS
-from ..tracker import MODES, Tracker
+from ..tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
 from . import calibration
 from .choice import cache_folder, check
 from .eager import TorchEngine
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="default f32; int8 needs --calibrate")
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     parser.add_argument("--mode", default="auto", help=f"that it has to serve: auto, {', '.join(MODES)} (default auto)")
+    parser.add_argument(
+        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
+    )
     parser.add_argument("--batch", type=int, default=1, help="targets in one run (default 1, best on a CPU)")
     parser.add_argument(
         "--calibrate",
@@ -46,13 +50,14 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--frames is at least 1, got {options.frames}")
     sources = [one for path in options.calibrate for one in calibration.sources(path, _box(options.box))]
     device = "cuda" if options.format == "tensorrt" else "cpu"
-    tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch")
+    config = TrackerConfig(search_size=options.search_size)
+    tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
     subject = tracker.subject
     items = calibration.collect(tracker, sources, options.frames) if sources else []
     folder = options.output or cache_folder() / folder_name(subject, options.format, options.precision)
     export(subject, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
-    made = Tracker(options.model, device=device, mode=options.mode, engine=folder).runtime
+    made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
     print(f"{folder}\nuse it with engine: {name if options.output is None else folder}")
     if made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")

@@ -37,7 +37,8 @@ _FLOAT = (
 
 def folder_name(subject: Subject, kind: str, precision: str) -> str:
     """Tells apart what is exported of one network from all others, by name and digest."""
-    what = "+".join((str(VERSION), *subject.digests, *map(str, subject.levels), str(subject.proposals)))
+    parts = (VERSION, *subject.digests, *subject.levels, subject.proposals, subject.search_size)
+    what = "+".join(map(str, parts))
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
     return f"{subject.weights.model}-{kind}-{precision}-{digest}"
 
@@ -69,7 +70,15 @@ def export(
     try:
         made_with = _write(subject, kind, partial, precision, batch, calibration)
         manifest = Manifest(
-            kind, precision, subject.weights.model, subject.digests, subject.levels, subject.proposals, batch, made_with
+            kind,
+            precision,
+            subject.weights.model,
+            subject.digests,
+            subject.levels,
+            subject.proposals,
+            subject.search_size,
+            batch,
+            made_with,
         )
         manifest.write(partial)
         partial.chmod(0o755)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..rpn import RATIOS
+from ..backbones import cells
+from ..rpn import MARGIN, RATIOS
 from .graph import SearchOutput, output
 from .subject import Subject
 
 MANIFEST = "engine.json"
-VERSION = 1  # raise it when graphs made before can't be used any more
+VERSION = 2  # raise it when graphs made before can't be used any more
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Manifest:
     """What an exported network was made of.
 
     format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``bf16`` or ``int8``. weights: sha256 of each
-    file. levels, proposals: see `Subject`. batch: crops in one run. made_with: versions and, for int8, how many frames
-    it was calibrated on.
+    file. levels, proposals, search_size: see `Subject`. batch: crops in one run. made_with: versions and, for int8,
+    how many frames it was calibrated on.
     """
 
     format: str
@@ -34,6 +35,7 @@ class Manifest:
     weights: tuple[str, ...]
     levels: tuple[int, ...]
     proposals: bool
+    search_size: int
     batch: int
     made_with: dict[str, str]
     version: int = VERSION
@@ -63,6 +65,11 @@ class Manifest:
             raise ValueError(
                 f"{folder} was exported from other weights of {self.model} (sha256 {self.weights[0][:12]}...) than the "
                 f"tracker's {subject.weights.files[0]} ({subject.digests[0][:12]}...): export it again"
+            )
+        if self.search_size != subject.search_size:
+            raise ValueError(
+                f"{folder} was exported for search crops of {self.search_size} pixels, the tracker's have "
+                f"{subject.search_size}"
             )
         if subject.proposals and not self.proposals:
             raise ValueError(f"{folder} was exported without the heads: export it for another mode")
@@ -98,8 +105,11 @@ class ExportedEngine:
             crops = torch.cat([crops, crops[-1:].expand(total - count, -1, -1, -1)])
             if kernels is not None:
                 kernels = torch.cat([kernels, kernels[-1:].expand(total - count, *kernels.shape[1:])])
-        features = torch.empty(total, self._channels, 31, 31, device=device)
-        proposals = torch.empty(total, 5 * len(RATIOS), 25, 25, device=device) if kernels is not None else None
+        grid = cells(self.subject.search_size)
+        features = torch.empty(total, self._channels, grid, grid, device=device)
+        proposals = None
+        if kernels is not None:
+            proposals = torch.empty(total, 5 * len(RATIOS), grid - MARGIN, grid - MARGIN, device=device)
         inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
         outputs = [part for part in (features, proposals) if part is not None]
         for start in range(0, total, batch):

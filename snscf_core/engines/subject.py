@@ -10,20 +10,23 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import Weights
-from ..crops import SEARCH_SIZE
+from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
 from ..network import SNSCF
 from .graph import ProposalGraph, SearchGraph
 
 
 @dataclass(frozen=True)
 class Subject:
-    """network: with its weights, in evaluation mode. levels: of the backbone. proposals: the heads are needed, too."""
+    """network: with its weights, in evaluation mode. levels: of the backbone. proposals: the heads are needed, too.
+    search_size: pixels a side of a crop.
+    """
 
     network: SNSCF
     weights: Weights
     levels: tuple[int, ...]
     proposals: bool
     device: torch.device
+    search_size: int = SEARCH_SIZE
 
     def graph(self) -> SearchGraph:
         """A new module on the CPU that does what is needed on every frame."""
@@ -40,12 +43,13 @@ class Subject:
         """Crops and kernels, on the CPU, of random blobs: the same ones every time."""
         generator = torch.Generator().manual_seed(0)
         blobs = torch.rand(count, 3, 24, 24, generator=generator) * 255
-        images = torch.nn.functional.interpolate(blobs, (SEARCH_SIZE, SEARCH_SIZE), mode="bicubic").clamp(0, 255)
+        images = torch.nn.functional.interpolate(blobs, [self.search_size] * 2, mode="bicubic").clamp(0, 255)
         crops = images.permute(0, 2, 3, 1).byte().contiguous()
         if not self.proposals:
             return crops, None
         with torch.no_grad():
             network = self.network
-            middle = images.round()[:, :, 64:191, 64:191].to(network.beta.device)
+            inner = slice((self.search_size - TEMPLATE_SIZE) // 2, (self.search_size + TEMPLATE_SIZE) // 2)
+            middle = images.round()[:, :, inner, inner].to(network.beta.device)
             template = network.template(network.reduce(network.extract(middle)))
             return crops, network.kernels(template).cpu().contiguous()

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..crops import SEARCH_SIZE
 from ..engines.choice import HELP as ENGINE_HELP
 from ..network import MODELS
-from ..tracker import MODES
+from ..tracker import MODES, SEARCH_SIZE_HELP
 from . import compare, paper, runner, vot
 from .datasets import DATASETS, Dataset, read_dataset
 from .metrics import MEASURES
@@ -69,6 +70,11 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default="torch", help=f"of our networks, separated by commas; {ENGINE_HELP} (default torch)"
     )
+    parser.add_argument(
+        "--search-size",
+        default=str(SEARCH_SIZE),
+        help=f"of our networks, separated by commas; {SEARCH_SIZE_HELP} (default {SEARCH_SIZE})",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
     parser.add_argument(
         "--output",
@@ -82,7 +88,13 @@ def run(options: argparse.Namespace) -> None:
     if options.root is None:
         raise ValueError("say where the data set lies with --root FOLDER")
     dataset = read_dataset(options.dataset, options.root, _list(options.sequences) if options.sequences else None)
-    trackers = candidates(_list(options.tracker), _list(options.mode), options.device, _list(options.engine))
+    trackers = candidates(
+        _list(options.tracker),
+        _list(options.mode),
+        options.device,
+        _list(options.engine),
+        _sizes(options.search_size),
+    )
     found = _run(dataset, trackers, options.output, options)
     if found is None:
         return
@@ -115,7 +127,7 @@ def run_paper(options: argparse.Namespace) -> None:
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("say where the data lies with --otb, --vot or --lasot")
-    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine])
+    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], _sizes(options.search_size))
     evaluations: dict[str, Evaluation] = {}
     results: Mapping[str, paper.VotResult] = {}
     coverage, complaints = [], []
@@ -292,3 +304,10 @@ def _number(value: float) -> str:
 
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _list(text)]
+    except ValueError:
+        raise ValueError(f"--search-size must be whole numbers separated by commas, got {text!r}") from None

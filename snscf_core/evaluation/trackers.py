@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import numpy as np
 from .. import __version__
 from ..boxes import Array
 from ..checkpoints import load
-from ..crops import Frame
+from ..crops import SEARCH_SIZE, Frame
 from ..network import MODELS
 from ..tracker import MODES, Target, Tracker, TrackerConfig
 from .sequences import read_boxes
@@ -66,6 +67,7 @@ class Candidate:
     mode: str = "auto"
     device: str = "auto"
     engine: str = "torch"
+    search_size: int = SEARCH_SIZE
 
     @property
     def stored(self) -> Path | None:
@@ -81,7 +83,10 @@ class Candidate:
         if _is_class(self.source):
             made: OnlineTracker = _class(self.source)()
             return made
-        return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine))
+        config = TrackerConfig(search_size=self.search_size)
+        return SnscfTracker(
+            Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine, config=config)
+        )
 
     def description(self) -> dict[str, str]:
         """What its results depend on, in words and checksums. Raises as `make` does."""
@@ -97,13 +102,15 @@ class Candidate:
             return {"tracker": self.source, "module": _checksum(Path(module.__file__ or ""))}
         _, weights = load(self.source)
         mode = self.mode if self.mode != "auto" else ("snscf" if weights.trained else "correlation_filter")
+        config = TrackerConfig(search_size=self.search_size)
         return {
             "tracker": weights.model,
             "mode": mode,
             "weights": " ".join(_checksum(file) for file in weights.files),
-            "settings": hashlib.sha256(json.dumps(asdict(TrackerConfig())).encode()).hexdigest()[:16],
+            "settings": hashlib.sha256(json.dumps(asdict(config)).encode()).hexdigest()[:16],
             "snscf": __version__,
             "engine": self.engine,
+            "search size": str(self.search_size),
         }
 
 
@@ -169,8 +176,9 @@ def candidates(
     modes: Sequence[str] = ("auto",),
     device: str = "auto",
     engines: Sequence[str] = ("torch",),
+    search_sizes: Sequence[int] = (SEARCH_SIZE,),
 ) -> list[Candidate]:
-    """What a user asked for: every one of our networks in every mode with every engine, each other tracker once.
+    """What a user asked for: each of our networks in every mode with every engine and search crop, others once.
 
     ``all`` as a mode stands for those that the weights allow. Names are unique; what can't be had is told now. Raises
     ValueError for an unknown mode, tracker or class, FileNotFoundError, and WeightsError.
@@ -191,10 +199,11 @@ def candidates(
         possible = MODES if trained else ("correlation_filter",)
         short = Path(source).name.removesuffix(".safetensors")
         for mode in dict.fromkeys(m for asked in modes for m in (possible if asked == "all" else (asked,))):
-            for engine in dict.fromkeys(engines):
+            for engine, size in itertools.product(dict.fromkeys(engines), dict.fromkeys(search_sizes)):
                 name = f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short
                 name = f"{name}-{Path(engine).name}" if len(engines) > 1 or engine != "torch" else name
-                found.append(Candidate(name, source, mode, device, engine))
+                name = f"{name}-{size}px" if len(search_sizes) > 1 or size != SEARCH_SIZE else name
+                found.append(Candidate(name, source, mode, device, engine, size))
     for candidate in found:
         if candidate.stored is None:
             candidate.description()

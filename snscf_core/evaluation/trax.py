@@ -21,12 +21,12 @@ import cv2
 import numpy as np
 
 from ..checkpoints import WeightsError
-from ..crops import Frame
+from ..crops import SEARCH_SIZE, Frame
 from ..engines.choice import HELP as ENGINE_HELP
 from ..memory import keep_memory
 from ..network import MODELS
 from ..target import Box, Target
-from ..tracker import MODES, Tracker
+from ..tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
 from .sequences import read_frame
 
 
@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
+    parser.add_argument(
+        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
+    )
     options = parser.parse_args(arguments)
     keep_memory()
     try:
@@ -47,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("snscf: the VOT toolkit is spoken to by the package vot-trax: install snscf[vot]", file=sys.stderr)
         return 1
     try:
-        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine)
+        config = TrackerConfig(search_size=options.search_size)
+        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)
         tracker.warm_up()
         server = trax.Server(
             [trax.Region.RECTANGLE],

@@ -21,7 +21,7 @@ from ..backbones import STRIDE
 from ..crops import SEARCH_SIZE
 from ..rpn import Proposals, decode
 from ..ssf import spatially_semantic_features
-from ..tracker import SEARCH_CELLS, TrackerConfig
+from ..tracker import TrackerConfig
 from .labels import AnchorLabels, intersection_union_hull, iou
 from .siamese import Outputs
 
@@ -130,9 +130,8 @@ def _hann_window(cells: int, device: torch.device) -> Tensor:
 
 def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> Tensor:
     """N x 1 x grid x grid: a Gaussian where the target (N x 4, crop pixels) is; 0 everywhere in pairs without it."""
-    cell = STRIDE * SEARCH_CELLS / grid
     offset = torch.arange(grid, device=box.device) - (grid - 1) / 2
-    centre = torch.where(positive[:, None], box[:, :2].float() / cell, 0.0)
+    centre = torch.where(positive[:, None], box[:, :2].float() / STRIDE, 0.0)
     across, down = (torch.exp(-((offset - c[:, None]) ** 2) / (2 * sigma[:, None] ** 2)) for c in centre.unbind(1))
     return (down[:, None, :, None] * across[:, None, None, :]) * positive[:, None, None, None]
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from snscf_core import Target, Tracker, acf
 from snscf_core.backbones import STRIDE
-from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side, crop
-from snscf_core.tracker import SEARCH_CELLS
+from snscf_core.crops import TEMPLATE_SIZE, context_side, crop
+from snscf_core.rpn import anchors, decode
 
 
 class PlainStep:
@@ -24,15 +24,17 @@ class PlainStep:
 
     def __init__(self, tracker: Tracker, target: Target, frame: np.ndarray) -> None:
         self.tracker, self.target, self.config = tracker, target, tracker.config
-        self.side = context_side(*target.size) * SEARCH_SIZE / TEMPLATE_SIZE
+        self.crop_size = tracker.config.search_size
+        self.cells = {255: 31, 191: 23}[self.crop_size]
+        self.side = context_side(*target.size) * self.crop_size / TEMPLATE_SIZE
         network = tracker.network
-        image = torch.from_numpy(crop(frame, target.centre, self.side, SEARCH_SIZE))
+        image = torch.from_numpy(crop(frame, target.centre, self.side, self.crop_size))
         with torch.inference_mode():
             self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.subject.levels)
             self.features = network.reduce(self.taps) if tracker.weights.trained else self.taps
             parts = target.filters.numerator.split(target.filters.sections, 1), target.filters.denominator.split(1, 1)
             self.old = [acf.CorrelationFilter(n, d, target.filters.regularisation) for n, d in zip(*parts, strict=True)]
-            self.window = acf.hann_window(31)
+            self.window = acf.hann_window(self.cells)
             if tracker.mode == "correlation_filter":
                 self._best_scale()
             else:
@@ -45,8 +47,8 @@ class PlainStep:
         response, step = maps[best][0, 0].numpy(), self.config.scale_steps[best]
         row, column = np.unravel_index(response.argmax(), response.shape)
         up, across = (parabola(response[row - 1 : row + 2, column]), parabola(response[row, column - 1 : column + 2]))
-        pixels = self.side * step / 31
-        self.offset = ((column + across - 15) * pixels, (row + up - 15) * pixels)
+        pixels, middle = self.side * step / self.cells, self.cells // 2
+        self.offset = ((column + across - middle) * pixels, (row + up - middle) * pixels)
         self.size = (self.target.size[0] * step, self.target.size[1] * step)
         self.rate = 1.0
         self.certainty = self.quality = float(acf.peak_to_sidelobe_ratio(maps[best]))
@@ -55,21 +57,22 @@ class PlainStep:
         tracker, config, target = self.tracker, self.config, self.target
         assert target.template is not None
         proposals = tracker.network.propose(target.template, self.features)
-        boxes = tracker.network.boxes(proposals)[0].permute(1, 0, 2, 3).flatten(1)
+        places = self.cells - 6
+        boxes = decode(proposals.deltas, anchors(places))[0].permute(1, 0, 2, 3).flatten(1)
         scores = proposals.scores[0].sigmoid().flatten()
         ranking, quality_map = scores, proposals.scores.sigmoid().amax(1, keepdim=True)
         if tracker.mode != "siamese":
             response = self._response(self.features)
-            at = (boxes[:2] * 2 / (STRIDE * SEARCH_CELLS)).T[None, None]
+            at = (boxes[:2] * 2 / (STRIDE * self.cells)).T[None, None]
             sampled = F.grid_sample(response, at, align_corners=False).flatten().clamp(0, 1)
             share = {"paper": 1.0, "naive_fusion": 0.5}.get(tracker.mode, config.response_share)
             ranking = (1 - share) * scores + share * sampled
-            quality_map = response if share == 1 else ranking.view(1, 5, 25, 25).amax(1, keepdim=True)
+            quality_map = response if share == 1 else ranking.view(1, 5, places, places).amax(1, keepdim=True)
         self.quality = float(acf.peak_to_sidelobe_ratio(quality_map))
-        scale = self.side / SEARCH_SIZE
+        scale = self.side / self.crop_size
         w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
         chosen, penalties = -1, []
-        marks = (acf.hann_window(25).flatten().repeat(5) * config.window_influence).tolist()
+        marks = (acf.hann_window(places).flatten().repeat(5) * config.window_influence).tolist()
         marked = []
         for (bw, bh), rank, mark in zip(boxes[2:].T.tolist(), ranking.tolist(), marks, strict=True):
             extent, ratio = context_side(bw, bh) / context_side(w, h), (bw / bh) / (w / h)
@@ -85,7 +88,7 @@ class PlainStep:
         self.certainty = self.quality if tracker.mode == "paper" else float(scores[chosen])
 
     def _response(self, features: list[Tensor]) -> Tensor:
-        total = torch.zeros(1, 1, 31, 31)
+        total = torch.zeros(1, 1, self.cells, self.cells)
         weights = self.tracker._level_weights
         for old, level, gain, weight in zip(self.old, features, self.target.gains, weights, strict=True):
             total += acf.respond(old, level * gain * self.window) * weight
@@ -95,10 +98,11 @@ class PlainStep:
         """The filters after the target was found with this size."""
         zoom = context_side(*size) / context_side(*self.target.size)
         shift = (2 * self.offset[0] / self.side, 2 * self.offset[1] / self.side)
-        cells = 31 / (context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE)
-        w, h = size[0] * cells, size[1] * cells
-        label = acf.gaussian_label(31, 32, torch.full((1, 2), self.config.label_sigma * math.sqrt(w * h)))
-        seen = acf.gaussian_label(31, 31, torch.tensor([[h, w]]) * self.config.learning_window) * self.window
+        cells, period = self.cells, {31: 32, 23: 24}[self.cells]
+        scale = cells / (context_side(*size) * self.crop_size / TEMPLATE_SIZE)
+        w, h = size[0] * scale, size[1] * scale
+        label = acf.gaussian_label(cells, period, torch.full((1, 2), self.config.label_sigma * math.sqrt(w * h)))
+        seen = acf.gaussian_label(cells, cells, torch.tensor([[h, w]]) * self.config.learning_window) * self.window
         out = []
         with torch.inference_mode():
             for old, level, gain in zip(self.old, self.features, self.target.gains, strict=True):
@@ -109,7 +113,7 @@ class PlainStep:
 
 def resampled(features: Tensor, zoom: float, shift: tuple[float, float]) -> Tensor:
     theta = torch.tensor([[[zoom, 0, shift[0]], [0, zoom, shift[1]]]], dtype=torch.float32)
-    grid = F.affine_grid(theta, [1, 1, 31, 31], align_corners=False)
+    grid = F.affine_grid(theta, [1, 1, *features.shape[-2:]], align_corners=False)
     return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import ENGINES, MODELS, Tracker, TrackState
+from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, Weights, save
 from snscf_core.cli import main
@@ -227,6 +227,23 @@ def test_engines_for_gpus_are_refused_on_a_cpu(heads):
     wanted = "needs tensorrt" if find_spec("tensorrt") is None else "has to be made first"
     with pytest.raises(ValueError, match=wanted):
         Tracker(heads, device="cpu", engine="tensorrt")
+
+
+def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small = TrackerConfig(search_size=191)
+    for config in (None, small):
+        assert Tracker(heads, device="cpu", engine=runtime, config=config).engine == runtime
+    folders = sorted((tmp_path / "snscf" / "engines").glob("*/engine.json"))
+    assert sorted(json.loads(file.read_text())["search_size"] for file in folders) == [191, 255]
+    subject = Tracker(heads, device="cpu", engine="torch", config=small).subject
+    crops, kernels = subject.example(2)
+    assert crops.shape == (2, 191, 191, 3)
+    found = make(runtime, subject).search(crops, kernels)
+    assert found.features.shape[-2:] == (23, 23) and found.scores.shape[-2:] == (17, 17)
+    of_255 = next(file.parent for file in folders if json.loads(file.read_text())["search_size"] == 255)
+    with pytest.raises(ValueError, match="for search crops of 255 pixels, the tracker's have 191"):
+        Tracker(heads, device="cpu", engine=of_255, config=small)
 
 
 def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):

@@ -30,7 +30,7 @@ def test_a_steady_motion_is_learned_and_coasts_to_a_stop():
 def test_the_places_looked_at_cover_the_frame_nearest_first(frame, size):
     last = (0.2 * frame[0], 0.7 * frame[1])
     side = context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
-    whole = [place(number, size, frame, last) for number in range(400)]
+    whole = [place(number, size, frame, last, SEARCH_SIZE) for number in range(400)]
     assert {scale for _, scale in whole} == set(SCALES)
     for scale in SCALES:
         centres = [centre for centre, other in whole if other == scale]

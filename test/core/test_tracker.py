@@ -15,7 +15,7 @@ from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, save
 from snscf_core.network import SNSCF
 from snscf_core.scenes import Scene
-from snscf_core.tracker import _Choice, _merged, _Region
+from snscf_core.tracker import _Choice, _merged
 
 
 def texture(height: int, width: int, seed: int, grain: float = 3.0) -> np.ndarray:
@@ -218,7 +218,7 @@ def test_what_passed_where_the_target_was_hidden_does_not_own_it_when_it_comes_b
 def test_where_the_best_proposal_is_hardly_the_target_the_likeliest_is_taken(shipped):
     frame, box = picture(60, 60)
     target = shipped.init(frame, box)
-    region = _Region(frame, target, target.centre, target.size)
+    region = shipped._region(frame, target, target.centre, target.size)
 
     def proposal(right: float, classification: float, response: float) -> _Choice:
         return _Choice((right, 0.0), target.size, 0.1, classification, response, 1.0, 10.0, target.embedding.given)
@@ -261,9 +261,12 @@ def test_targets_are_independent_and_a_batch_is_its_members(tracker):
     assert tracker.update(frame, []) == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_step_is_that_of_the_method_written_plainly(mode):
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", mode=mode, engine="torch")
+@pytest.mark.parametrize(
+    ("mode", "search_size"), [*((mode, 255) for mode in MODES), ("snscf", 191), ("correlation_filter", 191)]
+)
+def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
+    config = TrackerConfig(search_size=search_size)
+    tracker = Tracker("snscf_mobilenetv2", device="cpu", mode=mode, engine="torch", config=config)
     frame, a = picture(60, 60)
     targets = [tracker.init(frame, a), tracker.init(frame, (200.0, 100.0, 50.0, 60.0))]
     for step in range(1, 7):
@@ -284,6 +287,26 @@ def test_every_step_is_that_of_the_method_written_plainly(mode):
             for numerator, filter_ in zip(numerators, plain.filters(target.size), strict=True):
                 difference = (numerator - filter_.numerator).abs().max() / filter_.numerator.abs().max()
                 assert float(difference) < 1e-3
+
+
+@pytest.mark.parametrize("search_size", [159, 191, 319])
+def test_search_crops_of_other_sizes_follow_too(search_size):
+    tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=search_size))
+    frame, box = picture(60, 60)
+    target = tracker.init(frame, box)
+    for step in range(1, 11):
+        frame, box = picture(60 + 4 * step, 60 + 2 * step)
+        track = tracker.update(frame, target)
+    assert track.state == TrackState.TRACKED and iou(track.box, box) > 0.6
+    other = Tracker("snscf_mobilenetv2", device="cpu")
+    with pytest.raises(ValueError, match="another model or configuration"):
+        other.update(frame, target)
+
+
+@pytest.mark.parametrize("search_size", [127, 143, 192, 254, 527])
+def test_search_crops_without_a_cell_in_the_middle_are_refused(search_size):
+    with pytest.raises(ValueError, match=rf"16 n \+ 15 pixels in \[159, 511\].* got {search_size}"):
+        TrackerConfig(search_size=search_size)
 
 
 def test_frames_of_several_cameras_go_in_one_pass(tracker):
