@@ -1,8 +1,8 @@
 """Adaptive correlation filters (paper sections 3.5 and 3.6, eqs 5-9).
 
 A filter per level solves ridge regression over all circular shifts of a feature map in closed form. Its numerator and
-denominator are kept as running averages, so the filter adapts. Every function here is differentiable, so the same code
-trains the features (the gradient flows through the Fourier-domain solution).
+denominator are kept as running averages, so the filter adapts. Every function here of tensors is differentiable, so the
+same code trains the features (the gradient flows through the Fourier-domain solution).
 
 Feature maps are N x C x H x W; transforms are taken at a size that is fast to transform (``fft_size``), with zeros
 behind the windowed map. Spectra are those of ``torch.fft.rfft2``: N x C x P x (P // 2 + 1), complex.
@@ -10,8 +10,11 @@ behind the windowed map. Spectra are those of ``torch.fft.rfft2``: N x C x P x (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -165,22 +168,18 @@ def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Te
     return (respond(learn(template, label, regularisation), search) - search_label).square().mean()
 
 
-def peak_to_sidelobe_ratio(response: Tensor, exclude: int = 5) -> Tensor:
+def peak_to_sidelobe_ratio(responses: npt.NDArray[np.float32], exclude: int = 5) -> npt.NDArray[np.float64]:
     """(peak - mean) / standard deviation of the sidelobe: all cells but a square of ``2 exclude + 1`` around the peak.
 
-    response: N x 1 x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
+    responses: N x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
     """
-    _, _, height, width = response.shape
-    peak, index = response.flatten(1).max(1)
-    row, column = index // width, index % width
-    rows = torch.arange(height, device=response.device)
-    columns = torch.arange(width, device=response.device)
-    near = ((rows[None] - row[:, None]).abs() <= exclude)[:, :, None] & (
-        (columns[None] - column[:, None]).abs() <= exclude
-    )[:, None, :]
-    sidelobe = (~near).to(response.dtype)
-    count = sidelobe.sum((1, 2)).clamp(min=1)
-    values = response[:, 0]
-    mean = (values * sidelobe).sum((1, 2)) / count
-    variance = ((values - mean[:, None, None]).square() * sidelobe).sum((1, 2)) / count
-    return torch.where(variance > 1e-12, (peak - mean) / variance.clamp(min=1e-12).sqrt(), torch.zeros_like(peak))
+    ratios = np.zeros(len(responses))
+    for index, response in enumerate(responses):
+        row, column = divmod(int(response.argmax()), response.shape[1])
+        sidelobe = np.ones(response.shape, bool)
+        sidelobe[max(0, row - exclude) : row + exclude + 1, max(0, column - exclude) : column + exclude + 1] = False
+        values = response[sidelobe].astype(np.float64)
+        variance = values.var() if len(values) else 0.0
+        if variance > 1e-12:
+            ratios[index] = (response[row, column] - values.mean()) / math.sqrt(variance)
+    return ratios

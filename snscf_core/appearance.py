@@ -79,21 +79,12 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
     rows, columns = patch.shape[:2]
     across = (left + (np.arange(columns) + 0.5) * shrink - x - w / 2) / (w / 2)
     down = (top + (np.arange(rows) + 0.5) * shrink - y - h / 2) / (h / 2)
-    inside = (across[None] ** 2 + down[:, None] ** 2 < 0.8).astype(np.uint8)
+    inside = (across[None] ** 2 + down[:, None] ** 2 < 0.8)
     if not inside.any():
-        inside[:] = 1
-    found = np.stack(
-        [
-            cv2.calcHist(
-                [cv2.cvtColor(cv2.convertScaleAbs(patch, alpha=light), cv2.COLOR_BGR2LAB)],
-                [0, 1, 2],
-                inside,
-                _BINS,
-                [0, 256] * 3,
-            )
-            for light in _LIGHTS
-        ]
-    )
+        inside[:] = True
+    pixels = patch[inside][:, None]
+    lit = [cv2.cvtColor(cv2.convertScaleAbs(pixels, alpha=light), cv2.COLOR_BGR2LAB) for light in _LIGHTS]
+    found = np.stack([cv2.calcHist([one], [0, 1, 2], None, _BINS, [0, 256] * 3) for one in lit])
     # Blurred, so that a shade more or less is not another colour.
     for bins in reversed(_BINS):
         # The last axis becomes the first of a histogram, so that after three turns all are as they were.

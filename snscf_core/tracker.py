@@ -26,9 +26,11 @@ from .engines import Engine, Subject, make
 from .engines.graph import SearchOutput
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
-from .rpn import MARGIN, anchors, decode
+from .rpn import MARGIN, RATIOS, anchors, decode
 from .ssf import spatially_semantic_features
 from .target import Target, Track
+
+Values = npt.NDArray[np.float32]
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
@@ -178,7 +180,10 @@ class Tracker:
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
         self._window = acf.hann_window(self.config.grid).to(self.device)
+        self._profile = np.hanning(self.config.grid + 2)[1:-1]  # the same along one axis
         self._anchors = anchors(self.config.grid - MARGIN)
+        marks = acf.hann_window(self.config.grid - MARGIN) * self.config.window_influence
+        self._marks = np.tile(marks.flatten().numpy(), len(RATIOS))
         self._level_weights = torch.tensor(self._response_weights(levels), device=self.device)
 
     @property
@@ -216,8 +221,8 @@ class Tracker:
             features = self._on_grid(found.features)
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
-            filters = self._learn([size], [gains], features)
-            given = torch.tensor([[[0.0, 0.0, w, h]]], device=self.device) * (crop_size / side)
+            filters = self._learn([size], [gains], features, [1.0], [(0.0, 0.0)])
+            given = np.array([[[0.0, 0.0, w, h]]], np.float32) * np.float32(crop_size / side)
             target = Target(
                 centre,
                 size,
@@ -227,7 +232,7 @@ class Tracker:
                 template,
                 Confidence(),
                 Memory.of(colours(frame, (x, y, w, h))),
-                Memory.of(self._embeddings(features, given)[0, 0].cpu().numpy()),
+                Memory.of(self._embeddings(features, given)[0, 0]),
                 usual_size=size,
                 kernels=kernels,
             )
@@ -454,24 +459,21 @@ class Tracker:
         """Mode correlation_filter: where on which of the scales the response is highest."""
         steps = self.config.scale_steps
         targets = [region.target for region in regions]
-        unmoved = [(0.0, 0.0)] * len(targets)
-        responses = torch.stack(
-            [self._respond(targets, _resample(features, [step] * len(targets), unmoved))[:, 0] for step in steps], 1
-        )
+        scaled = [torch.from_numpy(_resampling(self.config.grid, step, 0.0)).to(features) for step in steps]
+        responses = torch.stack([self._respond(targets, step @ features @ step.T)[:, 0] for step in scaled], 1)
         penalties = [1.0 if step == 1 else self.config.scale_change_penalty for step in steps]
         peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=self.device)
         best = peaks.argmax(1)
         chosen = responses[torch.arange(len(targets), device=self.device), best]
-        qualities = acf.peak_to_sidelobe_ratio(chosen[:, None]).tolist()
         found = []
         maps = chosen.cpu().numpy()
+        qualities = acf.peak_to_sidelobe_ratio(maps).tolist()
         for region, index, response in zip(regions, best.tolist(), maps, strict=True):
             row, column = _sub_cell_peak(response)
             pixels = region.side * steps[index] / self.config.grid
             found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
-        scales = torch.tensor([[[region.side / self.config.search_size]] for region in regions], device=self.device)
-        boxes = torch.tensor(found, device=self.device)[:, None] / scales
-        embeddings = self._embeddings(features, boxes).cpu().numpy()
+        scales = np.array([[[region.side / self.config.search_size]] for region in regions], np.float32)
+        embeddings = self._embeddings(features, np.array(found, np.float32)[:, None] / scales)
         return [
             _Choice((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
             for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, embeddings, strict=True)
@@ -482,58 +484,83 @@ class Tracker:
         assert found.scores is not None and found.deltas is not None
         targets = [region.target for region in regions]
         response = None if self.mode == "siamese" else self._respond(targets, features)
-        # Many small steps follow, which a GPU takes longer to begin than a CPU to do.
+        # Many small steps follow: a GPU takes longer to begin each than numpy to do it.
         proposed, deltas, response = _on_host(found.scores, found.deltas, response)
         assert proposed is not None and deltas is not None
         boxes = decode(deltas, self._anchors).transpose(1, 2).flatten(2)  # N x 4 x M
-        maps = proposed.sigmoid()
-        shapes, side = maps.shape[1], maps.shape[-1]
-        scores = ranking = maps.flatten(1)  # N x M
-        quality_map = maps.amax(1, keepdim=True)
-        sampled = agreement = torch.full_like(scores, torch.nan)
+        sampled = None
         if response is not None:
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
             at = (boxes[:, :2] * (2 / (STRIDE * self.config.grid))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
-            agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
+        return self._chosen(
+            regions,
+            features,
+            boxes.numpy(),
+            proposed.sigmoid().numpy(),
+            None if response is None else response[:, 0].numpy(),
+            None if sampled is None else sampled.numpy(),
+        )
+
+    def _chosen(
+        self,
+        regions: list[_Region],
+        features: Tensor,
+        boxes: Values,
+        maps: Values,
+        response: Values | None,
+        sampled: Values | None,
+    ) -> list[list[_Choice]]:
+        """boxes: N x 4 x M (cx, cy, w, h), crop pixels relative to the middle. maps: N x 5 x H x W, scores.
+
+        response: N x G x G. sampled: N x M, what it is in the middle of each box.
+        """
+        config = self.config
+        scores = ranking = maps.reshape(len(regions), -1)
+        quality_map = maps.max(1)
+        agreement = np.full_like(scores, np.nan)
+        if response is None or sampled is None:
+            sampled = agreement
+        else:
+            agreement = sampled / response.max((1, 2)).clip(1e-6, 1)[:, None]
             if self.mode == "paper":
                 ranking, quality_map = sampled, response
             else:
-                share = 0.5 if self.mode == "naive_fusion" else self.config.response_share
+                share = np.float32(0.5 if self.mode == "naive_fusion" else config.response_share)
                 ranking = (1 - share) * scores + share * sampled
-                quality_map = ranking.view(-1, shapes, side, side).amax(1, keepdim=True)
+                quality_map = ranking.reshape(maps.shape).max(1)
         quality = acf.peak_to_sidelobe_ratio(quality_map)
 
-        scales = [region.side / self.config.search_size for region in regions]
+        scales = [region.side / config.search_size for region in regions]
         # The sizes that would be proposed for targets that have not changed, as extents and ratios.
         unchanged = []
         for region, scale in zip(regions, scales, strict=True):
             factors = region.target.size_factors
             w, h = (side / (factor * scale) for side, factor in zip(region.size, factors, strict=True))
             unchanged.append((context_side(w, h), w / h))
-        before = torch.tensor(unchanged)
+        before = np.array(unchanged, np.float32)
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2
-        extent = ((widths + context) * (heights + context)).sqrt()
+        extent = np.asarray(np.sqrt((widths + context) * (heights + context)), np.float32)
         change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
-        penalty = torch.exp((1 - change) * self.config.anchor_penalty)
-        influence = self.config.window_influence
-        window = (acf.hann_window(side) * influence).flatten().repeat(shapes)
-        total = torch.addcmul(window, penalty, ranking, value=1 - influence)
-        weights = (penalty * (ranking if self.mode == "paper" else scores)).square()
-        rates = penalty * ranking * self.config.size_rate
-        table, others = [], None
-        for _ in range(self.config.candidates):
+        penalty = np.exp((1 - change) * np.float32(config.anchor_penalty))
+        total = (1 - config.window_influence) * penalty * ranking + self._marks
+        weights = np.square(penalty * (ranking if self.mode == "paper" else scores))
+        rates = penalty * ranking * np.float32(config.size_rate)
+        others, every = penalty * scores, np.arange(len(regions))
+        rows = np.empty((len(regions), config.candidates, 9), np.float32)
+        for number in range(config.candidates):
             best = total.argmax(1)
-            merged = _merged(boxes, weights, best, self.config.merge_overlap)
-            values = [values.gather(1, best[:, None]) for values in (rates, scores, sampled, agreement)]
-            table.append(torch.cat([merged, *values, quality[:, None]], 1))
+            merged = _merged(boxes, weights, best, config.merge_overlap)
+            rows[:, number, :4] = merged
+            for column, values in enumerate((rates, scores, sampled, agreement), 4):
+                rows[:, number, column] = values[every, best]
+            rows[:, number, 8] = quality
             # The next is the best of those elsewhere, in the middle or not.
-            near = ((boxes[:, :2] - merged[:, :2, None]).abs() < merged[:, 2:, None] / 2).all(1)
-            others = (penalty * scores if others is None else others).masked_fill(near, -1.0)
+            near = (np.abs(boxes[:, :2] - merged[:, :2, None]) < merged[:, 2:, None] / 2).all(1)
+            others = np.where(near, np.float32(-1), others)
             total = others
-        rows = torch.stack(table, 1)
-        embeddings = self._embeddings(features, rows[..., :4].to(self.device)).cpu().numpy()
+        embeddings = self._embeddings(features, rows[..., :4])
         choices = []
         for region, scale, ones, vectors in zip(regions, scales, rows.tolist(), embeddings, strict=True):
             fw, fh = region.target.size_factors
@@ -560,40 +587,51 @@ class Tracker:
     # Filters --------------------------------------------------------------------------------------------------------
 
     def _learn(
-        self, sizes: Sequence[tuple[float, float]], gains: Sequence[Sequence[float]], features: Tensor
+        self,
+        sizes: Sequence[tuple[float, float]],
+        gains: Sequence[Sequence[float]],
+        features: Tensor,
+        zooms: Sequence[float],
+        shifts: Sequence[Point],
     ) -> acf.FilterBank:
-        """Filters for features centred on the targets (eq 8).
+        """Filters for targets that are where the features' maps are shifted and zoomed to, see `_resampling` (eq 8).
 
         Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter
         that learns all of the search region follows a still background as soon as the target moves before it.
         """
-        grid = self.config.grid
-        shapes = []
-        for size in sizes:
-            cells_per_pixel = grid / (context_side(*size) * self.config.search_size / TEMPLATE_SIZE)
-            w, h = (side * cells_per_pixel for side in size)
-            shapes.append((h, w, self.config.label_sigma * math.sqrt(w * h)))
-        shape = torch.tensor(shapes, device=self.device)
-        label = acf.gaussian_label(grid, acf.fft_size(grid), shape[:, 2:].expand(-1, 2))
-        window = acf.gaussian_label(grid, grid, shape[:, :2] * self.config.learning_window) * self._window
-        regularisation = self.config.regularisation * grid**2
+        config, grid, device = self.config, self.config.grid, self.device
+        period = acf.fft_size(grid)
+        cells = np.arange(period) - (grid - 1) / 2
+        periodic = (cells + period / 2) % period - period / 2
+        views = np.empty((2, len(sizes), grid, grid), np.float32)
+        labels = np.empty((len(sizes), 1, period, period), np.float32)
+        for index, (size, zoom, shift) in enumerate(zip(sizes, zooms, shifts, strict=True)):
+            # Both windows are products of one along each axis, so they go into what resamples along that axis.
+            scale = grid / (context_side(*size) * config.search_size / TEMPLATE_SIZE)
+            for axis in range(2):
+                gaussian = np.exp(-0.5 * (cells[:grid] / (config.learning_window * size[axis] * scale)) ** 2)
+                views[axis, index] = _resampling(grid, zoom, shift[axis]) * (gaussian * self._profile)[:, None]
+            profile = np.exp(-0.5 * (periodic / (config.label_sigma * math.sqrt(size[0] * size[1]) * scale)) ** 2)
+            labels[index, 0] = profile[:, None] * profile
+        across, down = torch.from_numpy(views).to(device)
+        along = (features.flatten(1, 2) @ across.mT).view_as(features)
         return acf.learn_bank(
-            features * window, torch.tensor(gains, device=self.device), label, self._sections, regularisation
+            down[:, None] @ along,
+            torch.tensor(gains, device=device),
+            torch.from_numpy(labels).to(device),
+            self._sections,
+            config.regularisation * grid**2,
         )
 
     def _adapt(
-        self,
-        targets: list[Target],
-        features: Tensor,
-        zooms: Sequence[float],
-        shifts: Sequence[tuple[float, float]],
+        self, targets: list[Target], features: Tensor, zooms: Sequence[float], shifts: Sequence[Point]
     ) -> None:
         """Moves the filters towards what they would be on the targets as found.
 
         The search features are resampled to be centred there, instead of a second pass through the network.
         """
-        centred = _resample(features, zooms, shifts)
-        new = self._learn([target.size for target in targets], [target.gains for target in targets], centred)
+        sizes, gains = [target.size for target in targets], [target.gains for target in targets]
+        new = self._learn(sizes, gains, features, zooms, shifts)
         whole = self._bank(targets).updated(new, self.config.learning_rate)
         for index, target in enumerate(targets):
             one = slice(index, index + 1)
@@ -642,25 +680,22 @@ class Tracker:
         """The spatially semantic features: what the filters work on."""
         return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
 
-    def _embeddings(self, features: Tensor, boxes: Tensor) -> Tensor:
+    def _embeddings(self, features: Tensor, boxes: Values) -> Vectors:
         """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
 
         features: N x D x grid x grid. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
         """
         grid = self.config.grid
-        middles = (torch.arange(grid, device=self.device) - (grid - 1) / 2) * STRIDE
-        across, down = (
-            # How much of each cell the box covers.
-            (
-                torch.minimum(middles + STRIDE / 2, boxes[..., axis, None] + boxes[..., axis + 2, None] / 2)
-                - torch.maximum(middles - STRIDE / 2, boxes[..., axis, None] - boxes[..., axis + 2, None] / 2)
-            ).clamp(min=1e-3)
-            for axis in (0, 1)
-        )
-        share = (down[..., :, None] * across[..., None, :]).flatten(2)
-        means = share @ features.flatten(2).transpose(1, 2)
-        parts = [F.normalize(part, dim=2) for part in means.split(self._sections, 2)]
-        return F.normalize(torch.cat(parts, 2), dim=2)
+        middles = (np.arange(grid, dtype=np.float32) - (grid - 1) / 2) * STRIDE
+        low, high = ((boxes[..., :2] + sign * boxes[..., 2:] / 2)[..., None] for sign in (-1, 1))
+        # How much of each column and row of cells the box covers.
+        shares = (np.minimum(middles + STRIDE / 2, high) - np.maximum(middles - STRIDE / 2, low)).clip(1e-3)
+        share = shares[:, :, 1, :, None] * shares[:, :, 0, None, :]
+        there = torch.from_numpy(share.reshape(*share.shape[:2], grid**2)).to(self.device)
+        means = (there @ features.flatten(2).transpose(1, 2)).cpu().numpy()
+        ends = np.cumsum(self._sections)[:-1]
+        parts = [part / np.linalg.norm(part, axis=2, keepdims=True).clip(1e-12) for part in np.split(means, ends, 2)]
+        return np.asarray(np.concatenate(parts, 2) / math.sqrt(len(parts)), np.float32)
 
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
@@ -740,15 +775,12 @@ def _limited(
     return old if too_small or too_large else size
 
 
-def _resample(features: Tensor, zooms: Sequence[float], shifts: Sequence[tuple[float, float]]) -> Tensor:
-    """Features as if each crop's side had been ``zoom`` times as long and its centre moved by ``shift``.
-
-    features: N x C x G x G. zooms, shifts: N; a shift is (x, y) in halves of the crop's side.
-    """
-    rows = [[[z, 0.0, x], [0.0, z, y]] for z, (x, y) in zip(zooms, shifts, strict=True)]
-    theta = torch.tensor(rows, dtype=features.dtype, device=features.device)
-    grid = F.affine_grid(theta, [len(rows), 1, *features.shape[-2:]], align_corners=False)
-    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+def _resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
+    """The matrix that takes ``grid`` values along one axis to what they would be if the crop's side had been ``zoom``
+    times as long and its centre moved by ``shift`` halves of it, by linear interpolation, at the ends the last ones."""
+    cells = (np.arange(grid) + 0.5) * 2 / grid - 1
+    at = (((cells * zoom + shift + 1) * grid - 1) / 2).clip(0, grid - 1)
+    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(grid)))
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -776,19 +808,19 @@ def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
     return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)
 
 
-def _merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
+def _merged(boxes: Values, weights: Values, best: npt.NDArray[np.intp], overlap: float) -> Values:
     """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N) is larger than
     ``overlap``. weights: N x M."""
+    every = np.arange(len(boxes))
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    at = best[:, None, None].expand(-1, 2, 1)
-    sides = torch.minimum(high, high.gather(2, at)) - torch.maximum(low, low.gather(2, at))
-    intersection = sides[:, 0].clamp(min=0) * sides[:, 1].clamp(min=0)
+    sides = np.minimum(high, high[every, :, best][..., None]) - np.maximum(low, low[every, :, best][..., None])
+    intersection = sides[:, 0].clip(0) * sides[:, 1].clip(0)
     areas = boxes[:, 2] * boxes[:, 3]
-    near = intersection > overlap * (areas + areas.gather(1, best[:, None]) - intersection)
-    near.scatter_(1, best[:, None], True)
-    weights = weights.clamp(min=1e-12) * near
-    return (boxes * weights[:, None]).sum(2) / weights.sum(1, keepdim=True)
+    near = intersection > overlap * (areas + areas[every, best][:, None] - intersection)
+    near[every, best] = True
+    shares = weights.clip(1e-12) * near
+    return np.asarray(np.einsum("nkm,nm->nk", boxes, shares) / shares.sum(1, keepdims=True), np.float32)
 
 
-def _at_least_one(ratio: Tensor) -> Tensor:
-    return torch.maximum(ratio, 1 / ratio)
+def _at_least_one(ratio: Values) -> Values:
+    return np.maximum(ratio, 1 / ratio)

@@ -80,10 +80,10 @@ def test_boxes_drawn_loosely_stay_loose():
 
 
 def test_the_best_proposal_is_averaged_with_those_that_nearly_agree():
-    boxes = torch.tensor([[10.0, 10, 20, 20], [12, 10, 20, 20], [40, 10, 20, 20], [10, 10, 40, 40]]).T
+    boxes = np.array([[10.0, 10, 20, 20], [12, 10, 20, 20], [40, 10, 20, 20], [10, 10, 40, 40]], np.float32).T
 
     def merged(weights: list[float], best: int, overlap: float) -> list[float]:
-        return _merged(boxes[None], torch.tensor([weights]), torch.tensor([best]), overlap)[0].tolist()
+        return _merged(boxes[None], np.array([weights], np.float32), np.array([best]), overlap)[0].tolist()
 
     assert merged([3, 1, 5, 5], 0, 0.8) == pytest.approx([10.5, 10, 20, 20])
     assert merged([3, 1, 5, 5], 0, 1.0) == pytest.approx([10, 10, 20, 20])
