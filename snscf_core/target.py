@@ -43,8 +43,9 @@ class Target:
     colours, embedding: what it looks like, see ``appearance``. size_factors: on width and height of proposals, so that
     they mean what the given box does. distractors: what looks like it beside it. usual_size: the mean of late, which is
     nearer to the true one when it is lost, half hidden. searched: frames in which it was looked for since it was lost.
-    last_known: centre and size when it was lost, while it may have been found elsewhere. kernels: what the heads make
-    of the template (1 x 3 x 2C x 5 x 5), once for all frames.
+    unlearned: frames in which it was tracked since the filters learned. last_known: centre and size when it was lost,
+    while it may have been found elsewhere. kernels: what the heads make of the template (1 x 3 x 2C x 5 x 5), once for
+    all frames.
     """
 
     centre: Point
@@ -61,6 +62,7 @@ class Target:
     distractors: list[Distractor] = field(default_factory=list)
     usual_size: Point = (0.0, 0.0)
     searched: int = 0
+    unlearned: int = 0
     last_known: tuple[Point, Point] | None = None
     kernels: Tensor | None = field(default=None, repr=False)
 
@@ -120,6 +122,7 @@ class Target:
             "distractors": [asdict(one) for one in self.distractors],
             "usual_size": self.usual_size,
             "searched": self.searched,
+            "unlearned": self.unlearned,
             "last_known": self.last_known,
         }
         save_file(tensors, str(path), metadata={"target": json.dumps(values)})
@@ -165,6 +168,7 @@ class Target:
                 ],
                 tuple(values["usual_size"]),
                 values["searched"],
+                values["unlearned"],
                 None if last_known is None else (tuple(last_known[0]), tuple(last_known[1])),
             )
         except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:

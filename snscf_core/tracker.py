@@ -54,7 +54,8 @@ class TrackerConfig:
 
     search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 costs half as much, and sees less far
     level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
-    learning_rate: float = 0.01  # of the filters' running averages
+    learning_rate: float = 0.01  # of the filters' running averages, for each frame in which the target is tracked
+    learning_interval: int = 1  # such frames from one in which the filters learn to the next
     regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
     label_sigma: float = 0.1  # of eq 6, relative to the target's size
     learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
@@ -330,7 +331,9 @@ class Tracker:
             match = self._match(target, proposals[id(target)])
             track = self._move(target, match, elsewhere=match.region is not regions[home])
             tracks.append(track)
-            if track.state == TrackState.TRACKED:
+            target.unlearned += track.state == TrackState.TRACKED
+            if track.state == TrackState.TRACKED and target.unlearned >= self.config.learning_interval:
+                target.unlearned = 0
                 learning.append(home)
                 zooms.append(context_side(*target.size) / context_side(*size))
                 dx, dy = match.choice.offset
@@ -632,7 +635,8 @@ class Tracker:
         """
         sizes, gains = [target.size for target in targets], [target.gains for target in targets]
         new = self._learn(sizes, gains, features, zooms, shifts)
-        whole = self._bank(targets).updated(new, self.config.learning_rate)
+        rate = 1 - (1 - self.config.learning_rate) ** self.config.learning_interval
+        whole = self._bank(targets).updated(new, rate)
         for index, target in enumerate(targets):
             one = slice(index, index + 1)
             target.filters = replace(whole, numerator=whole.numerator[one], denominator=whole.denominator[one])

@@ -265,7 +265,7 @@ def test_targets_are_independent_and_a_batch_is_its_members(tracker):
     ("mode", "search_size"), [*((mode, 255) for mode in MODES), ("snscf", 191), ("correlation_filter", 191)]
 )
 def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
-    config = TrackerConfig(search_size=search_size)
+    config = TrackerConfig(search_size=search_size, learning_interval=1)
     tracker = Tracker("snscf_mobilenetv2", device="cpu", mode=mode, engine="torch", config=config)
     frame, a = picture(60, 60)
     targets = [tracker.init(frame, a), tracker.init(frame, (200.0, 100.0, 50.0, 60.0))]
@@ -287,6 +287,29 @@ def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
             for numerator, filter_ in zip(numerators, plain.filters(target.size), strict=True):
                 difference = (numerator - filter_.numerator).abs().max() / filter_.numerator.abs().max()
                 assert float(difference) < 1e-3
+
+
+def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
+    config = TrackerConfig(learning_interval=3, learning_rate=0.1)
+    tracker = Tracker("snscf_mobilenetv2", device="cpu", config=config)
+    frame, box = picture(60, 60)
+    target = tracker.init(frame, box)
+    learned = []
+    for _ in range(9):
+        before = target.filters.numerator
+        assert tracker.update(frame, target).state == TrackState.TRACKED
+        learned.append(not torch.equal(before, target.filters.numerator))
+        target.save(tmp_path / "target")
+        target = Target.load(tmp_path / "target")
+    assert learned == [False, False, True] * 3
+    # On a still picture the filters go towards those of the last frame by 1 - 0.9^9, whatever the interval.
+    always = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(learning_rate=0.1, learning_interval=1))
+    other = always.init(frame, box)
+    start = other.filters.denominator
+    for _ in range(9):
+        always.update(frame, other)
+    moved, moved_always = (one.filters.denominator - start for one in (target, other))
+    assert float((moved - moved_always).norm() / moved_always.norm()) < 0.2
 
 
 @pytest.mark.parametrize("search_size", [159, 191, 319])
