@@ -55,7 +55,7 @@ class TrackerConfig:
     search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 costs half as much, and sees less far
     level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
     learning_rate: float = 0.01  # of the filters' running averages, for each frame in which the target is tracked
-    learning_interval: int = 1  # such frames from one in which the filters learn to the next
+    learning_interval: int = 3  # such frames from one in which the filters learn to the next
     regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
     label_sigma: float = 0.1  # of eq 6, relative to the target's size
     learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
@@ -66,7 +66,7 @@ class TrackerConfig:
     merge_overlap: float = 0.8  # proposals that overlap the best one by more are averaged into it; 1 takes it alone
     size_rate: float = 0.2  # how fast the size follows the proposal
     size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
-    response_share: float = 0.4  # of the filters in the fused score of mode snscf
+    response_share: float = 0.5  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     candidates: int = 3  # proposals in different places that are looked at in each search region

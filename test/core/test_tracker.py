@@ -290,7 +290,7 @@ def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
 
 
 def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
-    config = TrackerConfig(learning_interval=3, learning_rate=0.1)
+    config = TrackerConfig(learning_rate=0.1)
     tracker = Tracker("snscf_mobilenetv2", device="cpu", config=config)
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
