@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .graph import SearchOutput, output
 from .subject import Subject
 
 MANIFEST = "engine.json"
+Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run
 VERSION = 2  # raise it when graphs made before can't be used any more
 
 
@@ -112,12 +114,16 @@ class ExportedEngine:
             proposals = torch.empty(total, 5 * len(RATIOS), grid - MARGIN, grid - MARGIN, device=device)
         inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
         outputs = [part for part in (features, proposals) if part is not None]
-        for start in range(0, total, batch):
-            rows = slice(start, start + batch)
-            self.run([part[rows] for part in inputs], [part[rows] for part in outputs])
+        rows = [slice(start, start + batch) for start in range(0, total, batch)]
+        self.run_all([([part[some] for part in inputs], [part[some] for part in outputs]) for some in rows])
         if not self.subject.proposals or proposals is None:
             return output(features[:count], None)
         return output(features[:count], proposals[:count])
+
+    def run_all(self, batches: Sequence[Batch]) -> None:
+        """All batches, one after the other."""
+        for inputs, outputs in batches:
+            self.run(inputs, outputs)
 
     def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """One batch: crops and kernels, as far as the graph has them, into features and proposals."""

@@ -155,6 +155,26 @@ def test_more_targets_than_a_batch_are_run_in_several(runtime, heads, tmp_path):
         assert float((a - b).norm() / a.norm()) < 1e-4
 
 
+def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
+    pytest.importorskip("openvino")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        subject = Tracker(heads, device="cpu", engine="torch").subject
+        engine = make("openvino", subject)
+    finally:
+        torch.set_num_threads(before)
+    crops, kernels = subject.example(5)
+    alone = [engine.search(crops[n : n + 1], kernels[n : n + 1]) for n in range(5)]
+    assert engine._pairs is None, "one target alone needs none"
+    first = engine.search(crops, kernels)  # while they are made
+    assert len(engine._pairs.result(timeout=120)) == 2
+    second = engine.search(crops, kernels)
+    for together in (first, second):
+        for parts in zip(together, *alone, strict=True):
+            assert torch.equal(parts[0], torch.cat(parts[1:]))
+
+
 def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
     mine = Tracker(heads, device="cpu", engine="torch").subject
     export(mine, FORMATS[runtime], tmp_path / "mine")
