@@ -79,7 +79,7 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
     rows, columns = patch.shape[:2]
     across = (left + (np.arange(columns) + 0.5) * shrink - x - w / 2) / (w / 2)
     down = (top + (np.arange(rows) + 0.5) * shrink - y - h / 2) / (h / 2)
-    inside = (across[None] ** 2 + down[:, None] ** 2 < 0.8)
+    inside = across[None] ** 2 + down[:, None] ** 2 < 0.8
     if not inside.any():
         inside[:] = True
     pixels = patch[inside][:, None]

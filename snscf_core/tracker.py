@@ -82,6 +82,8 @@ class TrackerConfig:
                 f"search_size must be 16 n + 15 pixels in [{smallest}, {largest}] (such as 191, 255 or 319), "
                 f"got {self.search_size}"
             )
+        if self.learning_interval < 1:
+            raise ValueError(f"learning_interval must be at least 1 frame, got {self.learning_interval}")
 
     @property
     def grid(self) -> int:

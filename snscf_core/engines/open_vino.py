@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -15,6 +16,7 @@ from .exported import Batch, ExportedEngine, required
 from .subject import Subject
 
 GRAPH = "search.xml"
+_LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -84,14 +86,16 @@ class OpenVinoEngine(ExportedEngine):
             worker = ThreadPoolExecutor(1)
             self._pairs = worker.submit(self._side_by_side)
             worker.shutdown(wait=False)
-        if not self._pairs.done():
-            return []
-        return [] if self._pairs.exception() else self._pairs.result()
+        return self._pairs.result() if self._pairs.done() else []
 
     def _side_by_side(self) -> list[Any]:
         settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 2}
-        model = core().compile_model(self._file, "CPU", settings)
-        return [model.create_infer_request() for _ in range(2)]
+        try:
+            model = core().compile_model(self._file, "CPU", settings)
+            return [model.create_infer_request() for _ in range(2)]
+        except Exception as error:  # such as for want of memory
+            _LOG.warning("several targets are run one after the other: %s", error)
+            return []
 
     def _prepare(self, request: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         for index, tensor in enumerate(inputs):

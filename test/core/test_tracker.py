@@ -325,6 +325,11 @@ def test_search_crops_without_a_cell_in_the_middle_are_refused(search_size):
         TrackerConfig(search_size=search_size)
 
 
+def test_filters_that_would_never_learn_are_refused():
+    with pytest.raises(ValueError, match="learning_interval must be at least 1 frame, got 0"):
+        TrackerConfig(learning_interval=0)
+
+
 def test_frames_of_several_cameras_go_in_one_pass(tracker):
     (front, a), (down, b) = picture(60, 60), picture(150, 100)
     alone = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
