@@ -142,12 +142,13 @@ def _handles_signals(pid: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def test_wrong_parameter_at_start_is_told_in_one_line(start):
-    tracker = start(namespace="wrong", parameters={"max_targets": -4})
+@pytest.mark.parametrize(("name", "value"), [("max_targets", -4), ("search_size", 200)])
+def test_wrong_parameter_at_start_is_told_in_one_line(start, name, value):
+    tracker = start(namespace="wrong", parameters={name: value})
     assert tracker.process.process.wait(60) == 1
     log = tracker.process.log()
-    assert "max_targets" in log
-    assert "-4" in log
+    assert name in log
+    assert str(value) in log
     assert "Traceback" not in log
 
 

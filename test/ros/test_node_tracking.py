@@ -35,6 +35,14 @@ def test_a_target_is_followed_on_the_right_pixels(tracker):
         follow(camera, 15)
 
 
+def test_a_smaller_search_crop_follows_too(start):
+    tracker = start(namespace="small", parameters={"search_size": 191})
+    tracker.activate()
+    with tracker.camera() as camera:
+        begin(tracker, camera)
+        follow(camera, 8)
+
+
 def test_detections_carry_the_image_header_id_class_and_score(tracker):
     with tracker.camera() as camera:
         begin(tracker, camera, target_id="cup")
