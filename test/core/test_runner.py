@@ -123,6 +123,17 @@ def test_what_is_stored_is_not_run_again(workshop):
     assert (second.outcomes["Still", "d", runner.ONE_PASS].boxes == 7).all()
 
 
+def test_each_size_of_search_crops_is_a_tracker_of_its_own(workshop, capsys):
+    both = candidates(["snscf_mobilenetv2"], search_sizes=[255, 191])
+    assert [one.name for one in both] == ["snscf_mobilenetv2-255px", "snscf_mobilenetv2-191px"]
+    large, small = (one.description() for one in both)
+    assert {key for key in large if large[key] != small[key]} == {"settings", "search size"}
+    assert both[1].make().tracker.config.search_size == 191
+    for text, reason in (("191,big", "whole numbers"), ("200", "16 n + 15 pixels")):
+        assert main(["eval", "--root", "data", "--search-size", text]) == 1
+        assert reason in capsys.readouterr().err
+
+
 def test_results_of_another_tracker_are_not_taken_for_its_own(workshop, capsys):
     assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 0
     with open("mine.py", "a") as module:
