@@ -6,8 +6,10 @@
 
 In every round each contestant tracks one frame, so that whatever else goes on hits all alike; ``best`` is the figure
 to compare on a machine that others use, too. The scene is generated: textured squares that move before a texture. Each
-frame starts from the true boxes, and every target counts as found, so that all of the work is done for each. A model
-written ``NAME:heads`` has random heads, for networks that have no trained weights yet. Peers follow one target each.
+frame starts from the true boxes, and every target counts as found, so that all of the work is done for each; as the
+filters learn only in some frames, ``best`` and ``p50`` of ours are of the mean of as many frames as that takes. A model
+written ``NAME@191`` has search crops of 191 pixels, ``NAME:heads`` or ``NAME:heads@191`` random heads, for networks
+that have no trained weights yet. Peers follow one target each.
 On a GPU, ``--peak-tflops`` and ``--bandwidth`` (GB/s) give the floor that the network's time is compared with.
 """
 
@@ -83,6 +85,11 @@ class Ours:
         self.targets = [tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
         self.times: list[tuple[float, float, float]] = []
         self.spent = {"crop": 0.0, "network": 0.0}
+
+    def ready(self) -> None:
+        """Waits for what the engine makes beside the tracking, once it has several targets."""
+        if (pairs := getattr(self.tracker.runtime, "_pairs", None)) is not None:
+            pairs.result()
 
     def track(self, step: int) -> None:
         for target, (x, y, w, h) in zip(self.targets, self.scene.boxes[step], strict=True):
@@ -211,6 +218,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if turn >= options.warm_up + 3 and seconds[key] > options.seconds:
                 continue
             one.track(step)
+            if turn == 0:
+                one.ready()
             seconds[key] += one.times[-1][0]
         if peers is not None:
             peers.track(step)
@@ -306,7 +315,7 @@ def _floors(networks: dict[str, dict[str, float]], options: argparse.Namespace) 
 
 
 def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict[str, Any]:
-    times = np.array(one.times[warm_up:])
+    times, interval = np.array(one.times[warm_up:]), one.tracker.config.learning_interval
     stages = {"crop": times[:, 1], "network": times[:, 2], "filters": times[:, 0] - times[:, 1] - times[:, 2]}
     return {
         "model": model,
@@ -314,16 +323,23 @@ def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict
         "engine": engine,
         "runs": one.tracker.engine,
         "targets": targets,
-        **_statistics("", times[:, 0]),
-        "stages_best_ms": {name: 1000 * float(values.min()) for name, values in stages.items()},
-        "stages_p50_ms": {name: 1000 * float(np.median(values)) for name, values in stages.items()},
+        **_statistics("", times[:, 0], interval),
+        "stages_best_ms": {name: 1000 * float(_means(values, interval).min()) for name, values in stages.items()},
+        "stages_p50_ms": {name: 1000 * float(np.median(_means(values, interval))) for name, values in stages.items()},
     }
 
 
-def _statistics(name: str, seconds: Any) -> dict[str, Any]:
+def _means(values: np.ndarray, frames: int) -> np.ndarray:
+    """Of so many neighbouring values each."""
+    whole = len(values) // frames * frames
+    return values[:whole].reshape(-1, frames).mean(1) if whole else values
+
+
+def _statistics(name: str, seconds: Any, interval: int = 1) -> dict[str, Any]:
     values = 1000 * np.asarray(seconds)
-    p50, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
-    best = float(values.min())
+    p95, p99 = (float(value) for value in np.percentile(values, (95, 99)))
+    means = _means(values, interval)
+    best, p50 = float(means.min()), float(np.median(means))
     figures = {"best_ms": best, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "fps_best": 1000 / best, "fps": 1000 / p50}
     return {**({"name": name} if name else {}), "frames": len(values), **figures}
 
@@ -350,6 +366,7 @@ def serve_memory(options: argparse.Namespace) -> None:
     one = Ours(tracker, Scene(*_size(options.size), int(options.targets)))
     for step in range(1, 4):
         one.track(step)
+        one.ready()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

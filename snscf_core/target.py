@@ -168,7 +168,7 @@ class Target:
                 ],
                 tuple(values["usual_size"]),
                 values["searched"],
-                values["unlearned"],
+                values.get("unlearned", 0),
                 None if last_known is None else (tuple(last_known[0]), tuple(last_known[1])),
             )
         except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -198,7 +198,7 @@ class Tracker:
         """Runs everything once, so that the first real frame is not slower than the others."""
         frame = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
         target = self.init(frame, (130, 90, 60, 60))
-        for _ in range(2):
+        for _ in range(max(2, self.config.learning_interval)):
             self.update(frame, target)
 
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:
@@ -638,10 +638,7 @@ class Tracker:
         sizes, gains = [target.size for target in targets], [target.gains for target in targets]
         new = self._learn(sizes, gains, features, zooms, shifts)
         rate = 1 - (1 - self.config.learning_rate) ** self.config.learning_interval
-        whole = self._bank(targets).updated(new, rate)
-        for index, target in enumerate(targets):
-            one = slice(index, index + 1)
-            target.filters = replace(whole, numerator=whole.numerator[one], denominator=whole.denominator[one])
+        self._share(self._bank(targets).updated(new, rate), targets)
 
     def _respond(self, targets: list[Target], features: Tensor) -> Tensor:
         """The weighted sum of the levels' responses (eq 9), N x 1 x grid x grid."""
@@ -650,11 +647,20 @@ class Tracker:
 
     def _bank(self, targets: list[Target]) -> acf.FilterBank:
         filters = [target.filters for target in targets]
-        return replace(
+        whole = replace(
             filters[0],
             numerator=_stacked([one.numerator for one in filters]),
             denominator=_stacked([one.denominator for one in filters]),
         )
+        if len({id(target) for target in targets}) == len(targets):
+            self._share(whole, targets)
+        return whole
+
+    def _share(self, whole: acf.FilterBank, targets: list[Target]) -> None:
+        """Makes the targets' filters parts of one tensor, so that they need not be copied to be used together."""
+        for index, target in enumerate(targets):
+            one = slice(index, index + 1)
+            target.filters = replace(whole, numerator=whole.numerator[one], denominator=whole.denominator[one])
 
     # Network --------------------------------------------------------------------------------------------------------
 
@@ -713,9 +719,11 @@ class Tracker:
         """Raises ValueError if these targets can't be followed together by this tracker."""
         if len({id(target) for target in targets}) < len(targets):
             raise ValueError("a target is given more than once")
-        size = acf.fft_size(self.config.grid)
+        size, regularisation = acf.fft_size(self.config.grid), self.config.regularisation * self.config.grid**2
         for target in targets:
             filters = target.filters
+            if not math.isclose(filters.regularisation, regularisation, rel_tol=1e-6):
+                raise ValueError("the target's filters were made with another search_size or regularisation")
             if filters.sections != self._sections or filters.numerator.shape[-2] != size:
                 raise ValueError(
                     f"the target's filters have {filters.sections} channels and size {filters.numerator.shape[-2]}, "

@@ -61,7 +61,7 @@ class Engine(Protocol):
     def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
         """What the network says of N search crops.
 
-        crops: N x 255 x 255 x 3 uint8 BGR; kernels: N x 3 x 2C x 5 x 5, None without the heads; both on the tracker's
+        crops: N x S x S x 3 uint8 BGR; kernels: N x 3 x 2C x 5 x 5, None without the heads; both on the tracker's
         device, like the result, which may be overwritten by the next call.
         """
         ...
@@ -157,7 +157,8 @@ def _engine(wanted: str | Path, subject: Subject) -> Engine:
         if precision == "int8" or name == "tensorrt":
             raise ValueError(
                 f"the engine {wanted} has to be made first: snscf export --format {kind} "
-                f"--precision {precision or 'f32'} --model {subject.weights.files[0]}"
+                f"--precision {precision or 'f32'} --search-size {subject.search_size} "
+                f"--model {subject.weights.files[0]}"
             )
         return _exported_now(kind, precision or "f32", subject)
     folder = Path(wanted).expanduser()

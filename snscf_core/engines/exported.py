@@ -71,7 +71,7 @@ class Manifest:
         if self.search_size != subject.search_size:
             raise ValueError(
                 f"{folder} was exported for search crops of {self.search_size} pixels, the tracker's have "
-                f"{subject.search_size}"
+                f"{subject.search_size}: export it with --search-size {subject.search_size}"
             )
         if subject.proposals and not self.proposals:
             raise ValueError(f"{folder} was exported without the heads: export it for another mode")

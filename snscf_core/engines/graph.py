@@ -16,7 +16,7 @@ from ..rpn import RATIOS, RegionProposal
 
 
 class SearchOutput(NamedTuple):
-    """What the network says of N search crops, float32.
+    """What the network says of N search crops, float32; sizes are those of crops of 255 pixels.
 
     features: N x C x 31 x 31, what the filters work on: the reduced features of all levels side by side, or the
     backbone's taps where the heads are untrained. scores: N x 5 x 25 x 25 fused logits, deltas: N x 5 x 4 x 25 x 25
@@ -29,7 +29,7 @@ class SearchOutput(NamedTuple):
 
 
 class SearchGraph(nn.Module):
-    """N x 255 x 255 x 3 uint8 BGR crops to the features of `SearchOutput`; ``sections``: channels of each level.
+    """N x S x S x 3 uint8 BGR crops to the features of `SearchOutput`; ``sections``: channels of each level.
 
     The network is copied, its batch norms and the normalisation of the pixels are folded into the convolutions.
     """

@@ -127,7 +127,10 @@ def run_paper(options: argparse.Namespace) -> None:
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("say where the data lies with --otb, --vot or --lasot")
-    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], _sizes(options.search_size))
+    sizes = _sizes(options.search_size)
+    if len(sizes) != 1:
+        raise ValueError("the paper's tables have one tracker in several modes: give one --search-size")
+    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], sizes)
     evaluations: dict[str, Evaluation] = {}
     results: Mapping[str, paper.VotResult] = {}
     coverage, complaints = [], []

@@ -314,9 +314,10 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
         frame, box = picture(60 + 4 * step, 60 + 2 * step)
         track = tracker.update(frame, target)
     assert track.state == TrackState.TRACKED and iou(track.box, box) > 0.6
-    other = Tracker("snscf_mobilenetv2", device="cpu")
-    with pytest.raises(ValueError, match="another model or configuration"):
-        other.update(frame, target)
+    for size in {175, 191, 255} - {search_size}:
+        other = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=size))
+        with pytest.raises(ValueError, match="another search_size"):
+            other.update(frame, target)
 
 
 @pytest.mark.parametrize("search_size", [127, 143, 192, 254, 527])
