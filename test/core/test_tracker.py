@@ -429,7 +429,7 @@ def test_boxes_at_the_border_and_as_large_as_the_frame_are_followed(tracker):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_runs_with_heads(mode, heads):
-    tracker = Tracker(heads, mode=mode, device="cpu")
+    tracker = Tracker(heads, mode=mode, device="cpu", config=TrackerConfig(learning_interval=1))
     assert tracker.mode == mode
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
