@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 _LAST_LINES = 15
 _ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]+\]: (.*)", re.MULTILINE)
-_PR_SET_PDEATHSIG = 1
+# Runs what follows in its place, and asks Linux to end it if the parent is killed and cannot do so itself. That is done
+# here because a fork that runs Python before the command (`preexec_fn`) can hang in a process with threads.
+_START = f"""\
+import ctypes, os, sys
+try:
+    ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)})  # PR_SET_PDEATHSIG
+except (OSError, AttributeError):
+    pass
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Child:
@@ -31,13 +42,12 @@ class Child:
     def __enter__(self) -> Child:
         self._output = self.log.open("wb")
         self._process = subprocess.Popen(
-            self._command,
+            [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *self._command],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C is for the parent, which then ends its children in order
-            preexec_fn=_end_with_parent,
         )
         return self
 
@@ -84,9 +94,3 @@ class Child:
         """The message of the last error that ROS logged in it; empty if there is none."""
         found = _ERROR.findall(self.log.read_text(errors="replace"))
         return str(found[-1]) if found else ""
-
-
-def _end_with_parent() -> None:
-    """Called in the child: ask Linux to end it if the parent is killed and cannot do so itself."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

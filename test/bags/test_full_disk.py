@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shlex
 import shutil
 import subprocess
@@ -27,12 +26,8 @@ def evaluation(bag: Path, output: Path) -> list[str]:
 
 def ran(command: list[str], most_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
     """A command that may make no file larger than that."""
-
-    def limit() -> None:
-        if most_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-
-    return subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
+    limit = [] if most_bytes is None else ["prlimit", f"--fsize={most_bytes}", "--"]
+    return subprocess.run([*limit, *command], capture_output=True, text=True, check=False)
 
 
 def test_an_evaluation_that_cannot_be_written_leaves_the_one_before(bags, weights, tmp_path):
