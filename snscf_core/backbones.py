@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STRIDE = 8  # crop pixels per cell
+FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
 
 
 def cells(side: int) -> int:
     """Cells a side of the features of a crop, from its pixels a side."""
-    return (side - 7) // STRIDE
-FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
+    return (side - FIRST_CELL) // STRIDE
 
 
 class Backbone(nn.Module):

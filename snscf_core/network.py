@@ -79,7 +79,7 @@ class SNSCF(nn.Module):
 
     def boxes(self, proposals: Proposals) -> Tensor:
         """N x 5 x 4 x 25 x 25 boxes (cx, cy, w, h) in crop pixels relative to the middle of the search crop."""
-        return decode(proposals.deltas, anchors(proposals.deltas.shape[-1]).to(proposals.deltas))
+        return decode(proposals.deltas, anchors(proposals.deltas.shape[-1]).to(proposals.deltas.device))
 
     def forward(self, template_crops: Tensor, search_crops: Tensor) -> Proposals:
         """Crops N x 3 x 127 x 127 and N x 3 x 255 x 255 to fused proposals."""

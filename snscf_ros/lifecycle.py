@@ -124,7 +124,8 @@ class TrackerNode(LifecycleNode):
         self._tracker = tracker
         self.get_logger().info(
             f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
-            f" mode {tracker.mode}, device {tracker.device}, engine {tracker.engine}"
+            f" mode {tracker.mode}, device {tracker.device}, engine {tracker.engine},"
+            f" search crops of {settings.search_size} pixels"
         )
         return super().on_configure(state)
 

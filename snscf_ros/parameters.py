@@ -100,7 +100,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
     ),
     "search_size": Declaration(
         "Pixels a side of the crop that the network searches for each target, 127 of which show the target and its"
-        " surroundings: 16 n + 15. 191 costs half as much as 255, and loses faster targets. Read at configure.",
+        " surroundings: 16 n + 15. 191 takes 0.6 of the time of 255, and loses faster targets. Read at configure.",
         minimum=SEARCH_SIZES[0],
         maximum=SEARCH_SIZES[1],
         step=16,

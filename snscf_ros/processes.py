@@ -17,14 +17,19 @@ _ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]+\]: (.*)", re.MULTI
 # Runs what follows in its place, and asks Linux to end it if the parent is killed and cannot do so itself. That is done
 # here because a fork that runs Python before the command (`preexec_fn`) can hang in a process with threads.
 _START = f"""\
-import ctypes, os, sys
+import ctypes, os, signal, sys
+for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and what is ignored stays so
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
 try:
     ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)})  # PR_SET_PDEATHSIG
 except (OSError, AttributeError):
     pass
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent is gone")
-os.execvp(sys.argv[2], sys.argv[2:])
+try:
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{{sys.argv[2]}}: {{error.strerror}}")
 """
 
 

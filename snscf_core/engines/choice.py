@@ -66,6 +66,10 @@ class Engine(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Makes what would else be made beside tracking, once there is more than one crop; may take seconds."""
+        ...
+
 
 def make(wanted: str | Path, subject: Subject) -> Engine:
     """The engine of this name (see ``ENGINES``, with ``-bf16`` or ``-int8``), in this folder, or ``auto``.

@@ -25,6 +25,9 @@ class TorchEngine:
         """See `Engine`."""
         return output(*self.graph(crops, kernels)) if self.proposals else output(self.graph(crops), None)
 
+    def prepare(self) -> None:
+        """See `Engine`."""
+
 
 class CudaGraphEngine(TorchEngine):
     """The same, recorded once for each number of targets and replayed, which spares the launch of each kernel.

@@ -53,13 +53,13 @@ class Manifest:
             raise FileNotFoundError(f"{folder} holds no exported network: there is no {MANIFEST}")
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
-            values["weights"], values["levels"] = tuple(values["weights"]), tuple(values["levels"])
-            manifest = cls(**values)
+            version = values["version"]
+            if version == VERSION:
+                values["weights"], values["levels"] = tuple(values["weights"]), tuple(values["levels"])
+                return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} can't be read: {error}") from error
-        if manifest.version != VERSION:
-            raise ValueError(f"{folder} was exported by another version of snscf: export it again")
-        return manifest
+        raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
 
     def check(self, folder: Path, subject: Subject) -> None:
         """Raises ValueError if it can't serve the subject, above all if it was made of other weights."""
@@ -100,9 +100,7 @@ class ExportedEngine:
         count, batch = len(crops), self.manifest.batch
         total = -(-count // batch) * batch
         device = crops.device
-        if self.manifest.proposals and kernels is None:
-            width = 2 * self.subject.network.channels
-            kernels = torch.zeros(count, len(self.subject.levels), width, 5, 5, device=device)
+        kernels = self._kernels(kernels, crops)
         if total > count:
             crops = torch.cat([crops, crops[-1:].expand(total - count, -1, -1, -1)])
             if kernels is not None:
@@ -119,6 +117,17 @@ class ExportedEngine:
         if not self.subject.proposals or proposals is None:
             return output(features[:count], None)
         return output(features[:count], proposals[:count])
+
+    def prepare(self) -> None:
+        """See `Engine`."""
+
+    def _kernels(self, kernels: Tensor | None, crops: Tensor) -> Tensor | None:
+        """Those given, or any at all for a graph whose heads nobody asks."""
+        if kernels is not None or not self.manifest.proposals:
+            return kernels
+        return torch.zeros(
+            len(crops), len(self.subject.levels), 2 * self.subject.network.channels, 5, 5, device=crops.device
+        )
 
     def run_all(self, batches: Sequence[Batch]) -> None:
         """All batches, one after the other."""

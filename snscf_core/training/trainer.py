@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from .. import checkpoints
 from ..checkpoints import WeightsError
+from ..crops import SEARCH_SIZE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
 from ..data.readers import Clip
@@ -126,6 +127,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.cache_pairs < 0 or (self.cache_pairs and self.train_stem):
             raise ValueError("a cache holds at least 0 pairs, and stands for the stem, which then can't train")
+        if self.filters.search_size != SEARCH_SIZE:
+            raise ValueError(f"training searches crops of {SEARCH_SIZE} pixels, not of {self.filters.search_size}")
         for name, known in (("optimiser", OPTIMISERS), ("precision", PRECISIONS), ("conv5", CONV5_STARTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; there are {', '.join(known)}")

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -168,7 +169,7 @@ def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
     alone = [engine.search(crops[n : n + 1], kernels[n : n + 1]) for n in range(5)]
     assert engine._pairs is None, "one target alone needs none"
     first = engine.search(crops, kernels)  # while they are made
-    assert len(engine._pairs.result(timeout=120)) == 2
+    assert len(engine._pairs.result(timeout=120)) in (0, 2), "none where they round differently"
     second = engine.search(crops, kernels)
     for together in (first, second):
         for parts in zip(together, *alone, strict=True):
@@ -193,6 +194,42 @@ def test_an_export_without_heads_is_refused_where_they_are_needed(runtime, heads
     export(whole, FORMATS[runtime], tmp_path / "whole")
     served = Tracker(heads, device="cpu", mode="correlation_filter", engine=tmp_path / "whole")
     assert served.engine == runtime
+    crops, _ = served.subject.example(3)
+    served.runtime.prepare()
+    expected = TorchEngine(served.subject).search(crops, None)
+    found = served.runtime.search(crops, None)
+    assert found.scores is None
+    assert float((expected.features - found.features).norm() / expected.features.norm()) < 1e-4
+
+
+def test_an_export_of_another_version_is_refused(runtime, heads, tmp_path):
+    export(Tracker(heads, device="cpu", engine="torch").subject, FORMATS[runtime], tmp_path)
+    file = tmp_path / MANIFEST
+    manifest = json.loads(file.read_text())
+    del manifest["search_size"]
+    file.write_text(json.dumps({**manifest, "version": 1}))
+    with pytest.raises(ValueError, match=r"another version of snscf \(1\): export it again"):
+        Tracker(heads, device="cpu", engine=tmp_path)
+
+
+def test_openvino_that_gets_no_thread_runs_several_targets_one_after_the_other(heads, monkeypatch, caplog):
+    pytest.importorskip("openvino")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        subject = Tracker(heads, device="cpu", engine="torch").subject
+        engine = make("openvino", subject)
+    finally:
+        torch.set_num_threads(before)
+    expected = engine.search(*(part[:1] for part in subject.example(3)))
+
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    found = engine.search(*subject.example(3))
+    assert torch.equal(found.features[:1], expected.features)
+    assert "one after the other: can't start new thread" in caplog.text
 
 
 def test_a_broken_engine_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):

@@ -331,6 +331,20 @@ def test_filters_that_would_never_learn_are_refused():
         TrackerConfig(learning_interval=0)
 
 
+@pytest.mark.parametrize(("name", "value"), [("learning_interval", 1.5), ("search_size", 191.0)])
+def test_settings_that_count_are_whole_numbers(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, got {value}"):
+        TrackerConfig(**{name: value})
+
+
+def test_filters_that_learn_nothing_more_cost_no_more_to_warm_up(heads, monkeypatch):
+    tracker = Tracker(heads, device="cpu", engine="torch", config=TrackerConfig(learning_interval=10**9))
+    learned = []
+    monkeypatch.setattr(tracker, "_adapt", lambda targets, *_: learned.append(targets))
+    tracker.warm_up()
+    assert len(learned) <= 1
+
+
 def test_frames_of_several_cameras_go_in_one_pass(tracker):
     (front, a), (down, b) = picture(60, 60), picture(150, 100)
     alone = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
