@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequ
 from snscf_core.network import SNSCF
 
 # ResNet-50 takes ten minutes for all 17 sequences on two cores: six short ones, easy and hard, stand for them.
+# Everything in bfloat16 takes a third of the time where the processor has it; elsewhere it is float32.
+FAST = ["--engine", "openvino-bf16" if find_spec("openvino") else "torch"]
 SHORT = "Couple,Crossing,Dog,Man,uavdt_S0310,vot_ball1"
 PRINTED = 5.1e-5  # half of the last of four decimals
 
@@ -269,7 +272,7 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
 def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, imagenet, tmp_path):
     """Mean success AUC on the development sequences, without any training."""
     backbone = str(imagenet / checkpoints.IMAGENET_FILES[model])
-    options = ["--model", backbone, "--mode", "correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
+    options = ["--model", backbone, "--mode", "correlation_filter", *FAST, "--jobs", "2", "--output", str(tmp_path)]
     chosen = ["--sequences", sequences] if sequences else []
     assert main(["eval", "--root", str(data / "sequences"), *chosen, *options]) == 0
     (tracker,) = json.loads((tmp_path / "results.json").read_text())["trackers"].values()
@@ -287,8 +290,9 @@ def test_correlation_filters_track_real_sequences(model, sequences, count, floor
 def test_a_shipped_network_tracks_real_sequences_best_in_its_full_mode(model, left_out, floor, data, tmp_path):
     names = {folder.name for folder in (data / "sequences").iterdir() if folder.is_dir()}
     chosen = SHORT if left_out is None else ",".join(sorted(names - set(left_out)))
-    options = ["--sequences", chosen, "--mode", "snscf,correlation_filter", "--jobs", "2", "--output", str(tmp_path)]
-    assert main(["eval", "--root", str(data / "sequences"), "--model", model, *options]) == 0
+    options = ["--mode", "snscf,correlation_filter", *FAST, "--jobs", "2", "--output", str(tmp_path)]
+    asked = ["--root", str(data / "sequences"), "--sequences", chosen, "--model", model]
+    assert main(["eval", *asked, *options]) == 0
     trackers = json.loads((tmp_path / "results.json").read_text())["trackers"]
-    full, filters = (trackers[f"{model}-{mode}"]["mean"]["success_auc"] for mode in ("snscf", "correlation_filter"))
+    full, filters = (trackers[name]["mean"]["success_auc"] for name in sorted(trackers, reverse=True))
     assert full >= floor and full > filters
