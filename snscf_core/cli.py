@@ -14,8 +14,7 @@ import cv2
 from tqdm import tqdm
 
 from .checkpoints import WeightsError
-from .crops import SEARCH_SIZE, Frame
-from .engines.choice import HELP as ENGINE_HELP
+from .crops import Frame
 from .engines.command import add_arguments as add_export_arguments
 from .engines.command import run as export
 from .evaluation.command import add_arguments as add_evaluation_arguments
@@ -23,8 +22,7 @@ from .evaluation.command import add_commands as add_evaluation_commands
 from .evaluation.command import run as evaluate
 from .evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_video
 from .memory import keep_memory
-from .network import MODELS
-from .tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
+from .options import add_tracker_arguments, tracker_of
 from .training.checkpoint import TrainingError
 from .training.command import add_arguments as add_training_arguments
 from .training.command import run as train
@@ -61,13 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_export_arguments(exporting)
     exporting.set_defaults(run=export)
 
-    track.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
-    track.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
-    track.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
-    track.add_argument("--engine", default="auto", help=f"{ENGINE_HELP} (default auto)")
-    track.add_argument(
-        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
-    )
+    add_tracker_arguments(track, engine="auto")
 
     options = parser.parse_args(arguments)
     keep_memory()
@@ -87,8 +79,7 @@ def _track(options: argparse.Namespace) -> None:
     if frame is None:
         raise ValueError(f"{options.input} has no frames")
     box = _first_box(options)
-    config = TrackerConfig(search_size=options.search_size)
-    tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)
+    tracker = tracker_of(options)
     with ExitStack() as stack:
         text = stack.enter_context(options.output.open("w")) if options.output else sys.stdout
         writer = _video_writer(options.video, frame) if options.video else None

@@ -34,12 +34,11 @@ Values = npt.NDArray[np.float32]
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
-SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of the time and sees less far"
 _UNSEEN = 0.05  # how likely a box is to be right that is only expected
 _USUAL_RATE = 0.05  # of the mean size
 _FIRST_SIGHT_RATE = 0.7  # of the size when a lost target is seen: how it was remembered is worth something too
 _LOOKING_RATE = 0.4  # ... and at least while it is looked at, as the scale of the place where it was seen is a guess
-_ROAMING = 0.05  # search regions that a lost target may move in a frame
+_ROAMING = 0.05  # search regions of the usual size that a lost target may move in a frame
 _ALIEN = -6.0  # logit of what is known to be something else
 _LOYALTY = 1.0  # logit by which something elsewhere has to be likelier than what a lost target is looked at as
 _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which suits its colours best
@@ -73,7 +72,7 @@ class TrackerConfig:
     distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
     coast: int = 15  # frames for which an unseen target is expected to move on
     search_places: int = 2  # looked at in each frame in which a target is lost, besides where it was; 0: none
-    distance_penalty: float = 4.0  # on the logit, for each search region that a lost target would have come too far
+    distance_penalty: float = 4.0  # on the logit, for each usual search region that a lost target came too far
 
     def __post_init__(self) -> None:
         smallest, largest = SEARCH_SIZES
@@ -391,7 +390,7 @@ class Tracker:
             prior = 0.0 if ours else _ALIEN
             if not here:
                 last = target.centre if target.last_known is None else target.last_known[0]
-                away = math.dist((x, y), last) / region.side
+                away = math.dist((x, y), last) / region.side * (self.config.search_size / SEARCH_SIZE)
                 prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
                 prior -= _LOYALTY if looking else 0.0
             calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]

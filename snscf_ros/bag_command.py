@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from snscf_core.crops import SEARCH_SIZE
-from snscf_core.engines.choice import HELP as ENGINE_HELP
-from snscf_core.network import MODELS
-from snscf_core.tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
+from snscf_core.options import add_tracker_arguments, tracker_of
 from snscf_ros import bringup
 
 if TYPE_CHECKING:
     from snscf_core.boxes import Array
+    from snscf_core.tracker import Tracker
     from snscf_ros.bag_frames import Recording, Start
     from snscf_ros.bag_results import Evaluation
     from snscf_ros.bags import Bag
@@ -53,14 +51,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         help="the target's box, in the image of a stamp: seconds, absolute or after the first image, or exact"
         " nanoseconds (default: the first true box; without a stamp: the first image)",
     )
-    parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
-    parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
     # the fastest of the moment would not give the same bytes again
-    parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
-    parser.add_argument(
-        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
-    )
+    add_tracker_arguments(parser, engine="torch")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
     )
@@ -136,13 +128,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
     with Bag(options.bag) as bag:
         recording, truth, start = _questions(bag, options, max_pixels)
-        tracker = Tracker(
-            options.model,
-            mode=options.mode,
-            device=options.device,
-            engine=options.engine,
-            config=TrackerConfig(search_size=options.search_size),
-        )
+        tracker = tracker_of(options)
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
         with replacing(folder, bag.name) as stage:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..crops import SEARCH_SIZE
 from ..network import MODELS
-from ..tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
+from ..options import add_search_size
+from ..tracker import MODES, Tracker, TrackerConfig
 from . import calibration
 from .choice import cache_folder, check
 from .eager import TorchEngine
@@ -23,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="default f32; int8 needs --calibrate")
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     parser.add_argument("--mode", default="auto", help=f"that it has to serve: auto, {', '.join(MODES)} (default auto)")
-    parser.add_argument(
-        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
-    )
+    add_search_size(parser)
     parser.add_argument("--batch", type=int, default=1, help="targets in one run (default 1, best on a CPU)")
     parser.add_argument(
         "--calibrate",

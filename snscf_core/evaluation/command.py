@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ..crops import SEARCH_SIZE
 from ..engines.choice import HELP as ENGINE_HELP
 from ..network import MODELS
-from ..tracker import MODES, SEARCH_SIZE_HELP
+from ..options import SEARCH_SIZE_HELP
+from ..tracker import MODES
 from . import compare, paper, runner, vot
 from .datasets import DATASETS, Dataset, read_dataset
 from .metrics import MEASURES

@@ -21,12 +21,11 @@ import cv2
 import numpy as np
 
 from ..checkpoints import WeightsError
-from ..crops import SEARCH_SIZE, Frame
-from ..engines.choice import HELP as ENGINE_HELP
+from ..crops import Frame
 from ..memory import keep_memory
-from ..network import MODELS
+from ..options import add_tracker_arguments, tracker_of
 from ..target import Box, Target
-from ..tracker import MODES, SEARCH_SIZE_HELP, Tracker, TrackerConfig
+from ..tracker import Tracker
 from .sequences import read_frame
 
 
@@ -35,13 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m snscf_core.evaluation.trax", description="Serve the tracker to a client of the TraX protocol."
     )
-    parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
-    parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
-    parser.add_argument("--engine", default="torch", help=f"{ENGINE_HELP} (default torch)")
-    parser.add_argument(
-        "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
-    )
+    add_tracker_arguments(parser, engine="torch")
     options = parser.parse_args(arguments)
     keep_memory()
     try:
@@ -50,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("snscf: the VOT toolkit is spoken to by the package vot-trax: install snscf[vot]", file=sys.stderr)
         return 1
     try:
-        config = TrackerConfig(search_size=options.search_size)
-        tracker = Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)
+        tracker = tracker_of(options)
         tracker.warm_up()
         server = trax.Server(
             [trax.Region.RECTANGLE],

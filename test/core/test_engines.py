@@ -21,7 +21,7 @@ from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, Weights, save
 from snscf_core.cli import main
-from snscf_core.engines import Subject, choice, make
+from snscf_core.engines import Engine, Subject, choice, make
 from snscf_core.engines.calibration import collect, sources
 from snscf_core.engines.eager import TorchEngine
 from snscf_core.engines.export import export
@@ -156,15 +156,19 @@ def test_more_targets_than_a_batch_are_run_in_several(runtime, heads, tmp_path):
         assert float((a - b).norm() / a.norm()) < 1e-4
 
 
-def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
+def with_two_threads(heads: Path) -> tuple[Subject, Engine]:
     pytest.importorskip("openvino")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         subject = Tracker(heads, device="cpu", engine="torch").subject
-        engine = make("openvino", subject)
+        return subject, make("openvino", subject)
     finally:
         torch.set_num_threads(before)
+
+
+def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
+    subject, engine = with_two_threads(heads)
     crops, kernels = subject.example(5)
     alone = [engine.search(crops[n : n + 1], kernels[n : n + 1]) for n in range(5)]
     assert engine._pairs is None, "one target alone needs none"
@@ -213,14 +217,7 @@ def test_an_export_of_another_version_is_refused(runtime, heads, tmp_path):
 
 
 def test_openvino_that_gets_no_thread_runs_several_targets_one_after_the_other(heads, monkeypatch, caplog):
-    pytest.importorskip("openvino")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        subject = Tracker(heads, device="cpu", engine="torch").subject
-        engine = make("openvino", subject)
-    finally:
-        torch.set_num_threads(before)
+    subject, engine = with_two_threads(heads)
     expected = engine.search(*(part[:1] for part in subject.example(3)))
 
     def none(self: threading.Thread) -> None:
