@@ -25,7 +25,7 @@ from snscf_core.engines import Engine, Subject, choice, make
 from snscf_core.engines.calibration import collect, sources
 from snscf_core.engines.eager import TorchEngine
 from snscf_core.engines.export import export
-from snscf_core.engines.exported import MANIFEST
+from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import ProposalGraph, SearchGraph, output
 from snscf_core.network import SNSCF
 
@@ -254,7 +254,7 @@ def test_an_engine_that_computes_something_else_is_replaced_with_a_warning(runti
     assert "differ from torch's" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["{}", "no json", '{"version": 0}'])
+@pytest.mark.parametrize("text", ["{}", "no json", f'{{"version": {VERSION}}}'])
 def test_a_damaged_manifest_is_refused(text, heads, tmp_path):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(ValueError, match=MANIFEST):
