@@ -152,8 +152,10 @@ def peer(name: str = "peer") -> Iterator[Any]:
     """A node of the benchmark's own, spun in the background."""
     import rclpy
     from rclpy.context import Context
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
+
+    from snscf_ros.executor import spin
 
     context = Context()
     rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -161,11 +163,7 @@ def peer(name: str = "peer") -> Iterator[Any]:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
-    def spin() -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, daemon=True)
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     try:
         yield node

@@ -551,7 +551,8 @@ class Tracker:
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2
         extent = np.asarray(np.sqrt((widths + context) * (heights + context)), np.float32)
-        change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
+        with np.errstate(divide="ignore", over="ignore"):  # endless change leaves nothing of a proposal
+            change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
         penalty = np.exp((1 - change) * np.float32(config.anchor_penalty))
         total = (1 - config.window_influence) * penalty * ranking + self._marks
         weights = np.square(penalty * (ranking if self.mode == "paper" else scores))

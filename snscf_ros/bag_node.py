@@ -113,6 +113,8 @@ class _Player:
         from sensor_msgs.msg import CompressedImage, Image
         from vision_msgs.msg import Detection2DArray
 
+        from snscf_ros.executor import spin
+
         # a context of its own: the caller may have one already
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -123,7 +125,7 @@ class _Player:
         self._node.create_subscription(Detection2DArray, self._detections, self._arrived, QoSProfile(depth=100))
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._spinning = threading.Thread(target=self._spin, name="spin", daemon=True)
+        self._spinning = threading.Thread(target=spin, args=(self._executor,), name="spin", daemon=True)
         self._spinning.start()
         return self
 
@@ -253,12 +255,6 @@ class _Player:
     def _check(self) -> None:
         if (code := self._tracker.exit_code) is not None:
             raise RuntimeError(f"the tracker ended with exit code {code}")
-
-    def _spin(self) -> None:
-        from rclpy.executors import ExternalShutdownException
-
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
 
 def _report(player: _Player, offline: Evaluation, options: argparse.Namespace) -> dict[str, Any]:

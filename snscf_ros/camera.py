@@ -10,7 +10,6 @@ the first frame, so that a target can be chosen in peace; then it plays every fr
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import signal
 import sys
@@ -26,7 +25,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -38,6 +37,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_sequence
 from snscf_core.scenes import Scene
 from snscf_ros.bringup import IMAGE_TOPIC
+from snscf_ros.executor import spin
 from snscf_ros.images import Frame, OutgoingImage, jpeg_message
 from snscf_ros.messages import Box, box_to_message
 
@@ -370,7 +370,7 @@ def main(args: list[str] | None = None) -> int:
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True)
+    spinning = threading.Thread(target=spin, args=(executor,), name="spin", daemon=True)
     spinning.start()
     node.start(failed=lambda: ended.put(None))
     ended.get()
@@ -379,11 +379,6 @@ def main(args: list[str] | None = None) -> int:
     spinning.join(2.0)
     node.destroy_node()
     return 1 if node.failure is not None else 0
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 if __name__ == "__main__":

@@ -171,6 +171,7 @@ class _Session:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
+        from snscf_ros.executor import spin
         from snscf_ros.pairing import Pairing
 
         self._pairing = Pairing(self._source is not None and self._source.has_truth)
@@ -179,7 +180,7 @@ class _Session:
         self._subscribe()
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
-        self._spinning = threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True)
+        self._spinning = threading.Thread(target=spin, args=(executor,), name="spin", daemon=True)
         self._spinning.start()
         return self
 
@@ -414,13 +415,6 @@ class _Progress:
             self._told = now
             total = f" of {self._length}" if self._length else ""
             _say(f"frame {result.number}{total}, {state}, score {score}, {rate:.1f} frames tracked per second")
-
-
-def _spin(executor: Any) -> None:
-    from rclpy.executors import ExternalShutdownException
-
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 def _nanoseconds(header: Any) -> int:

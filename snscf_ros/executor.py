@@ -18,6 +18,16 @@ from rclpy.executors import Executor, ShutdownException, TimeoutException
 _MOMENT = 0.001  # s; for a thread to begin with what it has been given
 
 
+def spin(executor: Executor) -> None:
+    """Executes callbacks until the executor's context is shut down, by whatever thread at whatever moment."""
+    try:
+        executor.spin()
+    except Exception:
+        # rclpy looks whether the context is there, and then makes its wait set of it: RCLError if it is gone by then
+        if executor.context.ok():
+            raise
+
+
 class NodeExecutor(Executor):
     """Executes callbacks in the thread that spins, and in one of `threads` others where `waits(entity)` says so.
 

@@ -92,6 +92,7 @@ class Viewer:
         from vision_msgs.msg import Detection2DArray
 
         from snscf_ros.camera import LATCHED
+        from snscf_ros.executor import spin
 
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)
@@ -110,19 +111,11 @@ class Viewer:
         subscribe(Header, "camera/finished", self.finished.append, LATCHED)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def _on_truth(self, message) -> None:
         self.truths[stamp_of(message.header)] = message
-
-    def _spin(self) -> None:
-        from rclpy.executors import ExternalShutdownException
-
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def wait(self, condition: Callable[[], object], process: subprocess.Popen, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout

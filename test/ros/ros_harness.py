@@ -21,7 +21,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -31,6 +31,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray
 
 from snscf_ros import bringup
+from snscf_ros.executor import spin
 
 # generous: a deadline only ends a test that has failed
 DEADLINE = 60.0
@@ -134,14 +135,8 @@ class Peer:
         self.node: Node = rclpy.create_node("peer")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), daemon=True)
         self._thread.start()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def call(self, service: Any, name: str, request: Any, deadline: float = DEADLINE) -> Any:
         """The response to a service request."""

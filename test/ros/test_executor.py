@@ -7,10 +7,12 @@ import threading
 import pytest
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from ros_harness import wait_for
 from std_srvs.srv import Trigger
 
-from snscf_ros.executor import NodeExecutor
+from snscf_ros.executor import NodeExecutor, spin
 
 
 class Counting(NodeExecutor):
@@ -87,3 +89,39 @@ def test_what_a_callback_raises_ends_spinning(spinning):
     client.call_async(Trigger.Request())
     wait_for(lambda: raised, "the end")
     assert str(raised[0]) == "as it must not"
+
+
+def test_a_shutdown_at_the_worst_moment_ends_spinning_without_an_error():
+    """After rclpy has looked whether the context is there, and before it makes something of it."""
+    context = Context()
+    rclpy.init(args=[], context=context)
+
+    class Late(SingleThreadedExecutor):
+        def spin_once(self, timeout_sec=None) -> None:
+            context.try_shutdown()
+            try:
+                super().spin_once(timeout_sec)
+            except Exception as error:
+                raised.append(error)
+                raise
+
+    raised: list[Exception] = []
+    executor = Late(context=context)
+    spin(executor)
+    assert len(raised) == 1
+    executor.shutdown()
+
+
+def test_an_error_while_the_context_is_there_is_raised():
+    context = Context()
+    rclpy.init(args=[], context=context)
+
+    class Broken(SingleThreadedExecutor):
+        def spin_once(self, timeout_sec=None) -> None:
+            raise RuntimeError("broken")
+
+    executor = Broken(context=context)
+    with pytest.raises(RuntimeError, match="broken"):
+        spin(executor)
+    executor.shutdown()
+    context.try_shutdown()
