@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,13 @@ def stub() -> None:
 def empty(topic: str, answers: str, transport: str) -> None:
     """A subscriber that answers each image with an empty Detection2DArray and does nothing else."""
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CompressedImage, Image
     from vision_msgs.msg import Detection2DArray
 
     from snscf_ros.cameras import sensor_qos
+    from snscf_ros.executor import spin
 
     rclpy.init(args=[])
     node = rclpy.create_node("empty")
@@ -89,10 +90,8 @@ def empty(topic: str, answers: str, transport: str) -> None:
     )
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+    with suppress(KeyboardInterrupt):
+        spin(executor)
 
 
 class Line:

@@ -1,4 +1,4 @@
-"""What runs the node's callbacks: one thread for those that return at once, others for those that wait.
+"""What runs callbacks; of the tracker's node, one thread those that return at once, and others those that wait.
 
 rclpy's MultiThreadedExecutor is of no use here: until a thread of its pool has begun with a callback, it offers that
 callback again and again, and so keeps the interpreter from letting the pool's thread begin (so in Jazzy 7.1.6 and

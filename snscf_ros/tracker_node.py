@@ -50,10 +50,9 @@ class _Process:
             # imported here, so that a signal during the seconds that this takes finds its handlers
             import rclpy
             from rclpy.exceptions import ParameterException
-            from rclpy.executors import ExternalShutdownException
             from rclpy.signals import SignalHandlerOptions
 
-            from snscf_ros.executor import NodeExecutor
+            from snscf_ros.executor import NodeExecutor, spin
             from snscf_ros.lifecycle import TrackerNode
 
             self._initialised = True
@@ -69,10 +68,7 @@ class _Process:
             executor = NodeExecutor(node.waits, _THREADS)
             executor.add_node(node)
             self._node = node
-            try:
-                executor.spin()
-            except (KeyboardInterrupt, ExternalShutdownException):
-                pass
+            spin(executor)
             executor.shutdown(timeout_sec=0)
             # this removes the shared memory, which would outlive the process
             node.destroy_node()
