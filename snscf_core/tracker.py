@@ -291,6 +291,10 @@ class Tracker:
     def _region(self, frame: Frame, target: Target, centre: Point, size: Point) -> _Region:
         return _Region(frame, target, centre, size, context_side(*size) * self.config.search_size / TEMPLATE_SIZE)
 
+    def _cell(self, region: _Region) -> float:
+        """Frame pixels from one cell of the features to the next. The crop is a little longer than its cells."""
+        return STRIDE * region.side / self.config.search_size
+
     def _regions(self, frame: Frame, target: Target) -> list[_Region]:
         """Where to search: around the target, and for a lost one in other parts of the frame in turn."""
         around = self._region(frame, target, target.centre, target.size)
@@ -333,17 +337,17 @@ class Tracker:
             proposals[id(region.target)] += [(region, choice) for choice in ones]
         tracks, learning, zooms, shifts = [], [], [], []
         for target in targets:
-            home, size = homes[id(target)], target.size
+            home = homes[id(target)]
             match = self._match(target, proposals[id(target)])
             track = self._move(target, match, elsewhere=match.region is not regions[home])
             tracks.append(track)
             target.unlearned += track.state == TrackState.TRACKED
             if track.state == TrackState.TRACKED and target.unlearned >= self.config.learning_interval:
                 target.unlearned = 0
-                learning.append(home)
-                zooms.append(context_side(*target.size) / context_side(*size))
-                dx, dy = match.choice.offset
-                shifts.append((2 * dx / match.region.side, 2 * dy / match.region.side))
+                learning.append(next(index for index, region in enumerate(regions) if region is match.region))
+                zooms.append(context_side(*target.size) / context_side(*match.region.size))
+                dx, dy = (offset / self._cell(match.region) for offset in match.choice.offset)
+                shifts.append((dx, dy))
             beside = [
                 _place(region, choice)
                 for region, choice in proposals[id(target)]
@@ -479,7 +483,7 @@ class Tracker:
         qualities = acf.peak_to_sidelobe_ratio(maps).tolist()
         for region, index, response in zip(regions, best.tolist(), maps, strict=True):
             row, column = _sub_cell_peak(response)
-            pixels = region.side * steps[index] / self.config.grid
+            pixels = self._cell(region) * steps[index]
             found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
         scales = np.array([[[region.side / self.config.search_size]] for region in regions], np.float32)
         embeddings = self._embeddings(features, np.array(found, np.float32)[:, None] / scales)
@@ -604,7 +608,7 @@ class Tracker:
         zooms: Sequence[float],
         shifts: Sequence[Point],
     ) -> acf.FilterBank:
-        """Filters for targets that are where the features' maps are shifted and zoomed to, see `_resampling` (eq 8).
+        """Filters (eq 8) for targets that are where the maps of features are shifted and zoomed to, see `_resampling`.
 
         Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter
         that learns all of the search region follows a still background as soon as the target moves before it.
@@ -617,7 +621,7 @@ class Tracker:
         labels = np.empty((len(sizes), 1, period, period), np.float32)
         for index, (size, zoom, shift) in enumerate(zip(sizes, zooms, shifts, strict=True)):
             # Both windows are products of one along each axis, so they go into what resamples along that axis.
-            scale = grid / (context_side(*size) * config.search_size / TEMPLATE_SIZE)
+            scale = TEMPLATE_SIZE / (STRIDE * context_side(*size))  # cells in a pixel of the frame
             for axis in range(2):
                 gaussian = np.exp(-0.5 * (places[:grid] / (config.learning_window * size[axis] * scale)) ** 2)
                 views[axis, index] = _resampling(grid, zoom, shift[axis]) * (gaussian * self._profile)[:, None]
@@ -796,9 +800,9 @@ def _limited(
 
 def _resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
     """The matrix that takes ``grid`` values along one axis to what they would be if the crop's side had been ``zoom``
-    times as long and its centre moved by ``shift`` halves of it, by linear interpolation, at the ends the last ones."""
-    places = (np.arange(grid) + 0.5) * 2 / grid - 1
-    at = (((places * zoom + shift + 1) * grid - 1) / 2).clip(0, grid - 1)
+    times as long and its centre moved by ``shift`` cells, by linear interpolation, at the ends the last ones."""
+    middle = (grid - 1) / 2
+    at = ((np.arange(grid) - middle) * zoom + shift + middle).clip(0, grid - 1)
     return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(grid)))
 
 

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from .. import acf
 from ..backbones import STRIDE
-from ..crops import SEARCH_SIZE
 from ..rpn import Proposals, decode
 from ..ssf import spatially_semantic_features
 from ..tracker import TrackerConfig
@@ -108,7 +107,7 @@ def responses(
     crop pixels). Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells).
     """
     grid = config.grid
-    cells = size * (grid / SEARCH_SIZE)
+    cells = size / STRIDE
     sigma = config.label_sigma * (cells[:, 0] * cells[:, 1]).sqrt()
     label = acf.gaussian_label(grid, acf.fft_size(grid), sigma[:, None].expand(-1, 2))
     shape = acf.gaussian_label(grid, grid, cells.flip(1) * config.learning_window)

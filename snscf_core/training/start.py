@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,14 @@ def enter_phase(
     train_stem: bool,
     train_filters: bool,
     behind_first_tap: bool = False,
+    only: Sequence[str] = (),
 ) -> list[str]:
     """Sets which parameters train and which batch norms follow their batch; returns the names of those that train.
 
     Batch norms of a backbone keep ImageNet's statistics; those of the heads and of a new conv5 learn theirs.
-    behind_first_tap: of the backbone only the layers behind its shallowest tap train.
+    behind_first_tap: of the backbone only the layers behind its shallowest tap train. only: of all that would train,
+    what has one of these words in its name does, the rest keeps its weights and statistics; empty: all.
+    Raises ValueError if nothing would train.
     """
     network.train()
     network.backbone.eval()
@@ -124,10 +127,20 @@ def enter_phase(
         on = group[name] != "backbone" or (end_to_end and not name.removeprefix("backbone.").startswith(stem))
         if name == "response_weights" and not train_filters:
             on = False
+        on = on and _chosen(name, only)
         parameter.requires_grad_(on)
         if on:
             trained.append(name)
+    if not trained:
+        raise ValueError(f"nothing that would train has any of {', '.join(only)} in its name")
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and not _chosen(name, only):
+            module.eval()
     return trained
+
+
+def _chosen(name: str, only: Sequence[str]) -> bool:
+    return not only or any(word in name for word in only)
 
 
 def statistics(network: SNSCF) -> Iterator[Tensor]:

@@ -79,6 +79,10 @@ class TrainConfig:
     clip: float = field(default=10.0, metadata={"help": "longest gradient"})
     average_share: float = field(default=0.02, metadata={"help": "fraction of the run the shipped average looks back"})
     train_stem: bool = field(default=False, metadata={"help": "end to end includes the layers before stride 8"})
+    only: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "train only what has one of these words in its name, like regression,beta; all else stays"},
+    )
     cache_pairs: int = field(
         default=0,
         metadata={"help": "so many pairs go once through the layers before the first tap, which never train; 0: none"},
@@ -381,6 +385,7 @@ class _Run:
             train_stem=config.train_stem,
             train_filters=config.losses.ridge_weight > 0,
             behind_first_tap=config.cache_pairs > 0,
+            only=config.only,
         )
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.statistics = list(statistics(self.network))

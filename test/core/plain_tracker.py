@@ -27,6 +27,7 @@ class PlainStep:
         self.crop_size = tracker.config.search_size
         self.cells = {255: 31, 191: 23}[self.crop_size]
         self.side = context_side(*target.size) * self.crop_size / TEMPLATE_SIZE
+        self.cell = STRIDE * self.side / self.crop_size  # frame pixels
         network = tracker.network
         image = torch.from_numpy(crop(frame, target.centre, self.side, self.crop_size))
         with torch.inference_mode():
@@ -47,7 +48,7 @@ class PlainStep:
         response, step = maps[best][0, 0].numpy(), self.config.scale_steps[best]
         row, column = np.unravel_index(response.argmax(), response.shape)
         up, across = (parabola(response[row - 1 : row + 2, column]), parabola(response[row, column - 1 : column + 2]))
-        pixels, middle = self.side * step / self.cells, self.cells // 2
+        pixels, middle = self.cell * step, self.cells // 2
         self.offset = ((column + across - middle) * pixels, (row + up - middle) * pixels)
         self.size = (self.target.size[0] * step, self.target.size[1] * step)
         self.rate = 1.0
@@ -97,9 +98,9 @@ class PlainStep:
     def filters(self, size: tuple[float, float]) -> list[acf.CorrelationFilter]:
         """The filters after the target was found with this size."""
         zoom = context_side(*size) / context_side(*self.target.size)
-        shift = (2 * self.offset[0] / self.side, 2 * self.offset[1] / self.side)
+        shift = (self.offset[0] / self.cell, self.offset[1] / self.cell)
         cells, period = self.cells, {31: 32, 23: 24}[self.cells]
-        scale = cells / (context_side(*size) * self.crop_size / TEMPLATE_SIZE)
+        scale = TEMPLATE_SIZE / context_side(*size) / STRIDE
         w, h = size[0] * scale, size[1] * scale
         label = acf.gaussian_label(cells, period, torch.full((1, 2), self.config.label_sigma * math.sqrt(w * h)))
         seen = acf.gaussian_label(cells, cells, torch.tensor([[h, w]]) * self.config.learning_window) * self.window
@@ -112,7 +113,9 @@ class PlainStep:
 
 
 def resampled(features: Tensor, zoom: float, shift: tuple[float, float]) -> Tensor:
-    theta = torch.tensor([[[zoom, 0, shift[0]], [0, zoom, shift[1]]]], dtype=torch.float32)
+    """What the features would be, had the crop been ``zoom`` times as large and its middle ``shift`` cells away."""
+    right, down = (2 * cells / features.shape[-1] for cells in shift)
+    theta = torch.tensor([[[zoom, 0, right], [0, zoom, down]]], dtype=torch.float32)
     grid = F.affine_grid(theta, [1, 1, *features.shape[-2:]], align_corners=False)
     return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
 

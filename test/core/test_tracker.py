@@ -13,6 +13,7 @@ from plain_tracker import PlainStep
 from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.checkpoints import IMAGENET_FILES, save
+from snscf_core.crops import TEMPLATE_SIZE, context_side
 from snscf_core.network import SNSCF
 from snscf_core.scenes import Scene
 from snscf_core.tracker import _Choice, _merged
@@ -318,6 +319,21 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
         other = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=size))
         with pytest.raises(ValueError, match="another search_size"):
             other.update(frame, target)
+
+
+@pytest.mark.parametrize("search_size", [159, 255])
+def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
+    config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
+    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", config=config)
+    tracker._window = torch.ones_like(tracker._window)  # the window pulls a little towards the middle
+    side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
+    assert context_side(side, side) == TEMPLATE_SIZE
+    frame = texture(600, 600, 5, 6.0)
+    target = tracker.init(frame, (300 - side / 2, 300 - side / 2, side, side))
+    moved = np.roll(frame, (16, -24), (0, 1))
+    for what in ("three cells away are 24 pixels", "and what is learned is in the middle"):
+        box = tracker.update(moved, target).box
+        assert np.allclose(np.add(box[:2], side / 2), (276, 316), atol=0.45), what
 
 
 @pytest.mark.parametrize("search_size", [127, 143, 192, 254, 527])

@@ -77,6 +77,20 @@ def test_a_conv5_that_has_weights_is_part_of_the_backbone():
     assert not network.backbone.layer4[0].bn1.training
 
 
+def test_parts_can_be_trained_by_themselves():
+    network = SNSCF("snscf_mobilenetv2", 8)
+    phase = {"conv5_new": False, "train_stem": False, "train_filters": True}
+    trained = enter_phase(network, end_to_end=True, **phase, only=["regression", "beta"])
+    assert {name.split(".")[2] for name in trained if name != "beta"} == {"regression"} and "beta" in trained
+    following = {id(value) for value in statistics(network)}
+    branches = network.heads[1]
+    assert id(branches.regression.search[1].running_mean) in following
+    assert id(branches.classification.search[1].running_mean) not in following
+    assert id(network.reductions[0][1].running_mean) not in following
+    with pytest.raises(ValueError, match="wheels"):
+        enter_phase(network, end_to_end=False, **phase, only=["wheels"])
+
+
 def test_heads_begin_the_same_for_the_same_seed(imagenet):
     one, new = start("snscf_mobilenetv2", 16, seed=3)
     same, _ = start("snscf_mobilenetv2", 16, seed=3)
