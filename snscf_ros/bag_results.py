@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import json
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
 from snscf_ros import bag_types
 from snscf_ros.bags import seconds
+from snscf_ros.disk import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message
 from snscf_ros.replay import Outcome
@@ -31,7 +31,6 @@ from snscf_ros.targets import TrackedTarget
 DETECTIONS_TOPIC = "/tracker/detections"
 NOT_STARTED, REJECTED = "NOT_STARTED", "REJECTED"
 _MOST_NAMED = 5
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -107,17 +106,6 @@ class Evaluation:
         first = [f"{seconds(self.stamps[index])} ({reason})" for index, reason in self.rejected[:_MOST_NAMED]]
         more = ", ..." if len(self.rejected) > _MOST_NAMED else ""
         return f"{len(self.rejected)} of {len(self.stamps)} images could not be used: {', '.join(first)}{more}"
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Where there is no room, raises an OSError that names the path, which those that write do not know."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from rosbags.rosbag2 import Writer as Writer2
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence, read_video
 from snscf_ros import bag_types
-from snscf_ros.bag_results import writing
+from snscf_ros.disk import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 

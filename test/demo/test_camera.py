@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Processes, Viewer, grey, stamp_of
+from demo_harness import Processes, Viewer, grey, stamp_of
 
 from snscf_core.scenes import Scene
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from conftest import Processes
+from demo_harness import Processes
 
 from snscf_core.scenes import Scene
 
