@@ -23,7 +23,7 @@ from lifecycle_msgs.msg import Transition
 from snscf_ros import bringup, middleware
 
 ARGUMENTS = {
-    "image_topic": (bringup.IMAGE_TOPIC, "topic of the images; with image_transport compressed, its base name"),
+    "image_topic": (bringup.IMAGE_TOPIC, "topic of the images of a camera without a name; if compressed, its base"),
     "params_file": (str(bringup.params_file()), "YAML file of the node's parameters"),
     "namespace": ("", "namespace of the node"),
     "autostart": ("true", "whether to configure and activate the node, or leave it to 'ros2 lifecycle set'"),

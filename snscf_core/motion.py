@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .crops import TEMPLATE_SIZE, context_side
 
 Point = tuple[float, float]
@@ -15,6 +17,7 @@ _GAIN = 0.3  # of the velocity on a new displacement: a Kalman filter's in stead
 _DECAY = 0.9  # of the velocity for each frame unseen: what is hidden has mostly not gone on as before for long
 _STEP = 0.7  # of a search region from one place looked at to the next
 SCALES = (1.0, 0.7, 1.6)  # of a lost target's size that is searched for; each finds what is 0.7 to 2 times as large
+_MOST_PLACES = 4096  # of each kind, for a target so small that its search regions are
 _APART = 0.75  # sizes of the target that a distractor is away from it at least
 _NEAR = 0.5  # sizes of the target from where a distractor is expected to where it is seen
 _KEPT = 15  # frames for which a distractor that is not seen is remembered
@@ -23,16 +26,16 @@ _KNOWN = 3  # frames after which it is more than a false alarm
 
 @dataclass
 class Motion:
-    """Constant velocity, in frame pixels for each frame; ``unseen``: frames since the target was last tracked."""
+    """Constant velocity, in frame pixels for each frame; ``unseen``: frames since it was last seen for sure."""
 
     velocity: Point = (0.0, 0.0)
     unseen: int = 0
 
-    def seen(self, displacement: Point) -> None:
+    def seen(self, displacement: Point, *, surely: bool = True) -> None:
         """Takes the displacement since the frame before."""
         vx, vy = self.velocity
         self.velocity = (vx + _GAIN * (displacement[0] - vx), vy + _GAIN * (displacement[1] - vy))
-        self.unseen = 0
+        self.unseen = 0 if surely else self.unseen + 1
 
     def coast(self, frames: int) -> Point:
         """The displacement to expect for a frame in which the target was not seen; none after so many frames."""
@@ -101,25 +104,29 @@ def place(
     """Where to look for a lost target the ``number``-th time, from 0: centre and scale of a search region.
 
     Regions are those of the tracker's search crop, times ``SCALES``, and overlap. Every other one is of the first
-    scale; both kinds go through the whole frame again and again, from the nearest place on. size: of the target. last:
-    where it was last believed to be. All in pixels of the frame, but for the search crop's own ``search_size``.
+    scale; both kinds go through the whole frame again and again, from the nearest place on, or through the nearest
+    4,096 places if there are more. size: of the target. last: where it was last believed to be. All in pixels of the
+    frame, but for the search crop's own ``search_size``.
     """
     again, other = divmod(number, 2)
     found = _places(SCALES[1:] if other else SCALES[:1], size, frame_size, last, search_size)
     return found[again % len(found)]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _places(
     scales: tuple[float, ...], size: Point, frame_size: tuple[int, int], last: Point, search_size: int
 ) -> list[tuple[Point, float]]:
-    """All of these scales, the nearest first; computed once for as long as a target is lost."""
-    found = []
+    """Those of these scales, the nearest first; computed once for as long as a target is lost."""
+    grids = []
     for scale in scales:
         side = scale * context_side(*size) * search_size / TEMPLATE_SIZE
         columns, rows = (max(round(length / (side * _STEP)), math.ceil(length / side)) for length in frame_size)
-        for row in range(rows):
-            for column in range(columns):
-                x, y = (column + 0.5) * frame_size[0] / columns, (row + 0.5) * frame_size[1] / rows
-                found.append((math.dist((x, y), last), (x, y), scale))
-    return [(centre, scale) for _, centre, scale in sorted(found)]
+        x = (np.arange(columns) + 0.5) * frame_size[0] / columns
+        y = (np.arange(rows) + 0.5) * frame_size[1] / rows
+        away = np.hypot(x - last[0], y[:, None] - last[1])
+        near = np.argsort(away, axis=None, kind="stable")[:_MOST_PLACES]
+        grids.append(np.stack([away.flat[near], x[near % columns], y[near // columns], np.full(len(near), scale)], 1))
+    found = np.concatenate(grids)
+    nearest = np.argsort(found[:, 0], kind="stable")[:_MOST_PLACES]
+    return [((x, y), scale) for _, x, y, scale in found[nearest].tolist()]

@@ -1,4 +1,7 @@
-"""Spatially semantic features: the levels of the backbone on one spatial grid (paper section 3.4, eq 4)."""
+"""Spatially semantic features: the levels of the backbone on one spatial grid (paper section 3.4, eq 4).
+
+Both backbones here have stride 8 on all three levels, so that these are on one grid as they come.
+"""
 
 from __future__ import annotations
 

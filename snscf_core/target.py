@@ -44,8 +44,9 @@ class Target:
     they mean what the given box does. distractors: what looks like it beside it. usual_size: the mean of late, which is
     nearer to the true one when it is lost, half hidden. searched: frames in which it was looked for since it was lost.
     unlearned: frames in which it was tracked since the filters learned. last_known: centre and size when it was lost,
-    while it may have been found elsewhere. kernels: what the heads make of the template (1 x 3 x 2C x 5 x 5), once for
-    all frames.
+    while it may have been found elsewhere. lost_at: centre and size when the search for it began. weights: sha256 of
+    those that the filters and the template were made with, empty where that is not known. kernels: what the heads make
+    of the template (1 x 3 x 2C x 5 x 5), once for all frames.
     """
 
     centre: Point
@@ -64,6 +65,8 @@ class Target:
     searched: int = 0
     unlearned: int = 0
     last_known: tuple[Point, Point] | None = None
+    lost_at: tuple[Point, Point] | None = None
+    weights: str = ""
     kernels: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -93,6 +96,8 @@ class Target:
             one.centre = scaled(one.centre)
         if self.last_known is not None:
             self.last_known = scaled(self.last_known[0]), scaled(self.last_known[1])
+        if self.lost_at is not None:
+            self.lost_at = scaled(self.lost_at[0]), scaled(self.lost_at[1])
         self.frame_size = (width, height)
 
     def save(self, path: str | Path) -> None:
@@ -124,6 +129,8 @@ class Target:
             "searched": self.searched,
             "unlearned": self.unlearned,
             "last_known": self.last_known,
+            "lost_at": self.lost_at,
+            "weights": self.weights,
         }
         save_file(tensors, str(path), metadata={"target": json.dumps(values)})
 
@@ -149,7 +156,6 @@ class Target:
                 for name in ("colours", "embedding")
             )
             template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
-            last_known = values["last_known"]
             return cls(
                 tuple(values["centre"]),
                 tuple(values["size"]),
@@ -169,10 +175,16 @@ class Target:
                 tuple(values["usual_size"]),
                 values["searched"],
                 values.get("unlearned", 0),
-                None if last_known is None else (tuple(last_known[0]), tuple(last_known[1])),
+                _placed(values["last_known"]),
+                _placed(values.get("lost_at")),
+                values.get("weights", ""),
             )
         except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
+
+
+def _placed(values: list | None) -> tuple[Point, Point] | None:
+    return None if values is None else (tuple(values[0]), tuple(values[1]))
 
 
 def _motion(values: dict) -> Motion:

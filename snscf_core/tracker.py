@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -178,6 +180,7 @@ class Tracker:
             device=self.device,
             search_size=self.config.search_size,
         )
+        self._digest = hashlib.sha256("".join(self.subject.digests).encode()).hexdigest()
         self.runtime: Engine = make(engine, self.subject)
         self.network = network.to(self.device)
         if self.device.type == "cpu":
@@ -241,6 +244,7 @@ class Tracker:
                 Memory.of(colours(frame, (x, y, w, h))),
                 Memory.of(self._embeddings(features, given)[0, 0]),
                 usual_size=size,
+                weights=self._digest,
                 kernels=kernels,
             )
             if self._uses_proposals:
@@ -300,17 +304,20 @@ class Tracker:
         around = self._region(frame, target, target.centre, target.size)
         if not (target.confidence.lost and self._uses_proposals):
             return [around]
-        last, (w, h) = target.last_known or (target.centre, target.size)
+        _, (w, h) = target.last_known or (target.centre, target.size)
 
         def scaled(scale: float) -> Point:
             return (w * scale, h * scale)
 
         if target.confidence.state == TrackState.LOST:
             around = self._region(frame, target, target.centre, scaled(SCALES[target.searched % len(SCALES)]))
+        # The plan stays the same for as long as the target is lost.
+        target.lost_at = target.lost_at or target.last_known or (target.centre, target.size)
+        last, usual = target.lost_at
         elsewhere = [
             place(
                 target.searched * self.config.search_places + number,
-                (w, h),
+                usual,
                 target.frame_size,
                 last,
                 self.config.search_size,
@@ -453,19 +460,19 @@ class Tracker:
             )
             target.size = _limited(size, old_size, self.config.min_side, *target.frame_size)
             if not confidence.lost:
-                target.last_known, target.searched = None, 0
+                target.last_known, target.lost_at, target.searched = None, None, 0
+            centre = _inside(centre, target.size, target.frame_size)
+            displacement = (0.0, 0.0) if was_lost else (centre[0] - target.centre[0], centre[1] - target.centre[1])
+            target.motion.seen(displacement, surely=state == TrackState.TRACKED)
             if state == TrackState.TRACKED:
                 if not was_lost:
-                    target.motion.seen((centre[0] - target.centre[0], centre[1] - target.centre[1]))
                     target.colours.remember(match.colours)
                     target.embedding.remember(match.choice.embedding)
-                target.motion.unseen = 0
                 (w, h), (usual_w, usual_h), share = target.size, target.usual_size, _USUAL_RATE
                 target.usual_size = (usual_w + share * (w - usual_w), usual_h + share * (h - usual_h))
         if confidence.lost:
             target.searched += 1
-        width, height = target.frame_size
-        target.centre = (min(max(centre[0], 0.0), float(width)), min(max(centre[1], 0.0), float(height)))
+        target.centre = _inside(centre, target.size, target.frame_size)
         return Track(target.box, score, state, match.choice.quality)
 
     def _best_scales(self, regions: list[_Region], features: Tensor) -> list[_Choice]:
@@ -740,7 +747,9 @@ class Tracker:
                 )
             if self._uses_proposals and target.template is None:
                 raise ValueError(f"the target has no template, which mode {self.mode!r} needs: make it in this mode")
-            if filters.numerator.device.type != self.device.type:
+            if target.weights not in ("", self._digest):
+                raise ValueError("the target was made with other weights than this tracker's")
+            if not _same_device(filters.numerator.device, self.device):
                 raise ValueError(f"the target is on {filters.numerator.device}, the tracker on {self.device}")
 
     @contextmanager
@@ -749,12 +758,34 @@ class Tracker:
         if not self.runtime.threads:
             yield
             return
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with _ONE_THREAD:
             yield
-        finally:
-            torch.set_num_threads(before)
+
+
+class _OneThread:
+    """While it is entered, by however many threads, torch has one thread; then as many as before."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            torch.set_num_threads(self._before)
+
+
+_ONE_THREAD = _OneThread()
+
+
+def _same_device(one: torch.device, other: torch.device) -> bool:
+    return one.type == other.type and (one.type != "cuda" or (one.index or 0) == (other.index or 0))
 
 
 def _device(name: str) -> torch.device:
@@ -796,6 +827,15 @@ def _limited(
     too_small = min(size) < min_side and min(size) < min(old)
     too_large = (size[0] > 1.5 * width or size[1] > 1.5 * height) and size[0] * size[1] > old[0] * old[1]
     return old if too_small or too_large else size
+
+
+def _inside(centre: Point, size: Point, frame_size: tuple[int, int]) -> Point:
+    """The nearest centre with which a pixel of the box, each way, is in the frame."""
+    x, y = (
+        min(max(place, 1 - side / 2), length - 1 + side / 2)
+        for place, side, length in zip(centre, size, frame_size, strict=True)
+    )
+    return (x, y)
 
 
 def _resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:

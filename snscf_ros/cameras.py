@@ -123,8 +123,10 @@ def info_topic(node: Node, camera: str, image_topic: str) -> str:
 def subscribe_info(
     node: Node, camera: str, image_topic: str, received: Callable[[str, CameraInfo], None]
 ) -> Subscription:
-    """Subscribe to a camera's calibration; `received` gets the camera's name and the message."""
+    """Subscribe to a camera's calibration; `received` gets the camera's name and the message. Its durability can be
+    overridden too, for a calibration that is published once, transient local."""
     from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+    from rclpy.qos import QoSPolicyKind
     from rclpy.qos_overriding_options import QoSOverridingOptions
     from sensor_msgs.msg import CameraInfo
 
@@ -134,5 +136,7 @@ def subscribe_info(
         lambda message: received(camera, message),
         sensor_qos(),
         callback_group=MutuallyExclusiveCallbackGroup(),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        qos_overriding_options=QoSOverridingOptions(
+            [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY]
+        ),
     )

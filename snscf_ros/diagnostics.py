@@ -48,10 +48,12 @@ class Stages:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """A camera's counts and the seconds since its last image, or since activation if none has come."""
+    """A camera's counts and the seconds since its last image and since the last one that could be used, or since
+    activation if none has come."""
 
     counts: Counts
     silent_for: float
+    useless_for: float
     calibration: str  # known, none, or what is wrong with it
 
 
@@ -66,7 +68,7 @@ class Health:
     stages: Mapping[str, Latency] = field(default_factory=dict)
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     targets: Mapping[str, Track | None] = field(default_factory=dict)
-    broken: str = ""  # why the tracker has given up
+    broken: str = ""  # why the tracker has given up, or that it hangs
 
 
 def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
@@ -100,6 +102,9 @@ def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: flo
         level = DiagnosticStatus.WARN
         seen = "no image" if counts.received else "no image at all"
         message = f"{seen} for {camera.silent_for:.1f} s"
+    elif camera.useless_for > timeout:
+        level = DiagnosticStatus.WARN
+        message = f"images arrive, but none could be used for {camera.useless_for:.1f} s"
     elif not counts.received:
         message = "waiting for the first image"
     values = {

@@ -14,6 +14,8 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -38,7 +40,8 @@ _Transition = Callable[["TrackerNode", LifecycleState], TransitionCallbackReturn
 
 # s; many targets on a slow CPU take long, but a thread that takes longer than this is given up
 _LONGEST_FRAME = 60.0
-_WATCH = 0.05  # s; how often is looked for silent cameras and for a tracker that has given up
+_HANGING = 5.0  # s; a frame that takes longer, and longer than camera_timeout, is told
+_WATCH = 0.05  # s; how often is looked for silent cameras and for a tracker that hangs or has given up
 
 
 def _transition(callback: _Transition) -> _Transition:
@@ -56,6 +59,12 @@ def _transition(callback: _Transition) -> _Transition:
                 return _FAILURE
 
     return guarded
+
+
+def _hanging(thread: TrackingThread, timeout: float) -> float:
+    """Seconds that the thread has been busy with one image, if that is too long; else 0."""
+    busy = thread.busy_for
+    return busy if busy > max(_HANGING, timeout) else 0.0
 
 
 def _first_line(error: Exception) -> str:
@@ -76,6 +85,7 @@ class TrackerNode(LifecycleNode):
         self._camera_subscriptions: list[Subscription] = []
         self._activated = 0.0
         self._broken = ""  # why the tracker has given up
+        self._left_behind = False  # a thread that could not be ended still works with the tracker and the targets
         self._stages = diagnostics.Stages()
         self._declared = Parameters(
             self, lambda: self._tracker is not None or self._transition.locked(), self._parameters_changed
@@ -83,6 +93,7 @@ class TrackerNode(LifecycleNode):
         self._bearings = Bearings(lambda: self.settings, lambda text: self.get_logger().warning(text))
         self._silences = Silences()
         self._answer_illegal_transitions()
+        self._answer_malformed_parameters()
         self._offer_services()
         self._start_diagnostics()
         # in the node's own group, like the services of the transitions: it may ask for one
@@ -120,7 +131,7 @@ class TrackerNode(LifecycleNode):
             self.get_logger().error(str(error))
             return _FAILURE
         images.cv_bridge_conversion()
-        self._outputs = Outputs(self, lambda: self.settings)
+        self._outputs = Outputs(self, settings.cameras, lambda: self.settings)
         self._tracker = tracker
         self.get_logger().info(
             f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
@@ -132,21 +143,42 @@ class TrackerNode(LifecycleNode):
     @_transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._tracker is not None
+        if self._left_behind:
+            self.get_logger().error("the tracker still hangs in an image of before; clean up and configure it anew")
+            return _FAILURE
+        try:
+            return self._begin(self._tracker, state)
+        except Exception:
+            self._stop()
+            super().on_deactivate(state)  # the publishers were on already
+            raise
+
+    def _begin(self, tracker: Tracker, state: LifecycleState) -> TransitionCallbackReturn:
         settings = self.settings
         result = super().on_activate(state)
         self._stages.take()
         self._broken = ""
         self._silences = Silences()
         self._activated = time.monotonic()
-        self._thread = TrackingThread(self._tracker, settings.cameras, self._targets, lambda: self.settings, self)
+        self._thread = TrackingThread(tracker, settings.cameras, self._targets, lambda: self.settings, self)
         self._thread.start()
         topics = []
         for camera in settings.cameras:
             image = cameras.subscribe(self, camera, settings.image_transport, self._thread.offer)
+            self._camera_subscriptions.append(image)
             info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
-            self._camera_subscriptions += [image, info]
+            self._camera_subscriptions.append(info)
             topics.append(image.topic_name)
         self.get_logger().info(f"active: reading {', '.join(topics)}")
+        unnamed = cameras.topic("", settings.image_transport)
+        if "" not in settings.cameras and self.resolve_topic_name(unnamed) != self.resolve_topic_name(
+            unnamed, only_expand=True
+        ):
+            named = cameras.topic(settings.cameras[0], settings.image_transport)
+            self.get_logger().warning(
+                f"'{unnamed}' is remapped (image_topic of the launch file), but the cameras have names:"
+                f" remap '{named}' and the like instead"
+            )
         advice = middleware.advice(bringup.profile_file(), rclpy.get_rmw_implementation_identifier())
         if advice is not None and settings.image_transport == "raw":
             self.get_logger().warning(advice)
@@ -193,9 +225,13 @@ class TrackerNode(LifecycleNode):
         self._camera_subscriptions = []
         thread, self._thread = self._thread, None
         if thread is not None and not thread.stop(_LONGEST_FRAME):
+            self._left_behind = True
             self.get_logger().error(f"the frame at hand is not done after {_LONGEST_FRAME:.0f} s; left behind")
 
     def _free(self) -> None:
+        if self._left_behind:
+            self._targets = Targets()  # the old ones may still change
+            self._left_behind = False
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
@@ -219,10 +255,34 @@ class TrackerNode(LifecycleNode):
 
         service.callback = answer
 
+    def _answer_malformed_parameters(self) -> None:
+        """The same for a parameter of a type that does not exist."""
+        services = {service.srv_type: service for service in self.services}
+        each, together = services[SetParameters], services[SetParametersAtomically]
+        set_each, set_together = each.callback, together.callback
+
+        def answer_each(request: Any, response: Any) -> Any:
+            for parameter in request.parameters:
+                one = SetParameters.Request(parameters=[parameter])
+                try:
+                    response.results += set_each(one, SetParameters.Response()).results
+                except ValueError as error:
+                    response.results.append(SetParametersResult(successful=False, reason=str(error)))
+            return response
+
+        def answer_together(request: Any, response: Any) -> Any:
+            try:
+                return set_together(request, response)
+            except ValueError as error:
+                response.result = SetParametersResult(successful=False, reason=str(error))
+                return response
+
+        each.callback, together.callback = answer_each, answer_together
+
     # --- what the tracking thread tells ---
 
-    def wants_pixels(self) -> bool:
-        return self._outputs is not None and self._outputs.wants_overlay()
+    def wants_pixels(self, camera: str) -> bool:
+        return self._outputs is not None and self._outputs.wants_overlay(camera)
 
     def tracked(self, result: TrackedFrame) -> None:
         if self._outputs is None:
@@ -344,13 +404,23 @@ class TrackerNode(LifecycleNode):
         thread, outputs = self._thread, self._outputs
         if thread is None or outputs is None:
             return
+        if not thread.enabled:
+            return
         now, timeout = time.monotonic(), self.settings.camera_timeout
+        hangs = _hanging(thread, timeout)
         for name, report in thread.reports().items():
-            silent_for = now - max(self._activated, report.last_received or 0.0)
+            silent_for = now - max(self._activated, report.last_usable or 0.0)
             source = f"camera '{name}'" if name else "the camera"
-            match self._silences.observe(name, silent_for, timeout):
+            match self._silences.observe(name, max(silent_for, hangs), timeout):
                 case Change.FELL_SILENT:
-                    self.get_logger().warning(f"no image from {source} for {silent_for:.1f} s")
+                    reason = (
+                        f"the tracker has been busy with one image for {hangs:.1f} s"
+                        if hangs
+                        else f"no image from {source} for {silent_for:.1f} s"
+                        if now - (report.last_received or 0.0) > timeout
+                        else f"no image from {source} could be used for {silent_for:.1f} s"
+                    )
+                    self.get_logger().warning(reason)
                     self._publish_silence(outputs, name, report)
                 case Change.STILL_SILENT:
                     self._publish_silence(outputs, name, report)
@@ -361,7 +431,7 @@ class TrackerNode(LifecycleNode):
 
     def _publish_silence(self, outputs: Outputs, camera: str, report: CameraReport) -> None:
         try:
-            outputs.publish_silence(camera, report.counts, self._targets.latest().keys())
+            outputs.publish_silence(camera, report, self._targets.latest().keys())
         except Exception as error:  # RCLError
             if self.context.ok():
                 self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
@@ -384,6 +454,7 @@ class TrackerNode(LifecycleNode):
     def _report(self) -> None:
         now = time.monotonic()
         tracker, thread = self._tracker, self._thread
+        hangs = 0.0 if thread is None else _hanging(thread, self.settings.camera_timeout)
         health = diagnostics.Health(
             node=self.get_fully_qualified_name(),
             state=self._state_machine.current_state[1],
@@ -398,12 +469,13 @@ class TrackerNode(LifecycleNode):
                 name: diagnostics.CameraHealth(
                     report.counts,
                     now - max(self._activated, report.last_received or 0.0),
+                    now - max(self._activated, report.last_usable or 0.0),
                     self._bearings.state(name),
                 )
                 for name, report in thread.reports().items()
             },
             targets=self._targets.latest(),
-            broken=self._broken,
+            broken=f"busy with one image for {hangs:.1f} s" if hangs else self._broken,
         )
         array = diagnostics.report(health, self.settings.camera_timeout, self.get_clock().now().to_msg())
         try:

@@ -4,49 +4,78 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from snscf_msgs.msg import TrackStatusArray
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
 from snscf_ros.calibration import Bearing
-from snscf_ros.cameras import Counts
 from snscf_ros.parameters import Settings
-from snscf_ros.tracking import TrackedFrame
+from snscf_ros.tracking import CameraReport, TrackedFrame
 
 _QOS = QoSProfile(depth=5)  # reliable, volatile
 _IMAGE_QOS = QoSProfile(depth=1)
 
 
+class _Overlay:
+    """The pictures of one camera, raw and compressed; nothing is drawn unless somebody is subscribed."""
+
+    def __init__(self, node: LifecycleNode, camera: str) -> None:
+        topic = f"~/{camera}/overlay" if camera else "~/overlay"
+        self.raw = node.create_lifecycle_publisher(Image, topic, _IMAGE_QOS)
+        self.jpeg = node.create_lifecycle_publisher(CompressedImage, f"{topic}/compressed", _IMAGE_QOS)
+        self._canvas = images.OutgoingImage()
+
+    @property
+    def wanted(self) -> bool:
+        return self.raw.get_subscription_count() > 0 or self.jpeg.get_subscription_count() > 0
+
+    def publish(self, result: TrackedFrame, latency: float, quality: int) -> None:
+        """The frame that was tracked in, with what was found."""
+        assert result.frame is not None
+        height, width = result.frame.shape[:2]
+        picture = self._canvas.view(height, width)
+        np.copyto(picture, result.frame)
+        parts = [result.camera, f"{latency * 1e3:.0f} ms", f"{result.rate:.1f} fps", f"dropped {result.counts.dropped}"]
+        overlay.draw(picture, result.targets, "  ".join(part for part in parts if part))
+        if self.raw.get_subscription_count() > 0:
+            self._canvas.message.header = result.header
+            self.raw.publish(self._canvas.message)
+        if self.jpeg.get_subscription_count() > 0:
+            message = images.jpeg_message(picture, quality)
+            message.header = result.header
+            self.jpeg.publish(message)
+
+
 class Outputs:
     """Lifecycle publishers: silent unless the node is active."""
 
-    def __init__(self, node: LifecycleNode, settings: Callable[[], Settings]) -> None:
+    def __init__(self, node: LifecycleNode, cameras: Iterable[str], settings: Callable[[], Settings]) -> None:
         self._node = node
         self._settings = settings
         self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _QOS)
         self._detection = node.create_lifecycle_publisher(Detection2D, "~/detection", _QOS)
         self._status = node.create_lifecycle_publisher(TrackStatusArray, "~/status", _QOS)
-        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", _IMAGE_QOS)
-        self._overlay_jpeg = node.create_lifecycle_publisher(CompressedImage, "~/overlay/compressed", _IMAGE_QOS)
-        self._canvas = images.OutgoingImage()
+        self._overlays = {camera: _Overlay(node, camera) for camera in cameras}
         # by camera; a frame and the news of silence come from different threads
         self._last_status: dict[str, TrackStatusArray] = {}
         self._status_lock = threading.Lock()
 
     def destroy(self) -> None:
-        for publisher in (self._detections, self._detection, self._status, self._overlay, self._overlay_jpeg):
+        pictures = [publisher for one in self._overlays.values() for publisher in (one.raw, one.jpeg)]
+        for publisher in (self._detections, self._detection, self._status, *pictures):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def wants_overlay(self) -> bool:
-        """Whether somebody is subscribed to a picture."""
-        return self._overlay.get_subscription_count() > 0 or self._overlay_jpeg.get_subscription_count() > 0
+    def wants_overlay(self, camera: str) -> bool:
+        """Whether somebody is subscribed to a picture of the camera."""
+        return self._overlays[camera].wanted
 
     def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing]) -> None:
         """Detections first, then their state, then the picture; `bearings` by target id, where they are known."""
@@ -64,16 +93,17 @@ class Outputs:
         with self._status_lock:
             self._last_status[result.camera] = status
             self._status.publish(status)
-        if result.frame is not None and self.wants_overlay():
-            self._publish_overlay(result, latency, settings.overlay_jpeg_quality)
+        if result.frame is not None and self.wants_overlay(result.camera):
+            self._overlays[result.camera].publish(result, latency, settings.overlay_jpeg_quality)
 
-    def publish_silence(self, camera: str, counts: Counts, followed: Collection[str]) -> None:
+    def publish_silence(self, camera: str, report: CameraReport, followed: Collection[str]) -> None:
         """What was last known of a camera's targets that are still `followed`, and that nothing comes any more."""
+        counts = report.counts
         with self._status_lock:
             status = self._last_status.get(camera) or TrackStatusArray(camera=camera)
             self._status.publish(
                 TrackStatusArray(
-                    header=status.header,
+                    header=report.header or Header(),
                     camera=camera,
                     targets=[target for target in status.targets if target.target_id in followed],
                     frames_received=counts.received,
@@ -83,18 +113,3 @@ class Outputs:
                     camera_silent=True,
                 )
             )
-
-    def _publish_overlay(self, result: TrackedFrame, latency: float, quality: int) -> None:
-        assert result.frame is not None
-        height, width = result.frame.shape[:2]
-        picture = self._canvas.view(height, width)
-        np.copyto(picture, result.frame)
-        parts = [result.camera, f"{latency * 1e3:.0f} ms", f"{result.rate:.1f} fps", f"dropped {result.counts.dropped}"]
-        overlay.draw(picture, result.targets, "  ".join(part for part in parts if part))
-        if self._overlay.get_subscription_count() > 0:
-            self._canvas.message.header = result.header
-            self._overlay.publish(self._canvas.message)
-        if self._overlay_jpeg.get_subscription_count() > 0:
-            message = images.jpeg_message(picture, quality)
-            message.header = result.header
-            self._overlay_jpeg.publish(message)

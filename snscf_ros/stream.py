@@ -21,6 +21,10 @@ class Stream:
         self.images = RecentImages()
         self.counts = Counts()
         self.last_received: float | None = None
+        # of those that can be used
+        self.last_usable: float | None = None
+        self.epoch = 0  # rises when the counts begin anew
+        self._spoilt = False  # the last image that was looked at could not be used
         self.waiting = False  # the newest image has not been taken yet
         self._processed_at: deque[float] = deque(maxlen=30)
 
@@ -39,6 +43,13 @@ class Stream:
         back = self.newest.stamp_ns - arrival.stamp_ns
         return back * 1e-9 if back > _OUT_OF_ORDER else 0.0
 
+    def overtaken(self, arrival: Arrival) -> bool:
+        """Whether a newer image came before this one, which then is of no use any more; counted as dropped if so."""
+        if self.newest is None or not 0 < arrival.stamp_ns < self.newest.stamp_ns:
+            return False
+        self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
+        return True
+
     def offer(self, arrival: Arrival, wanted: bool, seconds: float, most_bytes: int) -> None:
         """Make a usable image the next one, in place of an older one; `wanted` if it should be taken.
 
@@ -48,6 +59,9 @@ class Stream:
             self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
         self.images.add(arrival, seconds, most_bytes)
         self.waiting = wanted
+        self._spoilt = self._spoilt and wanted
+        if not self._spoilt:
+            self.last_usable = arrival.received
 
     def take(self) -> Arrival | None:
         """The newest image if it has not been taken yet. It stays `newest`."""
@@ -66,10 +80,13 @@ class Stream:
 
     def count_rejected(self) -> None:
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
+        self._spoilt = True
 
     def count_processed(self) -> None:
         self.counts = replace(self.counts, processed=self.counts.processed + 1)
         self._processed_at.append(time.monotonic())
+        self._spoilt = False
+        self.last_usable = self._processed_at[-1]
 
     def forget_images(self) -> None:
         """Forget what is remembered; an image that waits counts as dropped."""
@@ -83,6 +100,7 @@ class Stream:
         self.images.clear()
         self.waiting = False
         self.counts = Counts()
+        self.epoch += 1
         self._processed_at.clear()
 
     @property

@@ -55,17 +55,19 @@ class Started(NamedTuple):
 
 
 class CameraReport(NamedTuple):
-    """What has come from a camera: counts, when the last image came (monotonic seconds) and its header; None: never."""
+    """What has come from a camera: counts, when the last image came and the last one that could be used (monotonic
+    seconds; None: never), and the header of the latter."""
 
     counts: Counts
     last_received: float | None
+    last_usable: float | None
     header: Header | None
 
 
 class Listener(Protocol):
     """What the thread tells the node, from the thread, or from the one that calls `offer`."""
 
-    def wants_pixels(self) -> bool:
+    def wants_pixels(self, camera: str) -> bool:
         """Whether `TrackedFrame.frame` is needed even when nothing is tracked."""
         ...
 
@@ -138,6 +140,8 @@ class TrackingThread:
         self._request_next = True
         self._enabled = True
         self._stopping = False
+        self._left_behind = False  # whatever comes of the job at hand, nobody is to hear of it
+        self._busy_since: float | None = None  # monotonic seconds; with one job
         self._failures = 0  # in a row
         self._fell_back = False
         self._decoded: tuple[Arrival, Frame] | None = None
@@ -152,13 +156,22 @@ class TrackingThread:
         with self._news:
             self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._left_behind = self._thread.is_alive()
+        return not self._left_behind
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds that the job at hand, a frame or a start, has taken up to now; 0 if there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def offer(self, camera_name: str, message: ImageMessage) -> None:
         """Hand over an image; it takes the place of an older one that is still waiting. Returns at once."""
         arrival = Arrival(message)
         stream = self._streams[camera_name]
         settings = self._settings()
+        if self._stopping:
+            return
         try:
             arrival.check(settings.max_image_pixels)
         except ImageRejected as reason:
@@ -171,8 +184,9 @@ class TrackingThread:
             stream.count_received()
             back = stream.time_went_back(arrival)
             dropped = self._begin_anew(stream, settings) if back else []
-            stream.offer(arrival, self._enabled, settings.buffer_seconds, settings.buffer_bytes)
-            self._news.notify_all()
+            if not stream.overtaken(arrival):
+                stream.offer(arrival, self._enabled, settings.buffer_seconds, settings.buffer_bytes)
+                self._news.notify_all()
         if back:
             self._listener.time_went_back(camera_name, back, dropped)
 
@@ -223,7 +237,9 @@ class TrackingThread:
     def reports(self) -> dict[str, CameraReport]:
         with self._news:
             return {
-                name: CameraReport(stream.counts, stream.last_received, stream.newest and stream.newest.header)
+                name: CameraReport(
+                    stream.counts, stream.last_received, stream.last_usable, stream.newest and stream.newest.header
+                )
                 for name, stream in self._streams.items()
             }
 
@@ -278,11 +294,14 @@ class TrackingThread:
                 if self._stopping:
                     return
             assert job is not None
+            self._busy_since = time.monotonic()
             try:
                 job()
             except Exception as error:  # a mistake of our own must not end the thread unnoticed
-                self._listener.failed("", error)
-                self._count_failure(error)
+                if not self._left_behind:
+                    self._listener.failed("", error)
+                    self._count_failure(error)
+            self._busy_since = None
 
     def _next_job(self) -> Callable[[], None] | None:
         """Images and requests in turn."""
@@ -309,7 +328,7 @@ class TrackingThread:
             stream = self._turns[0]
             self._turns.rotate(-1)
             if (arrival := stream.take()) is not None:
-                return functools.partial(self._track, stream, arrival)
+                return functools.partial(self._track, stream, arrival, stream.epoch)
         return None
 
     def _initialise(self, request: _InitRequest) -> None:
@@ -391,25 +410,35 @@ class TrackingThread:
             if not request.answer.done():
                 request.answer.set_exception(error)
 
-    def _track(self, stream: Stream, arrival: Arrival) -> None:
+    def _track(self, stream: Stream, arrival: Arrival, epoch: int) -> None:
         try:
             followed = self._targets.of_camera(stream.name)
-            frame = self._frame(arrival) if followed or self._listener.wants_pixels() else None
-            tracked = self._targets.record(self._update(frame, followed)) if frame is not None else ()
+            frame = self._frame(arrival) if followed or self._listener.wants_pixels(stream.name) else None
+            updated = self._update(frame, followed) if frame is not None else []
+            if self._left_behind:
+                return
+            tracked = self._targets.record(updated)
         except ValueError as reason:
             with self._news:
                 stream.count_rejected()
-            self._listener.rejected(stream.name, str(reason))
+            if not self._left_behind:
+                self._listener.rejected(stream.name, str(reason))
             return
         except Exception as error:  # one bad frame must not end the thread
+            if self._left_behind:
+                return
             with self._news:
                 stream.count_rejected()
             if not self._recovered(stream, error):
                 self._count_failure(error)
             return
         with self._news:
+            if stream.epoch != epoch:  # reset meanwhile: this image belongs to what is forgotten
+                return
             stream.count_processed()
             counts, rate = stream.counts, stream.rate
+            if not self._enabled:
+                return
         started = time.monotonic()
         self._listener.tracked(
             TrackedFrame(stream.name, arrival.header, arrival.received, tracked, counts, rate, frame)
@@ -418,6 +447,8 @@ class TrackingThread:
 
     def _recovered(self, stream: Stream, error: Exception) -> bool:
         """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
+        if self._left_behind:
+            return False
         self._listener.failed(stream.name, error)
         if self._fell_back or (self._tracker.device.type, self._tracker.engine) == ("cpu", "torch"):
             return False

@@ -43,7 +43,7 @@ class CompositorConfig:
     Chances and shares are from 0 to 1; 0 switches the thing off.
     """
 
-    rotation: float = field(default=15.0, metadata={"help": "degrees, ±, of each of the two moments"})
+    rotation: float = field(default=15.0, metadata={"help": "degrees: ± half of it in both moments, ± all in each"})
     stretch: float = field(default=0.15, metadata={"help": "width against height: 2^±stretch, each"})
     flip: float = field(default=0.5, metadata={"help": "chance that a scene's object is mirrored, in both moments"})
     perspective: float = field(default=0.12, metadata={"help": "change of scale over half a patch, ±"})

@@ -101,7 +101,7 @@ class PairBatch:
 
     template: Tensor  # N x 3 x 127 x 127
     search: Tensor  # N x 3 x 255 x 255
-    box: Tensor  # N x 4, the target in the search crop; any value for negatives
+    box: Tensor  # N x 4, the target in the search crop; of negatives what is there instead
     positive: Tensor  # N bool; False: the template's object is not in the search crop
     template_context: Tensor | None = None  # N x 3 x 255 x 255, the template's frame, the target exactly in the middle
     template_box: Tensor | None = None  # N x 4, the target in the template; width and height hold in the context too
@@ -251,10 +251,11 @@ class PairSource:
         return "\n".join(lines)
 
     def fingerprint(self) -> str:
-        """Differs where the pairs of a step would: other images, sizes or boxes, or another kind of device."""
+        """Differs where the pairs of a step would: other images, sizes, boxes or masks, or another kind of device."""
         pool = self.pool
         digest = hashlib.sha256(f"{pool.device.type} {pool.longest_side} {pool.clip_names}".encode())
-        for values in (pool.sizes, pool.means, pool.boxes, pool.view_image, pool.view_clip):
+        masks = (pool.view_has_mask, pool.mask_rectangles, pool.mask_pixels)
+        for values in (pool.sizes, pool.means, pool.boxes, pool.view_image, pool.view_clip, *masks):
             digest.update(values.cpu().numpy().tobytes())
         return digest.hexdigest()
 

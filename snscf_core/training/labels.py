@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..backbones import STRIDE
+
 
 @dataclass(frozen=True)
 class LabelConfig:
@@ -20,7 +22,7 @@ class LabelConfig:
     positives: int = field(default=16, metadata={"help": "most target anchors of a pair that count"})
     anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
     negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
-    middle: int = field(default=3, metadata={"help": "these lie at most so many cells from the middle"})
+    middle: int = field(default=3, metadata={"help": "these lie at most so many cells from what is there instead"})
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,20 @@ def assign(
 ) -> AnchorLabels:
     """Labels of N pairs.
 
-    box: N x 4, of any value where ``positive`` (N bool) is False. anchors: 5 x 4 x C x C. keys: N x 5 x C x C random
-    numbers in [0, 1): where more anchors could count than may, those with the largest keys do.
+    box: N x 4 (cx, cy, w, h); where ``positive`` (N bool) is False, that of what is there instead, which is where
+    background is sampled then, or NaN: around the middle. anchors: 5 x 4 x C x C. keys: N x 5 x C x C random numbers in
+    [0, 1): where more anchors could count than may, those with the largest keys do.
     """
+    near_other = _near(box[:, :2].float(), anchors.shape[-1], config.middle)
     # A pair without the target may have a box of NaN, which would spread through 0 * NaN.
     box = torch.where(positive[:, None], box.float(), box.new_ones(()))
     overlap = iou(box[:, None, :, None, None], anchors[None], 2)
     with_target = positive[:, None, None, None]
     targets = _chosen((overlap >= config.positive_overlap) & with_target, keys, config.positives)
     around = _chosen((overlap <= config.negative_overlap) & with_target, keys, config.anchors - config.positives)
-    near_middle = _middle(anchors.shape[-1], config.middle, box.device) & ~with_target
-    middle = _chosen(near_middle.expand_as(overlap), keys, config.negatives)
+    other = _chosen((near_other & ~with_target).expand_as(overlap), keys, config.negatives)
 
-    classes = torch.full_like(overlap, -1, dtype=torch.int8).masked_fill(around | middle, 0).masked_fill(targets, 1)
+    classes = torch.full_like(overlap, -1, dtype=torch.int8).masked_fill(around | other, 0).masked_fill(targets, 1)
     deltas = encode(box[:, None, :, None, None], anchors[None]) * with_target[:, :, None]
     weights = targets.float()
     return AnchorLabels(classes, deltas, weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1))
@@ -96,7 +99,10 @@ def _chosen(candidates: Tensor, keys: Tensor, count: int) -> Tensor:
     return torch.zeros_like(ranked, dtype=torch.bool).scatter(1, index, best >= 0).view_as(candidates)
 
 
-def _middle(cells: int, reach: int, device: torch.device) -> Tensor:
-    """C x C: the cells at most ``reach`` from the middle one in both directions."""
-    near = (torch.arange(cells, device=device) - cells // 2).abs() <= reach
-    return near[:, None] & near[None, :]
+def _near(centre: Tensor, cells: int, reach: int) -> Tensor:
+    """N x 1 x C x C: the cells at most ``reach`` in both directions from the one at the centre (N x 2, crop pixels
+    relative to the middle), or from the nearest one to it, or from the middle one where the centre is not finite."""
+    at = torch.where(centre.isfinite(), centre / STRIDE, 0.0).round().clamp(-(cells // 2), cells // 2)
+    offset = torch.arange(cells, device=centre.device) - cells // 2
+    across, down = ((offset - one[:, None]).abs() <= reach for one in at.unbind(1))
+    return down[:, None, :, None] & across[:, None, None, :]

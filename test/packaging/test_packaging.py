@@ -25,12 +25,11 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
     "skimage": "python3-skimage",
-    "torch": "python3-torch",
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
 PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
-NO_ROSDEP_KEY = {"safetensors"}
+NO_ROSDEP_KEY = {"safetensors", "torch"}  # or one that fails on Ubuntu 24.04
 COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
 USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}

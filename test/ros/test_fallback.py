@@ -39,7 +39,7 @@ class Heard:
     def __init__(self) -> None:
         self.results, self.failures, self.fallbacks, self.ends = [], [], [], []
 
-    def wants_pixels(self) -> bool:
+    def wants_pixels(self, camera) -> bool:
         return False
 
     def tracked(self, result) -> None:

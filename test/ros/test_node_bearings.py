@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import Scene, box_of, image_message, key, stamp_of, wait_for
 from sensor_msgs.msg import CameraInfo
 from snscf_msgs.msg import TrackStatusArray
@@ -20,9 +21,9 @@ def calibration(width: int, height: int, focal: float) -> CameraInfo:
 
 
 @contextmanager
-def calibrated(tracker, topic: str, message: CameraInfo):
+def calibrated(tracker, topic: str, message: CameraInfo, qos: QoSProfile | int = 5):
     """Somebody who publishes a calibration; gives a function that does so."""
-    publisher = tracker.peer.node.create_publisher(CameraInfo, topic, 5)
+    publisher = tracker.peer.node.create_publisher(CameraInfo, topic, qos)
     try:
         wait_for(publisher.get_subscription_count, f"subscription to {topic}")
         yield lambda: publisher.publish(message)
@@ -80,3 +81,26 @@ def test_bearing_is_that_of_the_box_where_the_calibration_is_known_and_fits(star
         camera.send_until_tracked(image_message(wide, "bgr8", stamp_of(camera.number)))
         assert not status_of(camera.number - 1, statuses).bearing_valid
         assert "images are 640 x 240, but the calibration is of 640 x 480" in tracker.process.log()
+
+
+def test_calibration_that_was_published_once_is_received_where_its_durability_is_said(start):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    overrides = {
+        "qos_overrides./latched/camera_info.subscription.durability": "transient_local",
+        "qos_overrides./latched/camera_info.subscription.reliability": "reliable",
+    }
+    tracker = start(namespace="latched", parameters=overrides)
+    tracker.transition("configure")
+    publisher = tracker.peer.node.create_publisher(CameraInfo, "/latched/camera_info", latched)
+    try:
+        publisher.publish(calibration(320, 240, 300.0))
+        tracker.transition("activate")
+        with (
+            tracker.camera(Scene(320, 240, 48)) as camera,
+            tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses,
+        ):
+            camera.next()
+            assert tracker.init(camera.truth, "it").success
+            wait_for(lambda: status_of_next(camera, statuses).bearing_valid, "a bearing")
+    finally:
+        tracker.peer.node.destroy_publisher(publisher)

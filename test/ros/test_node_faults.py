@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from ros_harness import box_of, bringup, image_message, iou, stamp_of, wait_for
 from snscf_msgs.msg import TrackStatusArray
 from snscf_msgs.srv import SetPrimary
@@ -31,6 +35,82 @@ def test_status_says_that_a_camera_is_silent_until_it_returns(tracker):
     log = tracker.process.log()
     assert "no image from the camera for" in log
     assert "images from the camera arrive again" in log
+
+
+def test_camera_whose_images_cannot_be_used_is_as_good_as_silent(tracker):
+    assert tracker.set_parameters({"camera_timeout": 0.5, "diagnostics_rate": 20.0})[0].successful
+    status, diagnostics = f"{tracker.name}/status", "/diagnostics"
+    with (
+        tracker.camera() as camera,
+        tracker.peer.received(TrackStatusArray, status) as statuses,
+        tracker.peer.received(DiagnosticArray, diagnostics) as arrays,
+    ):
+        camera.next()
+        assert tracker.init(camera.truth, "it").success
+        last = camera.next()
+
+        def sent() -> bool:
+            camera.send(image_message(camera.scene.frame(2), "rgba_of_tomorrow", stamp_of(camera.number)))
+            return any(s.camera_silent for s in statuses)
+
+        wait_for(sent, "news of silence")
+        silent = next(s for s in statuses if s.camera_silent)
+        assert silent.header == last.header and silent.frames_rejected > 0
+        assert [target.target_id for target in silent.targets] == ["it"]
+
+        def told() -> bool:
+            sent()
+            ours = [s for array in arrays[-1:] for s in array.status if s.name == f"{tracker.name}: camera"]
+            return any(s.level == DiagnosticStatus.WARN and "none could be used for" in s.message for s in ours)
+
+        wait_for(told, "diagnostics of it")
+        statuses.clear()
+        camera.next()
+        wait_for(lambda: "images from the camera arrive again" in tracker.process.log(), "news of its return")
+    assert "no image from the camera could be used for" in tracker.process.log()
+
+
+def test_nothing_is_published_while_disabled(tracker):
+    assert tracker.set_parameter("camera_timeout", 0.2).successful
+    with tracker.camera() as camera:
+        camera.next()
+        assert tracker.enable(False).success
+        with tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses:
+            time.sleep(1.0)
+            assert statuses == []
+            assert tracker.enable(True).success
+            wait_for(lambda: [s for s in statuses if s.camera_silent], "news of silence")
+
+
+def test_parameters_of_a_type_that_does_not_exist_are_refused(tracker):
+    def parameter(name: str, kind: int, **values) -> ParameterMessage:
+        return ParameterMessage(name=name, value=ParameterValue(type=kind, **values))
+
+    parameters = [
+        parameter("class_id", 10, string_value="cup"),
+        parameter("camera_timeout", 3, double_value=7.0),
+        parameter("class_id", 255),
+    ]
+    for one in (SetParameters, SetParametersAtomically):
+        name = f"{tracker.name}/set_parameters" + ("_atomically" if one is SetParametersAtomically else "")
+        answer = tracker.peer.call(one, name, one.Request(parameters=parameters))
+        results = answer.results if one is SetParameters else [answer.result]
+        assert [result.successful for result in results] == ([False, True, False] if one is SetParameters else [False])
+        assert "10" in results[0].reason
+    assert tracker.get_parameter("camera_timeout") == 7.0
+    assert tracker.get_parameter("class_id") == "target"
+
+
+def test_activation_that_fails_leaves_nothing_behind(start):
+    override = "qos_overrides./faulty/camera_info.subscription.reliability"
+    tracker = start(namespace="faulty", parameters={override: "best-effort"})
+    tracker.transition("configure")
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            tracker.transition("activate")
+        assert tracker.state == "inactive"
+        assert tracker.peer.node.count_subscribers("/faulty/image_raw") == 0
+    assert "activate failed" in tracker.process.log()
 
 
 def test_primary_target_can_be_chosen(tracker):
@@ -66,17 +146,49 @@ def test_names_that_are_none_are_refused(tracker):
         assert tracker.init(camera.truth, "ein Höcker, 128 Zeichen " + "y" * 104).success
 
 
+def test_tracker_that_hangs_is_told(failing):
+    start, switch = failing
+    tracker = start(namespace="hanging", parameters={"diagnostics_rate": 20.0, "camera_timeout": 0.5})
+    tracker.activate()
+    with (
+        tracker.camera() as camera,
+        tracker.peer.received(DiagnosticArray, "/diagnostics") as diagnostics,
+        tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses,
+    ):
+        camera.next()
+        assert tracker.init(camera.truth, "it").success
+        switch.write_text("hang")
+
+        def told() -> bool:
+            camera.send(image_message(camera.scene.frame(camera.number), "bgr8", stamp_of(camera.number)))
+            ours = [s for array in diagnostics[-1:] for s in array.status if s.name == f"{tracker.name}: tracker"]
+            return any(s.level == DiagnosticStatus.ERROR and "busy with one image for" in s.message for s in ours)
+
+        wait_for(told, "diagnostics of it")
+        wait_for(lambda: [s for s in statuses if s.camera_silent], "a status of it")
+        switch.unlink()
+        camera.number += 1
+        statuses.clear()
+        camera.next()
+        wait_for(lambda: [s for s in statuses if not s.camera_silent], "a status of an image")
+    assert "the tracker has been busy with one image for" in tracker.process.log()
+
+
 @pytest.fixture
 def failing(start, tmp_path, monkeypatch):
-    """start(namespace) of a node whose network fails on every image while the file exists."""
+    """start(namespace) of a node whose network fails on every image while the file exists, or hangs if that says so."""
     switch = tmp_path / "fail"
     program = tmp_path / "failing_node.py"
     program.write_text(
+        "import time\n"
         "from pathlib import Path\n"
         "from snscf_core import Tracker\n"
         "real = Tracker.update\n"
         "def update(self, frame, targets):\n"
-        f"    if Path({str(switch)!r}).exists():\n"
+        f"    switch = Path({str(switch)!r})\n"
+        "    while switch.exists() and switch.read_text() == 'hang':\n"
+        "        time.sleep(0.1)\n"
+        "    if switch.exists():\n"
         "        raise RuntimeError('no such kernel')\n"
         "    return real(self, frame, targets)\n"
         "Tracker.update = update\n"

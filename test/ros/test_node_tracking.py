@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from ros_harness import Scene, box_of, compressed_message, image_message, iou, key, stamp_of, wait_for
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from snscf_msgs.msg import TrackStatus, TrackStatusArray
 from vision_msgs.msg import Detection2D
 
@@ -313,6 +313,14 @@ def test_several_cameras(start):
         assert not unknown.success
         assert "'rear'" in unknown.message
         assert "front, down" in unknown.message
+        # each has pictures of its own
+        with tracker.peer.received(Image, f"{tracker.name}/down/overlay", depth=1) as pictures:
+            down.next()
+            wait_for(lambda: down.next() and pictures, "an overlay")
+            front.next()
+            (wanted,) = {(p.height, p.width) for p in pictures}
+            assert wanted == down.scene.frame(0).shape[:2]
+            assert tracker.peer.node.count_subscribers(f"{tracker.name}/front/overlay") == 0
 
 
 def test_lost_targets_are_published_only_on_request(tracker):

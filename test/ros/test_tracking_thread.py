@@ -54,7 +54,7 @@ class Heard:
     def __init__(self) -> None:
         self.results, self.rejections, self.failures, self.jumps, self.ends = [], [], [], [], []
 
-    def wants_pixels(self) -> bool:
+    def wants_pixels(self, camera) -> bool:
         return False
 
     def tracked(self, result) -> None:
@@ -187,6 +187,69 @@ def test_disabled_thread_leaves_images_alone_and_counts_them(bench):
     bench.processed(2)
     counts = bench.thread.reports()[""].counts
     assert (counts.received, counts.processed, counts.dropped) == (5, 2, 0)
+
+
+def test_what_was_tracked_when_tracking_is_disabled_is_not_told(bench):
+    started(bench)
+    bench.hold(1)
+    bench.thread.enable(False)
+    bench.tracker.go.set()
+    bench.processed(2)
+    assert [result.header.stamp for result in bench.heard.results] == [stamp_of(0)]
+
+
+def test_image_that_a_newer_one_overtook_is_dropped(bench):
+    started(bench)
+    bench.offer(4)
+    bench.processed(2)
+    bench.offer(3)
+    bench.offer(5)
+    bench.processed(3)
+    counts = bench.thread.reports()[""].counts
+    assert (counts.received, counts.processed, counts.dropped) == (4, 3, 1)
+    assert [result.header.stamp for result in bench.heard.results] == [stamp_of(n) for n in (0, 4, 5)]
+
+
+def test_image_that_was_tracked_while_the_counts_began_anew_is_in_none(bench):
+    started(bench)
+    bench.hold(1)
+    assert bench.thread.reset() == 1
+    bench.tracker.go.set()
+    bench.offer(5)
+    bench.processed(1)
+    counts = bench.thread.reports()[""].counts
+    assert (counts.received, counts.processed, counts.dropped) == (1, 1, 0)
+    assert [result.header.stamp for result in bench.heard.results] == [stamp_of(0), stamp_of(5)]
+
+
+def test_nobody_hears_of_a_frame_that_was_left_behind(bench):
+    started(bench)
+    assert bench.thread.busy_for == 0
+    bench.hold(1)
+    wait_for(lambda: bench.thread.busy_for > 0.01, "the thread to be busy")
+    assert not bench.thread.stop(0.01)
+    bench.offer(2)
+    assert bench.thread.reports()[""].counts.received == 2, "no image is taken any more"
+    bench.tracker.go.set()
+    assert bench.thread.stop(60)
+    assert [result.header.stamp for result in bench.heard.results] == [stamp_of(0)]
+
+
+def test_images_that_cannot_be_used_are_no_sign_of_life(bench):
+    started(bench)
+    before = bench.thread.reports()[""]
+    bench.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "nonsense", stamp_of(1)))
+    bench.tracker.error = ValueError("frame is 8 pixels wide")
+    for number in (2, 3):
+        bench.offer(number)
+        wait_for(lambda n=number: bench.thread.reports()[""].counts.rejected == n, "a rejected frame")
+    after = bench.thread.reports()[""]
+    assert after.last_usable == before.last_usable < before.last_received + 60
+    assert after.last_received > before.last_received
+    bench.tracker.error = None
+    bench.offer(4)
+    bench.processed(2)
+    assert bench.thread.reports()[""].last_usable > before.last_usable
 
 
 def test_frame_that_fails_is_counted_and_the_next_one_tracked(bench):
@@ -412,9 +475,10 @@ def test_when_time_goes_back_the_images_are_forgotten_and_the_targets_as_set(cat
     with pytest.raises(Refused, match="1 images"):
         bench.thread.init("", ns(63), BOX, "")
     # images that only overtake each other, and those without a stamp, are no jump
-    bench.film([3, 2])
+    bench.film([3])
+    bench.offer(2)
     bench.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8"))
-    bench.processed(9)
+    bench.processed(8)
     assert len(bench.heard.jumps) == 1
 
 
