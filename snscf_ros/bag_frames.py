@@ -1,14 +1,17 @@
 """The images of one topic of a bag in order of their stamps, and where the target truly is in them.
 
 Stamps are those of the headers, in nanoseconds. An image without one (zero), or whose bytes cannot be understood, is
-given the time at which it was recorded. Equal stamps are ordered by that time too, and then as they are stored.
+given one between those of the images that are stored before and after it, by the times at which they were recorded; if
+none has a stamp, these times. Equal stamps are ordered by that time too, and then as they are stored. Where stamps go
+back by more than two seconds the clock was set: what comes then stays behind what came before.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -19,19 +22,21 @@ import numpy as np
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import read_boxes
 from snscf_ros.bag_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
-from snscf_ros.bags import Bag, Stored, Unreadable, seconds
+from snscf_ros.bags import Bag, Entry, Stored, Unreadable, seconds
 from snscf_ros.cameras import Arrival
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box, box_from_message
 
 # how far a time that was written down may be from the stamp that it means
 _NEAR = 1_000_000  # ns
+_CLOCK_SET = 2_000_000_000  # ns that stamps go back by where that is no mere disorder
 _EXACT_NANOSECONDS = 10**15  # whole numbers from here on are nanoseconds: as seconds, 31 million years
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What reading a message once has told. `box` is that of a true detection, None where there is none."""
+    """What reading a message once has told. stamp: 0 if not `stamped`. box: of a true detection, None where there is
+    none."""
 
     stamp: int
     stamped: bool
@@ -58,14 +63,22 @@ class Recording:
         self.topic = topic
         entries = bag.index({topic, truth_topic} - {""}, _look)
         images = [entry for entry in entries if entry.topic == topic]
-        self._entries = sorted(images, key=lambda e: (e.value.stamp, e.log_time, e.file, e.number))
+        stamps = _stamps(images)
+        parts = _parts(stamps)
+        order = sorted(range(len(images)), key=lambda i: (parts[i], stamps[i], images[i].log_time, i))
+        self._entries = [images[index] for index in order]
         if not self._entries:
             reasons = "".join(f"; {problem}" for problem in bag.problems)
             raise ValueError(f"{bag.path} has no images on {topic}{reasons}")
-        self.stamps = [entry.value.stamp for entry in self._entries]
+        self.stamps = [stamps[index] for index in order]
+        self.clock_set = parts[-1]  # how often it was set back
         self.unstamped = sum(not entry.value.stamped for entry in self._entries if not entry.value.problem)
         self._unreadable = sum(bool(entry.value.problem) for entry in entries)
-        self._truths = {e.value.stamp: e.value.box for e in entries if e.topic == truth_topic and not e.value.problem}
+        self._truths = {
+            entry.value.stamp or entry.log_time: entry.value.box
+            for entry in entries
+            if entry.topic == truth_topic and not entry.value.problem
+        }
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -147,7 +160,7 @@ class Recording:
             raise ValueError(f"{text.strip()!r} is no stamp in seconds")
         whole = number == number.to_integral_value() and abs(number) >= _EXACT_NANOSECONDS
         stamp = int(number if whole else (number * 1_000_000_000).to_integral_value())
-        absolute = self.stamps[0] - _NEAR <= stamp <= self.stamps[-1] + _NEAR
+        absolute = min(self.stamps) - _NEAR <= stamp <= max(self.stamps) + _NEAR
         return stamp if absolute or whole else self.stamps[0] + stamp
 
     def start_from_text(self, text: str, max_pixels: int) -> Start:
@@ -160,8 +173,8 @@ class Recording:
         if not at:
             return Start(self._first_usable(range(len(self)), max_pixels), (x, y, w, h))
         wanted = self.nanoseconds(stamp)
-        if not self.stamps[0] - _NEAR <= wanted <= self.stamps[-1] + _NEAR:
-            span = f"{seconds(self.stamps[0])} to {seconds(self.stamps[-1])}"
+        if not min(self.stamps) - _NEAR <= wanted <= max(self.stamps) + _NEAR:
+            span = f"{seconds(min(self.stamps))} to {seconds(max(self.stamps))}"
             raise ValueError(f"--init: stamp {stamp} is not within the recording, which is from {span}")
         index = int(np.argmin(np.abs(np.array(self.stamps) - wanted)))
         if reason := self.usable(index, max_pixels):
@@ -234,7 +247,7 @@ def _look(stored: Stored) -> _Seen:
     try:
         message = stored.message()
     except Unreadable as reason:
-        return _Seen(stored.log_time, False, str(reason))
+        return _Seen(0, False, str(reason))
     stamp = nanoseconds_of(message.header)
     box = None
     if stored.topic.type in (DETECTION, DETECTIONS):
@@ -246,4 +259,33 @@ def _look(stored: Stored) -> _Seen:
             except ValueError as reason:
                 raise ValueError(f"ground truth on {stored.topic.name}: {reason}") from reason
         stamp = stamp or (nanoseconds_of(detections[0].header) if detections else 0)
-    return _Seen(stamp or stored.log_time, bool(stamp), box=box)
+    return _Seen(stamp, bool(stamp), box=box)
+
+
+def _stamps(entries: Sequence[Entry[_Seen]]) -> list[int]:
+    """A stamp for every entry, given in the order in which they are stored."""
+    known = [index for index, entry in enumerate(entries) if entry.value.stamped]
+    stamps = [entry.value.stamp if known else entry.log_time for entry in entries]
+    for index, entry in enumerate(entries if known else []):
+        if not entry.value.stamped:
+            after = bisect.bisect(known, index)
+            around = [entries[place] for place in known[max(after - 1, 0) : after + 1]]
+            given = sorted(one.value.stamp for one in around)
+            # recorders are late, at times later than at others
+            stamps[index] = entry.log_time + max(one.value.stamp - one.log_time for one in around)
+            if after > 0:  # between the two, or after the last
+                stamps[index] = max(stamps[index], given[0])
+            if after < len(known):
+                stamps[index] = min(stamps[index], given[-1])
+    return stamps
+
+
+def _parts(stamps: Sequence[int]) -> list[int]:
+    """For each stamp, in the order in which they are stored, how often the clock was set back before."""
+    parts, newest, part = [], 0, 0
+    for stamp in stamps:
+        if stamp < newest - _CLOCK_SET:
+            part, newest = part + 1, stamp
+        newest = max(newest, stamp)
+        parts.append(part)
+    return parts

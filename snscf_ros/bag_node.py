@@ -35,6 +35,8 @@ _DISCOVERY = 30.0
 _SERVICE = 30.0
 _ANSWER = 30.0
 _LINGER = 5.0  # s to wait for detections after the last ones
+_LONGEST_GAP = 10.0  # s between two images; a clock that was set, or a recorder that paused, is not waited for
+_LOOK = 0.5  # s between two looks at the node
 _PATIENCE = 3.0  # s after which the first image, which may get lost before the node listens, is sent again
 
 
@@ -103,6 +105,7 @@ class _Player:
         self.boxes: dict[int, tuple[float, float, float, float]] = {}
         self.latencies: dict[int, float] = {}
         self.lags: list[float] = []
+        self.gaps = 0  # that were cut short
 
     def __enter__(self) -> _Player:
         import rclpy
@@ -148,8 +151,7 @@ class _Player:
         index, stamp, data = next(images)
         self._first(index, stamp, data)
         self._initialise(start, stamp)
-        began = time.monotonic()
-        first = recording.stamps[start.index]
+        due, last = time.monotonic(), recording.stamps[start.index]
         for index, stamp, data in images:
             if lock_step:
                 self._publish(index, stamp, data)
@@ -158,8 +160,13 @@ class _Player:
                     what = f"no detections came for the image of stamp {seconds(stamp)}"
                     self._wait(lambda expected=expected: expected in self.latencies, _ANSWER, what)
                 continue
-            due = began + (recording.stamps[index] - first) * 1e-9 / rate
-            time.sleep(max(0.0, due - time.monotonic()))
+            gap = max(0.0, (recording.stamps[index] - last) * 1e-9)
+            last = recording.stamps[index]
+            self.gaps += gap > _LONGEST_GAP
+            due += min(gap, _LONGEST_GAP) / rate
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, _LOOK))
+                self._check()
             self.lags.append(time.monotonic() - due)
             self._publish(index, stamp, data)
             self._check()
@@ -271,6 +278,7 @@ def _report(player: _Player, offline: Evaluation, options: argparse.Namespace) -
             f"p{share}": float(np.percentile(milliseconds, share)) if len(milliseconds) else None
             for share in (50, 95, 99)
         },
+        "gaps_cut_short": player.gaps,
         "latest_publication_milliseconds": max(player.lags) * 1e3 if player.lags else None,
     }
     boxes = player.held(offline)
@@ -291,6 +299,8 @@ def summary(report: dict[str, Any]) -> str:
     latency = ", ".join(f"{name} {'-' if value is None else f'{value:.1f} ms'}" for name, value in shares)
     how = "in lock-step" if report["lock_step"] else f"at {report['rate']:g} times the recorded pace"
     text = f"node, {how}: latency {latency}; {report['dropped']} of {report['images']} images dropped"
+    if report["gaps_cut_short"]:
+        text += f"; {report['gaps_cut_short']} gaps cut to {_LONGEST_GAP:.0f} s"
     if "lost" in report:
         text += f"; AUC {report['measures']['success_auc']:.3f}, {report['lost']['success_auc']:.3f} less than offline"
     else:

@@ -96,6 +96,42 @@ def test_equal_stamps_are_ordered_by_log_time_and_missing_ones_replaced_by_it(ba
             np.testing.assert_array_equal(recording.frame(number), picture(number))
 
 
+@pytest.mark.parametrize(("latency", "epoch"), [(100_000_000, 0), (0, 600 * 10**9)])
+def test_an_image_that_says_nothing_of_its_time_stays_between_its_neighbours(bags, tmp_path, latency, epoch):
+    """Recorders are late, and their clock may be another than that of the stamps."""
+
+    def changed(messages):
+        images = [m for m in messages if m[0] == TOPIC]
+        datas = [data for *_, data in images]
+        datas[0], datas[5], datas[-1] = restamped(datas[0], images[0][1], 0), datas[5][:60], datas[-1][:60]
+        return [(t, k, log + latency + epoch, data) for (t, k, log, _), data in zip(images, datas, strict=True)]
+
+    with Bag(rewrite(bags(), tmp_path / "nothing", change=changed)) as bag:
+        recording = Recording(bag, TOPIC)
+        assert recording.stamps == pytest.approx(STAMPS, abs=1_000_000)
+        for number in sorted({*range(FRAMES)} - {5, FRAMES - 1}):
+            np.testing.assert_array_equal(recording.frame(number), picture(number))
+        assert "damaged: 2" in " ".join(recording.problems)
+
+
+def test_what_comes_after_the_clock_was_set_back_stays_later(bags, tmp_path):
+    def back(messages):
+        images = [m for m in messages if m[0] == TOPIC]
+        stamps = [stamp if n < 10 else stamp - 500 * 10**9 for n, stamp in enumerate(STAMPS)]
+        return [(t, k, log, restamped(data, k, at)) for (t, k, log, data), at in zip(images, stamps, strict=True)]
+
+    with Bag(rewrite(bags(), tmp_path / "back", change=back)) as bag:
+        recording = Recording(bag, TOPIC)
+        assert recording.clock_set == 1
+        for number in range(FRAMES):
+            np.testing.assert_array_equal(recording.frame(number), picture(number))
+        in_order = bag.in_order(recording._entries)
+        next(in_order)
+        assert not in_order.gi_frame.f_locals["waiting"], "nothing waits in memory"
+        start = recording.start_from_text(f"1,2,3,4@{recording.stamps[12] / 1e9:.9f}", 10**6)
+        assert start.index == 12
+
+
 def test_the_write_ahead_log_of_a_recording_that_was_cut_off_is_read(bags, tmp_path):
     path = rewrite(bags(), tmp_path / "wal", storage="sqlite3")
     file = path / "wal.db3"
