@@ -10,7 +10,9 @@ network. Of the proposal with the highest score in a cosine window (SiamRPN's) c
 - overlap: mean IoU with the true box; right: the share of those above 0.5;
 - echo: how much of a wrong size in the question is in the answer (the slope of the logarithm of the proposed size over
   that of the assumed one, both relative to the true one). With 1 the size never finds back to the true one; a bias of
-  the proposals is 1 / (1 - echo) times as large once the size follows them.
+  the proposals is 1 / (1 - echo) times as large once the size follows them;
+- apart: the chance (AUROC) that its score is higher than where the object of the next sequence is asked for in the same
+  place, which is not there.
 
 The error is the standard error over the sequences.
 """
@@ -26,9 +28,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import trust
+from calibration import auroc
 from tqdm import tqdm
 
-from snscf_core import Tracker
+from snscf_core import Target, Tracker
 from snscf_core.acf import hann_window
 from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side
@@ -40,21 +43,24 @@ MOST_SHIFT, MOST_ZOOM = 0.5, 1.2
 
 
 class Answers(NamedTuple):
-    """Of one sequence, one value for each pair. assumed, proposed: sizes relative to the true one, as logarithms."""
+    """Of one sequence, one value for each pair. assumed, proposed: sizes relative to the true one, as logarithms.
+    scores: of the proposal. strange: of that where another object was asked for."""
 
     overlaps: np.ndarray
     assumed: np.ndarray
     proposed: np.ndarray
+    scores: np.ndarray
+    strange: np.ndarray
 
 
-def ask(tracker: Tracker, sequence: ImageSequence, count: int, seed: int) -> Answers:
-    """``count`` searches for each of the given boxes."""
+def ask(tracker: Tracker, sequence: ImageSequence, stranger: ImageSequence, count: int, seed: int) -> Answers:
+    """``count`` searches for each of the given boxes, and as many for what is in the first box of ``stranger``."""
+    absent = _given(tracker, stranger, 0)
     rng = np.random.default_rng(seed)
-    present = np.flatnonzero(np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 3).all(1))
+    present = _present(sequence)
     found = []
     for share in TEMPLATE_SHARES:
-        given = int(present[int(share * (len(present) - 1))])
-        target = tracker.init(read_frame(sequence.files[given]), sequence.boxes[given])
+        target = _given(tracker, sequence, share)
         for index in rng.choice(present, count):
             x, y, w, h = (float(value) for value in sequence.boxes[index])
             shift, zoom = rng.uniform(-MOST_SHIFT, MOST_SHIFT, 2), MOST_ZOOM ** float(rng.uniform(-1, 1))
@@ -63,14 +69,30 @@ def ask(tracker: Tracker, sequence: ImageSequence, count: int, seed: int) -> Ans
             frame = read_frame(sequence.files[index])
             target.frame_size = (frame.shape[1], frame.shape[0])
             scale = context_side(*target.size) / TEMPLATE_SIZE
-            cx, cy, bw, bh = best(tracker, *tracker.searched(frame, [target])) * scale
+            proposal, score = best(tracker, *tracker.searched(frame, [target]))
+            absent.centre, absent.size, absent.frame_size = target.centre, target.size, target.frame_size
+            _, strange = best(tracker, *tracker.searched(frame, [absent]))
+            cx, cy, bw, bh = proposal * scale
             box = np.array([target.centre[0] + cx - bw / 2, target.centre[1] + cy - bh / 2, bw, bh])
-            found.append((iou(box, sequence.boxes[index]), math.log(zoom), math.log(bw * bh / (w * h)) / 2))
+            grown = math.log(bw * bh / (w * h)) / 2
+            found.append((iou(box, sequence.boxes[index]), math.log(zoom), grown, score, strange))
     return Answers(*np.array(found, float).T)
 
 
-def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) -> np.ndarray:
-    """The proposal (cx, cy, w, h), relative to the middle of the crop, in its pixels."""
+def _given(tracker: Tracker, sequence: ImageSequence, share: float) -> Target:
+    """Started on the true box after this share of the sequence's length."""
+    present = _present(sequence)
+    index = int(present[int(share * (len(present) - 1))])
+    return tracker.init(read_frame(sequence.files[index]), sequence.boxes[index])
+
+
+def _present(sequence: ImageSequence) -> np.ndarray:
+    """The frames with a true box of a size that can be searched for."""
+    return np.flatnonzero(np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 3).all(1))
+
+
+def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) -> tuple[np.ndarray, float]:
+    """The proposal (cx, cy, w, h), relative to the middle of the crop, in its pixels, and its score."""
     with torch.inference_mode():
         found = tracker.runtime.search(crops, kernels)
         assert found.scores is not None and found.deltas is not None
@@ -78,7 +100,8 @@ def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) ->
         scores = found.scores[0].sigmoid()
         window = hann_window(scores.shape[-1]).to(scores)
         total = torch.lerp(scores, window.expand_as(scores), tracker.config.window_influence)
-        return boxes[total.argmax()].cpu().numpy()
+        chosen = total.argmax()
+        return boxes[chosen].cpu().numpy(), float(scores.flatten()[chosen])
 
 
 def row(name: str, answers: list[Answers]) -> str:
@@ -88,7 +111,9 @@ def row(name: str, answers: list[Answers]) -> str:
     near = [(one, one.overlaps > 0.3) for one in answers]
     echo = [np.polyfit(one.assumed[at], one.proposed[at], 1)[0] for one, at in near if at.sum() > 5]
     error = overlaps.std(ddof=1) / math.sqrt(len(overlaps)) if len(overlaps) > 1 else math.nan
-    return f"| {name} | {overlaps.mean():.3f} ± {error:.3f} | {right:.3f} | {np.mean(echo):.2f} |"
+    scores = np.concatenate([part for one in answers for part in (one.scores, one.strange)])
+    apart = auroc(scores, np.concatenate([np.arange(2 * len(one.scores)) < len(one.scores) for one in answers]))
+    return f"| {name} | {overlaps.mean():.3f} ± {error:.3f} | {right:.3f} | {np.mean(echo):.2f} | {apart:.3f} |"
 
 
 def main() -> int:
@@ -101,12 +126,13 @@ def main() -> int:
     options = parser.parse_args()
     names = options.names or trust.names_in(options.root)
     sequences = [trust.read(options.root / name) for name in names]
-    print(f"| {len(names)} sequences, {len(TEMPLATE_SHARES) * options.count} pairs each | overlap | right | echo |")
-    print("|---|---|---|---|", flush=True)
+    pairs = len(TEMPLATE_SHARES) * options.count
+    print(f"| {len(names)} sequences, {pairs} pairs each | overlap | right | echo | apart |")
+    print("|---|---|---|---|---|", flush=True)
     for model in options.model:
         tracker = Tracker(model, mode="siamese", engine=options.engine)
         answers = [
-            ask(tracker, sequence, options.count, seed)
+            ask(tracker, sequence, sequences[(seed + 1) % len(sequences)], options.count, seed)
             for seed, sequence in enumerate(tqdm(sequences, desc=str(model)[-40:], file=sys.stderr, leave=False))
         ]
         print(row(str(model), answers), flush=True)

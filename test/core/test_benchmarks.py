@@ -85,10 +85,13 @@ def test_echo_is_how_much_of_a_wrong_size_comes_back():
     import pairs
 
     assumed = np.linspace(-0.2, 0.2, 20)
-    one = pairs.Answers(np.full(20, 0.8), assumed, 0.25 * assumed + 0.1)
+    high, low = np.linspace(0.5, 0.9, 20), np.linspace(0.1, 0.4, 20)
+    one = pairs.Answers(np.full(20, 0.8), assumed, 0.25 * assumed + 0.1, high, low)
     # where something else was found its size says nothing
-    lost = pairs.Answers(np.repeat([0.6, 0.0], 10), assumed, np.where(np.arange(20) < 10, 0.75 * assumed, 9.0))
-    assert pairs.row("n", [one, lost]) == "| n | 0.550 ± 0.250 | 0.750 | 0.50 |"
+    sizes = np.where(np.arange(20) < 10, 0.75 * assumed, 9.0)
+    lost = pairs.Answers(np.repeat([0.6, 0.0], 10), assumed, sizes, np.full(20, 0.45), np.full(20, 0.95))
+    # of the scores half are above half of the strange ones, and half above all but these
+    assert pairs.row("n", [one, lost]) == "| n | 0.550 ± 0.250 | 0.750 | 0.50 | 0.500 |"
 
 
 def test_pairs_find_the_target_from_places_and_sizes_that_are_wrong(tmp_path):
@@ -106,10 +109,13 @@ def test_pairs_find_the_target_from_places_and_sizes_that_are_wrong(tmp_path):
     truth = [scene.truth(index) for index in range(len(scene))]
     boxes = np.array([box if visible > 0.9 else (np.nan,) * 4 for box, visible in truth])
     tracker = Tracker("snscf_mobilenetv2", mode="siamese", engine="torch")
-    found = pairs.ask(tracker, ImageSequence("cup", tuple(files), boxes), 6, 0)
+    cup = ImageSequence("cup", tuple(files), boxes)
+    corner = ImageSequence("corner", tuple(files), np.full_like(boxes, (4, 4, 60, 40)))
+    found = pairs.ask(tracker, cup, corner, 6, 0)
     assert len(found.overlaps) == 18 and np.abs(found.assumed).max() <= np.log(1.2)
+    assert np.median(found.scores) > np.median(found.strange)
     assert (found.overlaps > 0.5).mean() > 0.8
-    again = pairs.ask(tracker, ImageSequence("cup", tuple(files), boxes), 6, 0)
+    again = pairs.ask(tracker, cup, corner, 6, 0)
     assert np.array_equal(found.proposed, again.proposed)
 
 

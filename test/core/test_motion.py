@@ -44,6 +44,20 @@ def test_the_places_looked_at_cover_the_frame_nearest_first(frame, size):
     assert usual[:once] == sorted(usual[:once]) and usual[once : 2 * once] == usual[:once], "again and again"
 
 
+def test_of_a_tiny_target_only_the_nearest_places_are_looked_at():
+    places = [place(number, (1.0, 1.0), (1920, 1080), (900.0, 500.0), SEARCH_SIZE) for number in range(0, 10_000, 2)]
+    once = len(set(places))
+    assert 1000 < once < len(places) and places[once:] == places[: len(places) - once], "again and again"
+    assert max(math.dist(centre, (900.0, 500.0)) for centre, _ in places) < 200
+
+
+def test_what_is_not_sure_moves_the_velocity_too_but_counts_as_unseen():
+    motion = Motion((10.0, 0.0))
+    for _ in range(20):
+        motion.seen((0.0, 0.0), surely=False)
+    assert motion.velocity == pytest.approx((0.0, 0.0), abs=0.01) and motion.unseen == 20
+
+
 def walk(start, velocity, frames):
     return [(start[0] + velocity[0] * k, start[1] + velocity[1] * k) for k in range(frames)]
 

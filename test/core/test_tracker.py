@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -420,6 +422,57 @@ def test_a_saved_target_goes_on_as_if_never_saved(tracker, tmp_path):
         assert tracker.update(frame, target) == tracker.update(frame, restored)
         target.save(tmp_path / "target")
         restored = Target.load(tmp_path / "target")
+
+
+def test_a_target_made_with_other_weights_is_refused(heads, tmp_path):
+    torch.manual_seed(1)
+    save(SNSCF("snscf_mobilenetv2", channels=32), tmp_path)
+    one, other = (Tracker(folder, device="cpu", engine="torch") for folder in (heads, tmp_path))
+    frame, box = picture(60, 60)
+    target = one.init(frame, box)
+    target.save(tmp_path / "target")
+    restored = Target.load(tmp_path / "target")
+    one.update(frame, restored)
+    with pytest.raises(ValueError, match="other weights"):
+        other.update(frame, restored)
+    restored.weights = ""  # as saved before they were remembered
+    other.update(frame, restored)
+
+
+def test_a_target_that_is_mostly_outside_stands_still_there(shipped):
+    frame = BACKGROUND.copy()
+    patch = cv2.resize(OBJECT, (80, 100))
+    frame[60:160, :32] = patch[:, 48:]
+    target = shipped.init(frame, (-48.0, 60.0, 80.0, 100.0))
+    for _ in range(12):
+        track = shipped.update(frame, target)
+    assert track.state == TrackState.TRACKED
+    assert math.hypot(*target.motion.velocity) < 1.0, "it does not move"
+    assert iou(np.array(track.box), np.array((-48.0, 60.0, 80.0, 100.0))) > 0.6
+
+
+def test_what_is_searched_for_a_lost_target_is_decided_when_it_is_lost(shipped):
+    target = lost(shipped)
+    place, size = target.lost_at
+    for _ in range(5):
+        shipped.update(BACKGROUND, target)
+    assert target.confidence.lost and target.lost_at == (place, size)
+
+
+def test_trackers_in_several_threads_leave_torch_its_threads(shipped):
+    before = torch.get_num_threads()
+    frames = [picture(60 + 3 * step, 60)[0] for step in range(6)]
+    others = [shipped, Tracker("snscf_mobilenetv2", device="cpu")]
+
+    def follow(one: Tracker) -> None:
+        target = one.init(frames[0], (60, 60, 40, 50))
+        for frame in frames * 3:
+            one.update(frame, target)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(follow, others))
+    with ThreadPoolExecutor(1) as fresh:
+        assert fresh.submit(torch.get_num_threads).result() == torch.get_num_threads() == before
 
 
 def test_a_file_that_is_no_target_is_refused(tmp_path):

@@ -30,6 +30,12 @@ def overlap(a: list[float], b: list[float]) -> float:
     return inside / (a[2] * a[3] + b[2] * b[3] - inside)
 
 
+def near_other(box: list[float], r: int, c: int) -> bool:
+    """Whether a cell is at most three from the one where the other object is, or from the one nearest to it."""
+    column, row = (min(max(round(v / 8), -12), 12) if math.isfinite(v) else 0 for v in box[:2])
+    return abs(r - 12 - row) <= 3 and abs(c - 12 - column) <= 3
+
+
 def expected_classes(box: list[float], positive: bool, keys: list) -> tuple[dict, list]:
     """Position of an anchor to its class, for those that count; and the positions of the targets."""
     places = [(a, r, c) for a in range(5) for r in range(CELLS) for c in range(CELLS)]
@@ -39,7 +45,7 @@ def expected_classes(box: list[float], positive: bool, keys: list) -> tuple[dict
             found = overlap(box, [float(v) for v in ANCHORS[a, :, r, c]])
             high += [(a, r, c)] if found >= 0.6 else []
             low += [(a, r, c)] if found <= 0.3 else []
-        elif abs(r - 12) <= 3 and abs(c - 12) <= 3:
+        elif near_other(box, r, c):
             low.append((a, r, c))
 
     def first(positions: list, count: int) -> list:
@@ -50,7 +56,9 @@ def expected_classes(box: list[float], positive: bool, keys: list) -> tuple[dict
 
 
 def test_labels_are_those_of_the_rule_written_as_loops():
-    box, positive, keys = pairs(12)
+    box, positive, keys = pairs(16)
+    positive[12:] = False
+    box[13], box[14, :2] = math.nan, torch.tensor([500.0, -90.0])
     labels = assign(box, positive, ANCHORS, keys)
     seen = {"targets": 0, "negatives": 0}
     for pair in range(len(box)):
@@ -64,7 +72,7 @@ def test_labels_are_those_of_the_rule_written_as_loops():
         assert float(labels.weights[pair].sum()) == pytest.approx(1.0 if targets else 0.0)
         seen["targets"] += len(targets)
         seen["negatives"] += not positive[pair]
-    assert seen["targets"] > 40 and seen["negatives"] >= 2, "the pairs did not test both rules"
+    assert seen["targets"] > 20 and seen["negatives"] >= 2, "the pairs did not test both rules"
 
 
 def test_deltas_decode_to_the_box():
