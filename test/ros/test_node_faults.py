@@ -166,12 +166,23 @@ def test_tracker_that_hangs_is_told(failing):
 
         wait_for(told, "diagnostics of it")
         wait_for(lambda: [s for s in statuses if s.camera_silent], "a status of it")
+        assert "the tracker has been busy with one image for" in tracker.process.log()
+        # what can't be ended is left behind, and shares nothing with what comes next
+        tracker.transition("deactivate")
+        assert "left behind" in tracker.process.log()
+        with pytest.raises(RuntimeError):
+            tracker.transition("activate")
+        assert "clean up and configure it anew" in tracker.process.log()
+        tracker.transition("cleanup")
         switch.unlink()
+        tracker.activate()
+        wait_for(camera.publisher.get_subscription_count, "the subscription")
         camera.number += 1
         statuses.clear()
-        camera.next()
-        wait_for(lambda: [s for s in statuses if not s.camera_silent], "a status of an image")
-    assert "the tracker has been busy with one image for" in tracker.process.log()
+        assert camera.next().detections == []
+        assert tracker.init(camera.truth).success
+        assert len(camera.next().detections) == 1
+    assert tracker.process.interrupt() == 0
 
 
 @pytest.fixture
@@ -192,6 +203,8 @@ def failing(start, tmp_path, monkeypatch):
         "        raise RuntimeError('no such kernel')\n"
         "    return real(self, frame, targets)\n"
         "Tracker.update = update\n"
+        "from snscf_ros import lifecycle\n"
+        "lifecycle._LONGEST_FRAME = 2.0\n"
         "from snscf_ros.tracker_node import main\n"
         "main()\n",
         encoding="utf-8",
