@@ -11,8 +11,8 @@ network. Of the proposal with the highest score in a cosine window (SiamRPN's) c
 - echo: how much of a wrong size in the question is in the answer (the slope of the logarithm of the proposed size over
   that of the assumed one, both relative to the true one). With 1 the size never finds back to the true one; a bias of
   the proposals is 1 / (1 - echo) times as large once the size follows them;
-- apart: the chance (AUROC) that its score is higher than where the object of the next sequence is asked for in the same
-  place, which is not there.
+- apart: the share of pairs in which its score is higher than where the object of the next sequence is asked for in the
+  same place, which is not there.
 
 The error is the standard error over the sequences.
 """
@@ -28,7 +28,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import trust
-from calibration import auroc
 from tqdm import tqdm
 
 from snscf_core import Target, Tracker
@@ -111,8 +110,7 @@ def row(name: str, answers: list[Answers]) -> str:
     near = [(one, one.overlaps > 0.3) for one in answers]
     echo = [np.polyfit(one.assumed[at], one.proposed[at], 1)[0] for one, at in near if at.sum() > 5]
     error = overlaps.std(ddof=1) / math.sqrt(len(overlaps)) if len(overlaps) > 1 else math.nan
-    scores = np.concatenate([part for one in answers for part in (one.scores, one.strange)])
-    apart = auroc(scores, np.concatenate([np.arange(2 * len(one.scores)) < len(one.scores) for one in answers]))
+    apart = np.mean([(one.scores > one.strange).mean() for one in answers])
     return f"| {name} | {overlaps.mean():.3f} ± {error:.3f} | {right:.3f} | {np.mean(echo):.2f} | {apart:.3f} |"
 
 
@@ -125,6 +123,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=12, help="searches for each of three given boxes of a sequence")
     options = parser.parse_args()
     names = options.names or trust.names_in(options.root)
+    if len(names) < 2:
+        parser.error("what is not there is taken from other sequences: give at least two")
     sequences = [trust.read(options.root / name) for name in names]
     pairs = len(TEMPLATE_SHARES) * options.count
     print(f"| {len(names)} sequences, {pairs} pairs each | overlap | right | echo | apart |")

@@ -351,7 +351,7 @@ class Tracker:
             target.unlearned += track.state == TrackState.TRACKED
             if track.state == TrackState.TRACKED and target.unlearned >= self.config.learning_interval:
                 target.unlearned = 0
-                learning.append(next(index for index, region in enumerate(regions) if region is match.region))
+                learning.append(home)  # what was found elsewhere is never tracked at once
                 zooms.append(context_side(*target.size) / context_side(*match.region.size))
                 dx, dy = (offset / self._cell(match.region) for offset in match.choice.offset)
                 shifts.append((dx, dy))
@@ -749,7 +749,7 @@ class Tracker:
                 raise ValueError(f"the target has no template, which mode {self.mode!r} needs: make it in this mode")
             if target.weights not in ("", self._digest):
                 raise ValueError("the target was made with other weights than this tracker's")
-            if not _same_device(filters.numerator.device, self.device):
+            if filters.numerator.device != self.device:
                 raise ValueError(f"the target is on {filters.numerator.device}, the tracker on {self.device}")
 
     @contextmanager
@@ -763,7 +763,7 @@ class Tracker:
 
 
 class _OneThread:
-    """While it is entered, by however many threads, torch has one thread; then as many as before."""
+    """While it is entered, by however many threads, torch has one thread; then as many as the first of them had."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), 0, 1
@@ -784,19 +784,17 @@ class _OneThread:
 _ONE_THREAD = _OneThread()
 
 
-def _same_device(one: torch.device, other: torch.device) -> bool:
-    return one.type == other.type and (one.type != "cuda" or (one.index or 0) == (other.index or 0))
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device {name!r} is not there: torch finds {torch.cuda.device_count()} GPUs")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

@@ -209,7 +209,7 @@ def _evaluation(
             f"{recording.unstamped} images have no stamp; their place is that of the time when they were recorded"
         )
     if recording.clock_set:
-        notes.append(f"the clock was set back, {recording.clock_set} times: what came later stays later")
+        notes.append(f"the camera's clock was set back ({recording.clock_set}x): what came later stays later")
     if truth_given and (without := int(np.isnan(truth).any(axis=1).sum())):
         notes.append(f"{without} of {len(recording)} images have no true box and do not count")
     return Evaluation(

@@ -3,7 +3,8 @@
 Stamps are those of the headers, in nanoseconds. An image without one (zero), or whose bytes cannot be understood, is
 given one between those of the images that are stored before and after it, by the times at which they were recorded; if
 none has a stamp, these times. Equal stamps are ordered by that time too, and then as they are stored. Where stamps go
-back by more than two seconds the clock was set: what comes then stays behind what came before.
+back by more than two seconds while the recorder's clock went on, the camera's was set: what comes then stays behind
+what came before.
 """
 
 from __future__ import annotations

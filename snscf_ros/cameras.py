@@ -82,7 +82,7 @@ class Counts:
 
     received: int = 0
     processed: int = 0
-    dropped: int = 0  # replaced by a newer one before their turn
+    dropped: int = 0  # overtaken by a newer one, or replaced before their turn
     rejected: int = 0  # could not be used
 
 

@@ -28,7 +28,8 @@ class _Overlay:
     """The pictures of one camera, raw and compressed; nothing is drawn unless somebody is subscribed."""
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
-        topic = f"~/{camera}/overlay" if camera else "~/overlay"
+        name = camera.lstrip("~/")  # of one that is named absolutely, too
+        topic = f"~/{name}/overlay" if name else "~/overlay"
         self.raw = node.create_lifecycle_publisher(Image, topic, _IMAGE_QOS)
         self.jpeg = node.create_lifecycle_publisher(CompressedImage, f"{topic}/compressed", _IMAGE_QOS)
         self._canvas = images.OutgoingImage()
@@ -100,10 +101,12 @@ class Outputs:
         """What was last known of a camera's targets that are still `followed`, and that nothing comes any more."""
         counts = report.counts
         with self._status_lock:
-            status = self._last_status.get(camera) or TrackStatusArray(camera=camera)
+            status = self._last_status.get(camera)
+            if status is None:
+                status = TrackStatusArray(header=report.header or Header(), camera=camera)
             self._status.publish(
                 TrackStatusArray(
-                    header=report.header or Header(),
+                    header=status.header,
                     camera=camera,
                     targets=[target for target in status.targets if target.target_id in followed],
                     frames_received=counts.received,

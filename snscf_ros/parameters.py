@@ -165,7 +165,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
     "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
     "camera_timeout": Declaration(
-        "Seconds without an image after which the status and the diagnostics say that the camera is silent.",
+        "Seconds without a usable image after which the status and the diagnostics say that the camera is silent.",
         minimum=0.05,
         maximum=3600.0,
     ),

@@ -24,7 +24,7 @@ class Stream:
         # of those that can be used
         self.last_usable: float | None = None
         self.epoch = 0  # rises when the counts begin anew
-        self._spoilt = False  # the last image that was looked at could not be used
+        self._spoilt = False  # the last image that was looked into could not be used
         self.waiting = False  # the newest image has not been taken yet
         self._processed_at: deque[float] = deque(maxlen=30)
 
@@ -78,9 +78,15 @@ class Stream:
         self.counts = replace(self.counts, received=self.counts.received + 1)
         self.last_received = time.monotonic()
 
-    def count_rejected(self) -> None:
+    def count_refused(self) -> None:
+        """Of an image that was not even taken."""
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
+
+    def count_rejected(self, epoch: int) -> None:
+        """Of an image that was taken in this epoch, and turned out to be useless."""
         self._spoilt = True
+        if epoch == self.epoch:
+            self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
 
     def count_processed(self) -> None:
         self.counts = replace(self.counts, processed=self.counts.processed + 1)

@@ -90,6 +90,34 @@ class Listener(Protocol):
     def took(self, stage: str, seconds: float) -> None: ...
 
 
+class _Nobody:
+    """Hears nothing."""
+
+    def wants_pixels(self, camera: str) -> bool:
+        return False
+
+    def tracked(self, result: TrackedFrame) -> None:
+        pass
+
+    def rejected(self, camera: str, reason: str) -> None:
+        pass
+
+    def failed(self, camera: str, error: Exception) -> None:
+        pass
+
+    def fell_back(self, tracker: Tracker, error: Exception, dropped: list[str]) -> None:
+        pass
+
+    def gave_up(self, error: Exception) -> None:
+        pass
+
+    def time_went_back(self, camera: str, seconds: float, dropped: list[str]) -> None:
+        pass
+
+    def took(self, stage: str, seconds: float) -> None:
+        pass
+
+
 @dataclass
 class _InitRequest:
     stream: Stream
@@ -131,7 +159,7 @@ class TrackingThread:
         self._turns = deque(self._streams.values())
         self._targets = targets
         self._settings = settings
-        self._listener = listener
+        self._listener: Listener = listener
         # guards the streams, the requests, the answers and the flags
         self._news = threading.Condition()
         self._requests: deque[_InitRequest] = deque()
@@ -140,7 +168,6 @@ class TrackingThread:
         self._request_next = True
         self._enabled = True
         self._stopping = False
-        self._left_behind = False  # whatever comes of the job at hand, nobody is to hear of it
         self._busy_since: float | None = None  # monotonic seconds; with one job
         self._failures = 0  # in a row
         self._fell_back = False
@@ -156,8 +183,10 @@ class TrackingThread:
         with self._news:
             self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
-        self._left_behind = self._thread.is_alive()
-        return not self._left_behind
+        if self._thread.is_alive():
+            self._listener = _Nobody()  # is to hear of what comes of it
+            return False
+        return True
 
     @property
     def busy_for(self) -> float:
@@ -177,7 +206,7 @@ class TrackingThread:
         except ImageRejected as reason:
             with self._news:
                 stream.count_received()
-                stream.count_rejected()
+                stream.count_refused()
             self._listener.rejected(camera_name, str(reason))
             return
         with self._news:
@@ -298,9 +327,8 @@ class TrackingThread:
             try:
                 job()
             except Exception as error:  # a mistake of our own must not end the thread unnoticed
-                if not self._left_behind:
-                    self._listener.failed("", error)
-                    self._count_failure(error)
+                self._listener.failed("", error)
+                self._count_failure(error)
             self._busy_since = None
 
     def _next_job(self) -> Callable[[], None] | None:
@@ -414,21 +442,15 @@ class TrackingThread:
         try:
             followed = self._targets.of_camera(stream.name)
             frame = self._frame(arrival) if followed or self._listener.wants_pixels(stream.name) else None
-            updated = self._update(frame, followed) if frame is not None else []
-            if self._left_behind:
-                return
-            tracked = self._targets.record(updated)
+            tracked = self._targets.record(self._update(frame, followed)) if frame is not None else ()
         except ValueError as reason:
             with self._news:
-                stream.count_rejected()
-            if not self._left_behind:
-                self._listener.rejected(stream.name, str(reason))
+                stream.count_rejected(epoch)
+            self._listener.rejected(stream.name, str(reason))
             return
         except Exception as error:  # one bad frame must not end the thread
-            if self._left_behind:
-                return
             with self._news:
-                stream.count_rejected()
+                stream.count_rejected(epoch)
             if not self._recovered(stream, error):
                 self._count_failure(error)
             return
@@ -447,8 +469,6 @@ class TrackingThread:
 
     def _recovered(self, stream: Stream, error: Exception) -> bool:
         """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
-        if self._left_behind:
-            return False
         self._listener.failed(stream.name, error)
         if self._fell_back or (self._tracker.device.type, self._tracker.engine) == ("cpu", "torch"):
             return False

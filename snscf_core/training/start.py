@@ -132,9 +132,10 @@ def enter_phase(
         if on:
             trained.append(name)
     if not trained:
-        raise ValueError(f"nothing that would train has any of {', '.join(only)} in its name")
+        phase = "" if end_to_end else " while heads train alone (schedule.heads_share=0 leaves that out)"
+        raise ValueError(f"nothing that would train{phase} has any of {', '.join(only)} in its name")
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not _chosen(name, only):
+        if isinstance(module, nn.BatchNorm2d) and not any(_chosen(f"{name}.{one}", only) for one in ("weight", "bias")):
             module.eval()
     return trained
 

@@ -90,7 +90,6 @@ def test_echo_is_how_much_of_a_wrong_size_comes_back():
     # where something else was found its size says nothing
     sizes = np.where(np.arange(20) < 10, 0.75 * assumed, 9.0)
     lost = pairs.Answers(np.repeat([0.6, 0.0], 10), assumed, sizes, np.full(20, 0.45), np.full(20, 0.95))
-    # of the scores half are above half of the strange ones, and half above all but these
     assert pairs.row("n", [one, lost]) == "| n | 0.550 ± 0.250 | 0.750 | 0.50 | 0.500 |"
 
 

@@ -109,7 +109,7 @@ def test_activation_that_fails_leaves_nothing_behind(start):
         with pytest.raises(RuntimeError):
             tracker.transition("activate")
         assert tracker.state == "inactive"
-        assert tracker.peer.node.count_subscribers("/faulty/image_raw") == 0
+        wait_for(lambda: tracker.peer.node.count_subscribers("/faulty/image_raw") == 0, "the subscription to be gone")
     assert "activate failed" in tracker.process.log()
 
 

@@ -292,7 +292,7 @@ def test_several_cameras(start):
     tracker.activate()
     with (
         tracker.camera(topic="front/image_raw") as front,
-        tracker.camera(Scene(seed=11), topic="down/image_raw") as down,
+        tracker.camera(Scene(400, 300, seed=11), topic="down/image_raw") as down,
         tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses,
     ):
         down.number = 100
@@ -318,9 +318,16 @@ def test_several_cameras(start):
             down.next()
             wait_for(lambda: down.next() and pictures, "an overlay")
             front.next()
-            (wanted,) = {(p.height, p.width) for p in pictures}
-            assert wanted == down.scene.frame(0).shape[:2]
-            assert tracker.peer.node.count_subscribers(f"{tracker.name}/front/overlay") == 0
+            down.next()
+            assert {(p.height, p.width) for p in pictures} == {(300, 400)}
+
+
+def test_a_camera_may_be_named_absolutely(start):
+    tracker = start(namespace="rig", parameters={"cameras": ["/elsewhere/front"]})
+    tracker.activate()
+    with tracker.camera(topic="/elsewhere/front/image_raw") as camera:
+        with tracker.peer.received(Image, f"{tracker.name}/elsewhere/front/overlay", depth=1) as pictures:
+            wait_for(lambda: camera.next() and pictures, "an overlay")
 
 
 def test_lost_targets_are_published_only_on_request(tracker):
