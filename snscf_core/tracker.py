@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -446,6 +446,7 @@ class Tracker:
             if state == TrackState.LOST:
                 if not was_lost:
                     target.size = target.usual_size
+            centre = _inside(centre, target.size, target.frame_size)
         else:
             size, rate = target.size, 0.0
             if was_lost and (elsewhere or target.last_known is None):
@@ -472,7 +473,7 @@ class Tracker:
                 target.usual_size = (usual_w + share * (w - usual_w), usual_h + share * (h - usual_h))
         if confidence.lost:
             target.searched += 1
-        target.centre = _inside(centre, target.size, target.frame_size)
+        target.centre = centre
         return Track(target.box, score, state, match.choice.quality)
 
     def _best_scales(self, regions: list[_Region], features: Tensor) -> list[_Choice]:
@@ -752,14 +753,9 @@ class Tracker:
             if filters.numerator.device != self.device:
                 raise ValueError(f"the target is on {filters.numerator.device}, the tracker on {self.device}")
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def _threads(self) -> AbstractContextManager[object]:
         """While another engine has threads of its own, torch's would only wait for each other beside them."""
-        if not self.runtime.threads:
-            yield
-            return
-        with _ONE_THREAD:
-            yield
+        return _ONE_THREAD if self.runtime.threads else nullcontext()
 
 
 class _OneThread:

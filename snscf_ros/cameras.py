@@ -109,12 +109,17 @@ def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, 
     )
 
 
+def is_remapped(node: Node, topic: str) -> bool:
+    """Whether the node is told to call a relative topic something else."""
+    return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
+
+
 def info_topic(node: Node, camera: str, image_topic: str) -> str:
     """Where the calibration of a camera comes from: `camera_info` beside its images, wherever those are remapped to,
     unless `camera_info` (front/camera_info, ...) is remapped itself. `image_topic`: as subscribed to."""
     own = f"{camera}/{INFO_TOPIC}" if camera else INFO_TOPIC
-    resolved: str = node.resolve_topic_name(own)
-    if resolved != node.resolve_topic_name(own, only_expand=True):
+    if is_remapped(node, own):
+        resolved: str = node.resolve_topic_name(own)
         return resolved
     base = image_topic.removesuffix("/compressed")
     return f"{base.rpartition('/')[0]}/{INFO_TOPIC}"

@@ -171,9 +171,7 @@ class TrackerNode(LifecycleNode):
             topics.append(image.topic_name)
         self.get_logger().info(f"active: reading {', '.join(topics)}")
         unnamed = cameras.topic("", settings.image_transport)
-        if "" not in settings.cameras and self.resolve_topic_name(unnamed) != self.resolve_topic_name(
-            unnamed, only_expand=True
-        ):
+        if "" not in settings.cameras and cameras.is_remapped(self, unnamed):
             named = cameras.topic(settings.cameras[0], settings.image_transport)
             self.get_logger().warning(
                 f"'{unnamed}' is remapped (image_topic of the launch file), but the cameras have names:"
@@ -402,9 +400,7 @@ class TrackerNode(LifecycleNode):
             self.trigger_deactivate()
             return
         thread, outputs = self._thread, self._outputs
-        if thread is None or outputs is None:
-            return
-        if not thread.enabled:
+        if thread is None or outputs is None or not thread.enabled:
             return
         now, timeout = time.monotonic(), self.settings.camera_timeout
         hangs = _hanging(thread, timeout)
@@ -413,13 +409,12 @@ class TrackerNode(LifecycleNode):
             source = f"camera '{name}'" if name else "the camera"
             match self._silences.observe(name, max(silent_for, hangs), timeout):
                 case Change.FELL_SILENT:
-                    reason = (
-                        f"the tracker has been busy with one image for {hangs:.1f} s"
-                        if hangs
-                        else f"no image from {source} for {silent_for:.1f} s"
-                        if now - (report.last_received or 0.0) > timeout
-                        else f"no image from {source} could be used for {silent_for:.1f} s"
-                    )
+                    if hangs:
+                        reason = f"the tracker has been busy with one image for {hangs:.1f} s"
+                    elif now - (report.last_received or 0.0) > timeout:
+                        reason = f"no image from {source} for {silent_for:.1f} s"
+                    else:
+                        reason = f"no image from {source} could be used for {silent_for:.1f} s"
                     self.get_logger().warning(reason)
                     self._publish_silence(outputs, name, report)
                 case Change.STILL_SILENT:

@@ -184,7 +184,7 @@ class TrackingThread:
             self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._listener = _Nobody()  # is to hear of what comes of it
+            self._listener = _Nobody()  # hears of what comes of it
             return False
         return True
 

@@ -22,7 +22,7 @@ class LabelConfig:
     positives: int = field(default=16, metadata={"help": "most target anchors of a pair that count"})
     anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
     negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
-    middle: int = field(default=3, metadata={"help": "these lie at most so many cells from what is there instead"})
+    reach: int = field(default=3, metadata={"help": "these lie at most so many cells from what is there instead"})
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def assign(
     background is sampled then, or NaN: around the middle. anchors: 5 x 4 x C x C. keys: N x 5 x C x C random numbers in
     [0, 1): where more anchors could count than may, those with the largest keys do.
     """
-    near_other = _near(box[:, :2].float(), anchors.shape[-1], config.middle)
+    near_other = _near(box[:, :2].float(), anchors.shape[-1], config.reach)
     # A pair without the target may have a box of NaN, which would spread through 0 * NaN.
     box = torch.where(positive[:, None], box.float(), box.new_ones(()))
     overlap = iou(box[:, None, :, None, None], anchors[None], 2)
