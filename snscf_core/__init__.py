@@ -7,9 +7,10 @@
 
 from .checkpoints import WeightsError
 from .confidence import TrackState
+from .config import MODES, TrackerConfig
 from .engines import ENGINES
 from .network import MODELS
-from .tracker import MODES, Target, Track, Tracker, TrackerConfig
+from .tracker import Target, Track, Tracker
 
 __version__ = "0.1.0"
 __all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -10,11 +10,8 @@ behind the windowed map. Spectra are those of ``torch.fft.rfft2``: N x C x P x (
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -168,18 +165,18 @@ def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Te
     return (respond(learn(template, label, regularisation), search) - search_label).square().mean()
 
 
-def peak_to_sidelobe_ratio(responses: npt.NDArray[np.float32], exclude: int = 5) -> npt.NDArray[np.float64]:
+def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = 5) -> Tensor:
     """(peak - mean) / standard deviation of the sidelobe: all cells but a square of ``2 exclude + 1`` around the peak.
 
     responses: N x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
     """
-    ratios = np.zeros(len(responses))
-    for index, response in enumerate(responses):
-        row, column = divmod(int(response.argmax()), response.shape[1])
-        sidelobe = np.ones(response.shape, bool)
-        sidelobe[max(0, row - exclude) : row + exclude + 1, max(0, column - exclude) : column + exclude + 1] = False
-        values = response[sidelobe].astype(np.float64)
-        variance = values.var() if len(values) else 0.0
-        if variance > 1e-12:
-            ratios[index] = (response[row, column] - values.mean()) / math.sqrt(variance)
-    return ratios
+    rows, columns = responses.shape[1:]
+    peak, at = responses.flatten(1).max(1)
+    row, column = at.div(columns, rounding_mode="floor"), at % columns
+    far_down = (torch.arange(rows, device=at.device) - row[:, None]).abs() > exclude
+    far_across = (torch.arange(columns, device=at.device) - column[:, None]).abs() > exclude
+    sidelobe = far_down[:, :, None] | far_across[:, None, :]
+    count = sidelobe.sum((1, 2)).clamp(min=1)
+    mean = (responses * sidelobe).sum((1, 2)) / count
+    variance = ((responses - mean[:, None, None]) * sidelobe).square().sum((1, 2)) / count
+    return torch.where(variance > 1e-12, (peak - mean) * variance.clamp(min=1e-12).rsqrt(), 0.0)

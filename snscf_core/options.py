@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from .config import MODES, TrackerConfig
 from .crops import SEARCH_SIZE
 from .engines.choice import HELP as ENGINE_HELP
 from .network import MODELS
-from .tracker import MODES, Tracker, TrackerConfig
+from .tracker import Tracker
 
 SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of the time and sees less far"
 

@@ -7,35 +7,30 @@ import math
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from . import acf
 from .appearance import Memory, Vectors, colours
-from .backbones import STRIDE, cells
+from .backbones import STRIDE
 from .boxes import check_box
+from .candidates import Candidates, Selection, embeddings
 from .checkpoints import load
-from .confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, TrackState
+from .confidence import CALIBRATIONS, Confidence, Evidence, TrackState
+from .config import MODES, TrackerConfig
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
 from .engines import Engine, Subject, make
-from .engines.graph import SearchOutput
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
-from .rpn import MARGIN, RATIOS, anchors, decode
 from .ssf import spatially_semantic_features
 from .target import Target, Track
 
-Values = npt.NDArray[np.float32]
-
-MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
-SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
 _UNSEEN = 0.05  # how likely a box is to be right that is only expected
 _USUAL_RATE = 0.05  # of the mean size
 _FIRST_SIGHT_RATE = 0.7  # of the size when a lost target is seen: how it was remembered is worth something too
@@ -47,52 +42,6 @@ _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which 
 _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
-
-    search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 takes 0.6 of the time, and sees less far
-    level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
-    learning_rate: float = 0.01  # of the filters' running averages, for each frame in which the target is tracked
-    learning_interval: int = 3  # such frames from one in which the filters learn to the next
-    regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
-    label_sigma: float = 0.1  # of eq 6, relative to the target's size
-    learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
-    scale_steps: tuple[float, ...] = (0.96, 1.0, 1.04)  # scales searched around the last one
-    scale_change_penalty: float = 0.995  # factor on the peak of a scale other than 1
-    anchor_penalty: float = 0.08  # SiamRPN's penalty on changes of size and ratio
-    window_influence: float = 0.5  # SiamRPN's cosine window on the proposals' scores
-    merge_overlap: float = 0.8  # proposals that overlap the best one by more are averaged into it; 1 takes it alone
-    size_rate: float = 0.2  # how fast the size follows the proposal
-    size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
-    response_share: float = 0.5  # of the filters in the fused score of mode snscf
-    min_side: float = 4.0  # pixels; a target does not shrink below
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
-    candidates: int = 3  # proposals in different places that are looked at in each search region
-    distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
-    coast: int = 15  # frames for which an unseen target is expected to move on
-    search_places: int = 2  # looked at in each frame in which a target is lost, besides where it was; 0: none
-    distance_penalty: float = 4.0  # on the logit, for each usual search region that a lost target came too far
-
-    def __post_init__(self) -> None:
-        smallest, largest = SEARCH_SIZES
-        for name in ("search_size", "learning_interval"):
-            if not isinstance(value := getattr(self, name), int):
-                raise ValueError(f"{name} must be a whole number, got {value!r}")
-        if not (smallest <= self.search_size <= largest and self.search_size % 16 == 15):
-            raise ValueError(
-                f"search_size must be 16 n + 15 pixels in [{smallest}, {largest}] (such as 191, 255 or 319), "
-                f"got {self.search_size}"
-            )
-        if self.learning_interval < 1:
-            raise ValueError(f"learning_interval must be at least 1 frame, got {self.learning_interval}")
-
-    @property
-    def grid(self) -> int:
-        """Cells a side of the spatially semantic features: as many as the search crop has."""
-        return cells(self.search_size)
 
 
 class _Choice(NamedTuple):
@@ -108,6 +57,14 @@ class _Choice(NamedTuple):
     agreement: float
     quality: float
     embedding: Vectors
+
+
+class _Seen(NamedTuple):
+    """Of N crops, on the device: features, N x D x G x G, and with heads the fields of ``Candidates``."""
+
+    features: Tensor
+    numbers: Tensor | None
+    embeddings: Tensor | None
 
 
 class _Region(NamedTuple):
@@ -187,12 +144,11 @@ class Tracker:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
-        self._window = acf.hann_window(self.config.grid).to(self.device)
-        self._profile = np.hanning(self.config.grid + 2)[1:-1]  # the same along one axis
-        self._anchors = anchors(self.config.grid - MARGIN)
-        marks = acf.hann_window(self.config.grid - MARGIN) * self.config.window_influence
-        self._marks = np.tile(marks.flatten().numpy(), len(RATIOS))
-        self._level_weights = torch.tensor(self._response_weights(levels), device=self.device)
+        self._regularisation = self.config.regularisation * self.config.grid**2
+        self._profile = np.hanning(self.config.grid + 2)[1:-1]  # Hann's window along one axis
+        level_weights = torch.tensor(self._response_weights(levels))
+        self._selection = Selection(self.config, self.mode, self._sections, level_weights).to(self.device)
+        self._step = self.runtime.recorded(self._see)
 
     @property
     def engine(self) -> str:
@@ -232,7 +188,7 @@ class Tracker:
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             filters = self._learn([size], [gains], features, [1.0], [(0.0, 0.0)])
-            given = np.array([[[0.0, 0.0, w, h]]], np.float32) * np.float32(crop_size / side)
+            given = self._on_device([[(0.0, 0.0, w * crop_size / side, h * crop_size / side)]])
             target = Target(
                 centre,
                 size,
@@ -242,13 +198,16 @@ class Tracker:
                 template,
                 Confidence(),
                 Memory.of(colours(frame, (x, y, w, h))),
-                Memory.of(self._embeddings(features, given)[0, 0]),
+                Memory.of(embeddings(features, given, self._sections)[0, 0].cpu().numpy()),
                 usual_size=size,
                 weights=self._digest,
                 kernels=kernels,
             )
             if self._uses_proposals:
-                target.size_factors = self._size_factors(self._region(frame, target, centre, size), found, features)
+                region = self._region(frame, target, centre, size)
+                known = None if self.mode == "siamese" else filters
+                numbers = self._on_device([gains]), self._on_device(self._unchanged([region]))
+                target.size_factors = self._size_factors(region, self._selection(features, found, known, *numbers))
         return target
 
     @overload
@@ -282,8 +241,7 @@ class Tracker:
             target.rescale(frame.shape[1], frame.shape[0])
         with torch.inference_mode(), self._threads():
             regions = [region for frame, target in pairs for region in self._regions(frame, target)]
-            found = self.runtime.search(*self._inputs(regions))
-            tracks = iter(self._follow(everyone, regions, found))
+            tracks = iter(self._follow(everyone, regions, *self._seen(regions)))
         return [[next(tracks) for _ in targets] for _, targets in views]
 
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
@@ -331,12 +289,9 @@ class Tracker:
         crops = [crop(region.frame, region.centre, region.side, self.config.search_size) for region in regions]
         return self._images(crops), self._kernels([region.target for region in regions])
 
-    def _follow(self, targets: list[Target], regions: list[_Region], found: SearchOutput) -> list[Track]:
-        features = self._on_grid(found.features)
-        if self._uses_proposals:
-            choices = self._choose(regions, found, features)
-        else:
-            choices = [[choice] for choice in self._best_scales(regions, features)]
+    def _follow(
+        self, targets: list[Target], regions: list[_Region], features: Tensor, choices: list[list[_Choice]]
+    ) -> list[Track]:
         proposals: dict[int, list[tuple[_Region, _Choice]]] = {id(target): [] for target in targets}
         homes: dict[int, int] = {}
         for index, (region, ones) in enumerate(zip(regions, choices, strict=True)):
@@ -476,115 +431,76 @@ class Tracker:
         target.centre = centre
         return Track(target.box, score, state, match.choice.quality)
 
-    def _best_scales(self, regions: list[_Region], features: Tensor) -> list[_Choice]:
+    def _best_scales(self, regions: Sequence[_Region], features: Tensor) -> list[_Choice]:
         """Mode correlation_filter: where on which of the scales the response is highest."""
         steps = self.config.scale_steps
         targets = [region.target for region in regions]
+        bank, gains = self._bank(targets), self._on_device([target.gains for target in targets])
         scaled = [torch.from_numpy(_resampling(self.config.grid, step, 0.0)).to(features) for step in steps]
-        responses = torch.stack([self._respond(targets, step @ features @ step.T)[:, 0] for step in scaled], 1)
+        responses = torch.cat([self._selection.response(step @ features @ step.T, bank, gains) for step in scaled], 1)
         penalties = [1.0 if step == 1 else self.config.scale_change_penalty for step in steps]
         peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=self.device)
         best = peaks.argmax(1)
         chosen = responses[torch.arange(len(targets), device=self.device), best]
         found = []
-        maps = chosen.cpu().numpy()
-        qualities = acf.peak_to_sidelobe_ratio(maps).tolist()
+        maps, qualities = chosen.cpu().numpy(), acf.peak_to_sidelobe_ratio(chosen).tolist()
         for region, index, response in zip(regions, best.tolist(), maps, strict=True):
             row, column = _sub_cell_peak(response)
             pixels = self._cell(region) * steps[index]
             found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
         scales = np.array([[[region.side / self.config.search_size]] for region in regions], np.float32)
-        embeddings = self._embeddings(features, np.array(found, np.float32)[:, None] / scales)
+        boxes = torch.from_numpy(np.array(found, np.float32)[:, None] / scales).to(self.device)
+        vectors = embeddings(features, boxes, self._sections).cpu().numpy()
         return [
             _Choice((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
-            for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, embeddings, strict=True)
+            for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, vectors, strict=True)
         ]
 
-    def _choose(self, regions: list[_Region], found: SearchOutput, features: Tensor) -> list[list[_Choice]]:
-        """Modes with heads: the best proposals in each region, the best first."""
-        assert found.scores is not None and found.deltas is not None
-        targets = [region.target for region in regions]
-        response = None if self.mode == "siamese" else self._respond(targets, features)
-        # Many small steps follow: a GPU takes longer to begin each than numpy to do it.
-        proposed, deltas, response = _on_host(found.scores, found.deltas, response)
-        assert proposed is not None and deltas is not None
-        boxes = decode(deltas, self._anchors).transpose(1, 2).flatten(2)  # N x 4 x M
-        sampled = None
-        if response is not None:
-            # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
-            at = (boxes[:, :2] * (2 / (STRIDE * self.config.grid))).transpose(1, 2)[:, None]
-            sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
-        return self._chosen(
-            regions,
-            features,
-            boxes.numpy(),
-            proposed.sigmoid().numpy(),
-            None if response is None else response[:, 0].numpy(),
-            None if sampled is None else sampled.numpy(),
-        )
-
-    def _chosen(
+    def _see(
         self,
-        regions: list[_Region],
-        features: Tensor,
-        boxes: Values,
-        maps: Values,
-        response: Values | None,
-        sampled: Values | None,
-    ) -> list[list[_Choice]]:
-        """boxes: N x 4 x M (cx, cy, w, h), crop pixels relative to the middle. maps: N x 5 x H x W, scores.
+        crops: Tensor,
+        kernels: Tensor | None,
+        numerator: Tensor | None,
+        denominator: Tensor | None,
+        gains: Tensor | None,
+        unchanged: Tensor | None,
+    ) -> _Seen:
+        """All that is done with N crops on the device, see ``Engine.search`` and ``Selection``."""
+        found = self.runtime.search(crops, kernels)
+        features = self._on_grid(found.features)
+        if gains is None or unchanged is None:
+            return _Seen(features, None, None)
+        filters = None
+        if numerator is not None and denominator is not None:
+            filters = acf.FilterBank(numerator, denominator, self._sections, self._regularisation)
+        return _Seen(features, *self._selection(features, found, filters, gains, unchanged))
 
-        response: N x G x G. sampled: N x M, what it is in the middle of each box.
-        """
-        config = self.config
-        scores = ranking = maps.reshape(len(regions), -1)
-        quality_map = maps.max(1)
-        agreement = np.full_like(scores, np.nan)
-        if response is None or sampled is None:
-            sampled = agreement
-        else:
-            agreement = sampled / response.max((1, 2)).clip(1e-6, 1)[:, None]
-            if self.mode == "paper":
-                ranking, quality_map = sampled, response
-            else:
-                share = np.float32(0.5 if self.mode == "naive_fusion" else config.response_share)
-                ranking = (1 - share) * scores + share * sampled
-                quality_map = ranking.reshape(maps.shape).max(1)
-        quality = acf.peak_to_sidelobe_ratio(quality_map)
+    def _seen(self, regions: Sequence[_Region]) -> tuple[Tensor, list[list[_Choice]]]:
+        """The features of each region, and what there may be the target, the likeliest first."""
+        crops, kernels = self._inputs(regions)
+        if not self._uses_proposals:
+            features, _, _ = self._step(crops, None, None, None, None, None)
+            return features, [[choice] for choice in self._best_scales(regions, features)]
+        targets = [region.target for region in regions]
+        filters = None if self.mode == "siamese" else self._bank(targets)
+        features, *found = self._step(
+            crops,
+            kernels,
+            None if filters is None else filters.numerator,
+            None if filters is None else filters.denominator,
+            self._on_device([target.gains for target in targets]),
+            self._on_device(self._unchanged(regions)),
+        )
+        return features, self._choices(regions, Candidates(*cast(list[Tensor], found)))
 
-        scales = [region.side / config.search_size for region in regions]
-        # The sizes that would be proposed for targets that have not changed, as extents and ratios.
-        unchanged = []
-        for region, scale in zip(regions, scales, strict=True):
-            factors = region.target.size_factors
-            w, h = (side / (factor * scale) for side, factor in zip(region.size, factors, strict=True))
-            unchanged.append((context_side(w, h), w / h))
-        before = np.array(unchanged, np.float32)
-        widths, heights = boxes[:, 2], boxes[:, 3]
-        context = (widths + heights) / 2
-        extent = np.asarray(np.sqrt((widths + context) * (heights + context)), np.float32)
-        with np.errstate(divide="ignore", over="ignore"):  # endless change leaves nothing of a proposal
-            change = _at_least_one(extent / before[:, :1]) * _at_least_one((widths / heights) / before[:, 1:])
-        penalty = np.exp((1 - change) * np.float32(config.anchor_penalty))
-        total = (1 - config.window_influence) * penalty * ranking + self._marks
-        weights = np.square(penalty * (ranking if self.mode == "paper" else scores))
-        rates = penalty * ranking * np.float32(config.size_rate)
-        others, every = penalty * scores, np.arange(len(regions))
-        rows = np.empty((len(regions), config.candidates, 9), np.float32)
-        for number in range(config.candidates):
-            best = total.argmax(1)
-            merged = _merged(boxes, weights, best, config.merge_overlap)
-            rows[:, number, :4] = merged
-            for column, values in enumerate((rates, scores, sampled, agreement), 4):
-                rows[:, number, column] = values[every, best]
-            rows[:, number, 8] = quality
-            # The next is the best of those elsewhere, in the middle or not.
-            near = (np.abs(boxes[:, :2] - merged[:, :2, None]) < merged[:, 2:, None] / 2).all(1)
-            others = np.where(near, np.float32(-1), others)
-            total = others
-        embeddings = self._embeddings(features, rows[..., :4])
+    def _choices(self, regions: Sequence[_Region], candidates: Candidates) -> list[list[_Choice]]:
+        """Candidates in pixels of the frames."""
+        columns = candidates.numbers.shape[2]
+        # One transfer for everything.
+        numbers, embeddings = np.split(torch.cat(candidates, 2).cpu().numpy(), [columns], 2)
         choices = []
-        for region, scale, ones, vectors in zip(regions, scales, rows.tolist(), embeddings, strict=True):
+        for region, ones, vectors in zip(regions, numbers.tolist(), embeddings, strict=True):
+            scale = region.side / self.config.search_size
             fw, fh = region.target.size_factors
             choices.append(
                 [
@@ -594,12 +510,23 @@ class Tracker:
             )
         return choices
 
-    def _size_factors(self, region: _Region, found: SearchOutput, features: Tensor) -> tuple[float, float]:
+    def _unchanged(self, regions: Sequence[_Region]) -> list[tuple[float, float]]:
+        """Side of the context and ratio of what would be proposed for targets that have not changed."""
+        found = []
+        for region in regions:
+            scale = region.side / self.config.search_size
+            w, h = (
+                side / (factor * scale) for side, factor in zip(region.size, region.target.size_factors, strict=True)
+            )
+            found.append((context_side(w, h), w / h))
+        return found
+
+    def _size_factors(self, region: _Region, candidates: Candidates) -> tuple[float, float]:
         """What brings the size that is proposed on the first frame towards the given one.
 
         Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
         """
-        choice = self._choose([region], found, features)[0][0]
+        choice = self._choices([region], candidates)[0][0]
         w, h = (
             min(max(given / size, 1 / _MOST_CORRECTION), _MOST_CORRECTION) ** self.config.size_correction
             for given, size in zip(region.size, choice.size, strict=True)
@@ -642,7 +569,7 @@ class Tracker:
             torch.tensor(gains, device=device),
             torch.from_numpy(labels).to(device),
             self._sections,
-            config.regularisation * grid**2,
+            self._regularisation,
         )
 
     def _adapt(
@@ -657,12 +584,7 @@ class Tracker:
         rate = 1 - (1 - self.config.learning_rate) ** self.config.learning_interval
         self._share(self._bank(targets).updated(new, rate), targets)
 
-    def _respond(self, targets: list[Target], features: Tensor) -> Tensor:
-        """The weighted sum of the levels' responses (eq 9), N x 1 x grid x grid."""
-        gains = torch.tensor([target.gains for target in targets], device=self.device)
-        return acf.respond_bank(self._bank(targets), features * self._window, gains, self._level_weights)
-
-    def _bank(self, targets: list[Target]) -> acf.FilterBank:
+    def _bank(self, targets: Sequence[Target]) -> acf.FilterBank:
         filters = [target.filters for target in targets]
         whole = replace(
             filters[0],
@@ -673,7 +595,7 @@ class Tracker:
             self._share(whole, targets)
         return whole
 
-    def _share(self, whole: acf.FilterBank, targets: list[Target]) -> None:
+    def _share(self, whole: acf.FilterBank, targets: Sequence[Target]) -> None:
         """Makes the targets' filters parts of one tensor, so that they need not be copied to be used together."""
         for index, target in enumerate(targets):
             one = slice(index, index + 1)
@@ -684,6 +606,10 @@ class Tracker:
     @property
     def _uses_proposals(self) -> bool:
         return self.mode != "correlation_filter"
+
+    def _on_device(self, values: Any) -> Tensor:
+        """Numbers as floats."""
+        return torch.tensor(values, dtype=torch.float32, device=self.device)
 
     def _images(self, crops: list[Frame]) -> Tensor:
         """N x S x S x 3 uint8, on the device."""
@@ -709,23 +635,6 @@ class Tracker:
         """The spatially semantic features: what the filters work on."""
         return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
 
-    def _embeddings(self, features: Tensor, boxes: Values) -> Vectors:
-        """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
-
-        features: N x D x grid x grid. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
-        """
-        grid = self.config.grid
-        middles = (np.arange(grid, dtype=np.float32) - (grid - 1) / 2) * STRIDE
-        low, high = ((boxes[..., :2] + sign * boxes[..., 2:] / 2)[..., None] for sign in (-1, 1))
-        # How much of each column and row of cells the box covers.
-        shares = (np.minimum(middles + STRIDE / 2, high) - np.maximum(middles - STRIDE / 2, low)).clip(1e-3)
-        share = shares[:, :, 1, :, None] * shares[:, :, 0, None, :]
-        there = torch.from_numpy(share.reshape(*share.shape[:2], grid**2)).to(self.device)
-        means = (there @ features.flatten(2).transpose(1, 2)).cpu().numpy()
-        ends = np.cumsum(self._sections)[:-1]
-        parts = [part / np.linalg.norm(part, axis=2, keepdims=True).clip(1e-12) for part in np.split(means, ends, 2)]
-        return np.asarray(np.concatenate(parts, 2) / math.sqrt(len(parts)), np.float32)
-
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
             return [float(w) for w in self.network.response_weights.softmax(0)]
@@ -736,10 +645,10 @@ class Tracker:
         """Raises ValueError if these targets can't be followed together by this tracker."""
         if len({id(target) for target in targets}) < len(targets):
             raise ValueError("a target is given more than once")
-        size, regularisation = acf.fft_size(self.config.grid), self.config.regularisation * self.config.grid**2
+        size = acf.fft_size(self.config.grid)
         for target in targets:
             filters = target.filters
-            if not math.isclose(filters.regularisation, regularisation, rel_tol=1e-6):
+            if not math.isclose(filters.regularisation, self._regularisation, rel_tol=1e-6):
                 raise ValueError("the target's filters were made with another search_size or regularisation")
             if filters.sections != self._sections or filters.numerator.shape[-2] != size:
                 raise ValueError(
@@ -792,16 +701,6 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def _on_host(*parts: Tensor | None) -> list[Tensor | None]:
-    """N x ... float tensors, on the CPU: all that are on a GPU in one transfer."""
-    there = [part for part in parts if part is not None]
-    if there[0].device.type == "cpu":
-        return list(parts)
-    whole = torch.cat([part.flatten(1) for part in there], 1).cpu()
-    split = iter(whole.split([part[0].numel() for part in there], 1))
-    return [None if part is None else next(split).reshape(part.shape) for part in parts]
 
 
 def _place(region: _Region, choice: _Choice) -> Point:
@@ -863,21 +762,3 @@ def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
     up = vertex(*response[row - 1 : row + 2, column]) if 0 < row < rows - 1 else 0.0
     across = vertex(*response[row, column - 1 : column + 2]) if 0 < column < columns - 1 else 0.0
     return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)
-
-
-def _merged(boxes: Values, weights: Values, best: npt.NDArray[np.intp], overlap: float) -> Values:
-    """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N) is larger than
-    ``overlap``. weights: N x M."""
-    every = np.arange(len(boxes))
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    sides = np.minimum(high, high[every, :, best][..., None]) - np.maximum(low, low[every, :, best][..., None])
-    intersection = sides[:, 0].clip(0) * sides[:, 1].clip(0)
-    areas = boxes[:, 2] * boxes[:, 3]
-    near = intersection > overlap * (areas + areas[every, best][:, None] - intersection)
-    near[every, best] = True
-    shares = weights.clip(1e-12) * near
-    return np.asarray(np.einsum("nkm,nm->nk", boxes, shares) / shares.sum(1, keepdims=True), np.float32)
-
-
-def _at_least_one(ratio: Values) -> Values:
-    return np.maximum(ratio, 1 / ratio)

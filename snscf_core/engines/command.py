@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config import MODES, TrackerConfig
 from ..crops import SEARCH_SIZE
 from ..network import MODELS
 from ..options import add_search_size
-from ..tracker import MODES, Tracker, TrackerConfig
+from ..tracker import Tracker
 from . import calibration
 from .choice import cache_folder, check
 from .eager import TorchEngine

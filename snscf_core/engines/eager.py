@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .graph import SearchOutput, output
+from .recording import CudaRecorded, Result, Step
 from .subject import Subject
 
 
@@ -25,16 +26,16 @@ class TorchEngine:
         """See `Engine`."""
         return output(*self.graph(crops, kernels)) if self.proposals else output(self.graph(crops), None)
 
+    def recorded(self, step: Step[Result]) -> Step[Result]:
+        """See `Engine`."""
+        return step
+
     def prepare(self) -> None:
         """See `Engine`."""
 
 
 class CudaGraphEngine(TorchEngine):
-    """The same, recorded once for each number of targets and replayed, which spares the launch of each kernel.
-
-    Recorded are 1, 2, 4, 8, ... targets; other numbers run in the next larger recording. What is returned lies in the
-    recording's own memory and is valid until the next call.
-    """
+    """The same, recorded with what follows it and replayed, which spares the launch of each kernel."""
 
     name = "cuda_graphs"
 
@@ -44,36 +45,7 @@ class CudaGraphEngine(TorchEngine):
         super().__init__(subject)
         self.graph = self.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = subject.device
-        self._recorded: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor | None, SearchOutput]] = {}
 
-    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+    def recorded(self, step: Step[Result]) -> Step[Result]:
         """See `Engine`."""
-        count = len(crops)
-        size = 1 << (count - 1).bit_length()
-        if size not in self._recorded:
-            self._recorded[size] = self._record(size, crops, kernels)
-        recording, static_crops, static_kernels, result = self._recorded[size]
-        static_crops[:count].copy_(crops)
-        if static_kernels is not None:
-            assert kernels is not None
-            static_kernels[:count].copy_(kernels)
-        recording.replay()
-        return SearchOutput(*(None if part is None else part[:count] for part in result))  # type: ignore[arg-type]
-
-    def _record(
-        self, size: int, crops: Tensor, kernels: Tensor | None
-    ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor | None, SearchOutput]:
-        static_crops = crops[:1].expand(size, -1, -1, -1).clone()
-        static_kernels = None if kernels is None else kernels[:1].expand(size, *kernels.shape[1:]).clone()
-        with torch.cuda.device(self.device):
-            # Libraries choose their kernels and get their workspaces before the recording, on a stream of its own.
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    super().search(static_crops, static_kernels)
-            torch.cuda.current_stream().wait_stream(side)
-            recording = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(recording):
-                result = super().search(static_crops, static_kernels)
-        return recording, static_crops, static_kernels, result
+        return CudaRecorded(step, self.device)

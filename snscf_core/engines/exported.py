@@ -15,6 +15,7 @@ from torch import Tensor
 from ..backbones import cells
 from ..rpn import MARGIN, RATIOS
 from .graph import SearchOutput, output
+from .recording import Result, Step
 from .subject import Subject
 
 MANIFEST = "engine.json"
@@ -117,6 +118,10 @@ class ExportedEngine:
         if not self.subject.proposals or proposals is None:
             return output(features[:count], None)
         return output(features[:count], proposals[:count])
+
+    def recorded(self, step: Step[Result]) -> Step[Result]:
+        """See `Engine`."""
+        return step
 
     def prepare(self) -> None:
         """See `Engine`."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..config import MODES
 from ..crops import SEARCH_SIZE
 from ..engines.choice import HELP as ENGINE_HELP
 from ..network import MODELS
 from ..options import SEARCH_SIZE_HELP
-from ..tracker import MODES
 from . import compare, paper, runner, vot
 from .datasets import DATASETS, Dataset, read_dataset
 from .metrics import MEASURES

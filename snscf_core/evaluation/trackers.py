@@ -24,9 +24,10 @@ import numpy as np
 from .. import __version__
 from ..boxes import Array
 from ..checkpoints import load
+from ..config import MODES, TrackerConfig
 from ..crops import SEARCH_SIZE, Frame
 from ..network import MODELS
-from ..tracker import MODES, Target, Tracker, TrackerConfig
+from ..tracker import Target, Tracker
 from .sequences import read_boxes
 
 Box = tuple[float, float, float, float]

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from .. import acf
 from ..backbones import STRIDE
+from ..config import TrackerConfig
 from ..rpn import Proposals, decode
 from ..ssf import spatially_semantic_features
-from ..tracker import TrackerConfig
 from .labels import AnchorLabels, intersection_union_hull, iou
 from .siamese import Outputs
 

@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 from .. import checkpoints
 from ..checkpoints import WeightsError
+from ..config import TrackerConfig
 from ..crops import SEARCH_SIZE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
 from ..data.readers import Clip
 from ..network import MODELS, SNSCF
-from ..tracker import TrackerConfig
 from .cache import TapBatch
 from .checkpoint import Checkpoints, TrainingError, optimiser_state, part, prefixed, read, restore_optimiser
 from .labels import LabelConfig, assign

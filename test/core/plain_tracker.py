@@ -52,7 +52,7 @@ class PlainStep:
         self.offset = ((column + across - middle) * pixels, (row + up - middle) * pixels)
         self.size = (self.target.size[0] * step, self.target.size[1] * step)
         self.rate = 1.0
-        self.certainty = self.quality = float(acf.peak_to_sidelobe_ratio(maps[best][0].numpy())[0])
+        self.certainty = self.quality = float(acf.peak_to_sidelobe_ratio(maps[best][0])[0])
 
     def _choose(self) -> None:
         tracker, config, target = self.tracker, self.config, self.target
@@ -69,7 +69,7 @@ class PlainStep:
             share = {"paper": 1.0, "naive_fusion": 0.5}.get(tracker.mode, config.response_share)
             ranking = (1 - share) * scores + share * sampled
             quality_map = response if share == 1 else ranking.view(1, 5, places, places).amax(1, keepdim=True)
-        self.quality = float(acf.peak_to_sidelobe_ratio(quality_map[0].numpy())[0])
+        self.quality = float(acf.peak_to_sidelobe_ratio(quality_map[0])[0])
         scale = self.side / self.crop_size
         w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
         chosen, penalties = -1, []
@@ -90,7 +90,7 @@ class PlainStep:
 
     def _response(self, features: list[Tensor]) -> Tensor:
         total = torch.zeros(1, 1, self.cells, self.cells)
-        weights = self.tracker._level_weights
+        weights = self.tracker._selection.level_weights
         for old, level, gain, weight in zip(self.old, features, self.target.gains, weights, strict=True):
             total += acf.respond(old, level * gain * self.window) * weight
         return total

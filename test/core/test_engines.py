@@ -27,6 +27,7 @@ from snscf_core.engines.eager import TorchEngine
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import ProposalGraph, SearchGraph, output
+from snscf_core.engines.recording import Recorded, Result, Step
 from snscf_core.network import SNSCF
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
@@ -489,6 +490,67 @@ def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
             for a, b in zip(expected, tracker.update(frame, twins), strict=True):
                 assert np.allclose(a.box, b.box, atol=0.5)
         reference.update(frame, targets)
+
+
+class Replayed(Recorded[Result]):
+    """What a CUDA graph does, on the CPU: the step runs on memory of its own, into memory of its own."""
+
+    def __init__(self, step: Step[Result], fault: str = "") -> None:
+        super().__init__(step)
+        self.sizes: list[int] = []
+        self.fault = fault
+
+    def record(self, inputs):
+        if self.fault == "refused":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        result = self.step(*inputs)
+        result = result._make(None if part is None else part.clone() for part in result)
+        self.sizes.append(len(inputs[0]))
+
+        def replay() -> None:
+            for own, new in zip(result, self.step(*inputs), strict=True):
+                if own is not None and self.fault != "stale":
+                    own.copy_(new)
+
+        if self.fault == "stale":
+            result[0].zero_()
+        return replay, result
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [("heads", "snscf"), ("heads", "paper"), ("heads", "siamese"), ("imagenet", "correlation_filter")],
+)
+def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet, monkeypatch):
+    file = heads if model == "heads" else imagenet / IMAGENET_FILES["snscf_mobilenetv2"]
+    plain = Tracker(file, device="cpu", engine="torch", mode=mode)
+    monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
+    tracker = Tracker(file, device="cpu", engine="torch", mode=mode)
+    (frame, box), *rest = pictures(5)
+    targets = [plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), (90.0, 20.0, 30.0, 80.0))]
+    for frame, _ in rest:
+        for count in (3, 1):
+            twins = copy.deepcopy(targets[:count]), copy.deepcopy(targets[:count])
+            expected, found = plain.update(frame, twins[0]), tracker.update(frame, twins[1])
+            for a, b, one, other in zip(expected, found, *twins, strict=True):
+                assert np.allclose(a.box, b.box, atol=0.02) and a.score == pytest.approx(b.score, abs=1e-3)
+                assert torch.allclose(one.filters.numerator, other.filters.numerator, rtol=1e-3, atol=1e-3)
+        plain.update(frame, targets)
+    # A lost target is searched for in three places.
+    assert set(tracker._step.sizes) <= {1, 2, 4, 8} and len(set(tracker._step.sizes)) == len(tracker._step.sizes)
+
+
+@pytest.mark.parametrize(("fault", "said"), [("refused", "not permitted"), ("stale", "differs by 1 of its size")])
+def test_what_cannot_be_recorded_runs_as_it_is_with_a_warning(fault, said, heads, caplog):
+    engine = Tracker(heads, device="cpu", engine="torch").runtime
+    crops, kernels = Tracker(heads, device="cpu", engine="torch").subject.example(3)
+    step = Replayed(engine.search, fault)
+    with torch.inference_mode():
+        expected = engine.search(crops, kernels)
+        for _ in range(2):
+            for a, b in zip(expected, step(crops, kernels), strict=True):
+                assert torch.equal(a, b)
+    assert said in caplog.text and caplog.text.count("launched one by one") == 1
 
 
 def test_only_what_is_needed_is_in_a_graph():

@@ -77,8 +77,8 @@ def test_peak_to_sidelobe_ratio_is_that_of_the_definition_and_zero_for_a_flat_ma
     outside = np.ones_like(values, bool)
     outside[0:10, 4:15] = False
     expected = (9.0 - values[outside].mean()) / values[outside].std()
-    assert float(acf.peak_to_sidelobe_ratio(response)[0]) == pytest.approx(expected, rel=1e-4)
-    assert float(acf.peak_to_sidelobe_ratio(np.zeros((1, 20, 20), np.float32))[0]) == 0
+    assert float(acf.peak_to_sidelobe_ratio(torch.from_numpy(response))[0]) == pytest.approx(expected, rel=1e-4)
+    assert float(acf.peak_to_sidelobe_ratio(torch.zeros(1, 20, 20))[0]) == 0
 
 
 @pytest.mark.parametrize(("cells", "size"), [(31, 32), (32, 32), (15, 16), (25, 27), (49, 54)])

@@ -14,11 +14,12 @@ from plain_tracker import PlainStep
 
 from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
+from snscf_core.candidates import merged
 from snscf_core.checkpoints import IMAGENET_FILES, save
 from snscf_core.crops import TEMPLATE_SIZE, context_side
 from snscf_core.network import SNSCF
 from snscf_core.scenes import Scene
-from snscf_core.tracker import _Choice, _merged
+from snscf_core.tracker import _Choice
 
 
 def texture(height: int, width: int, seed: int, grain: float = 3.0) -> np.ndarray:
@@ -83,14 +84,14 @@ def test_boxes_drawn_loosely_stay_loose():
 
 
 def test_the_best_proposal_is_averaged_with_those_that_nearly_agree():
-    boxes = np.array([[10.0, 10, 20, 20], [12, 10, 20, 20], [40, 10, 20, 20], [10, 10, 40, 40]], np.float32).T
+    boxes = torch.tensor([[10.0, 10, 20, 20], [12, 10, 20, 20], [40, 10, 20, 20], [10, 10, 40, 40]]).T
 
-    def merged(weights: list[float], best: int, overlap: float) -> list[float]:
-        return _merged(boxes[None], np.array([weights], np.float32), np.array([best]), overlap)[0].tolist()
+    def of(weights: list[float], best: int, overlap: float) -> list[float]:
+        return merged(boxes[None], torch.tensor([weights]), torch.tensor([[best]]), overlap)[0].tolist()
 
-    assert merged([3, 1, 5, 5], 0, 0.8) == pytest.approx([10.5, 10, 20, 20])
-    assert merged([3, 1, 5, 5], 0, 1.0) == pytest.approx([10, 10, 20, 20])
-    assert merged([0, 0, 0, 0], 1, 0.99) == pytest.approx([12, 10, 20, 20])
+    assert of([3.0, 1.0, 5.0, 5.0], 0, 0.8) == pytest.approx([10.5, 10, 20, 20])
+    assert of([3.0, 1.0, 5.0, 5.0], 0, 1.0) == pytest.approx([10, 10, 20, 20])
+    assert of([1e-12] * 4, 1, 0.99) == pytest.approx([12, 10, 20, 20])
 
 
 def lost(tracker, empty=BACKGROUND):
@@ -327,7 +328,7 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
 def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
     config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
     tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", config=config)
-    tracker._window = torch.ones_like(tracker._window)  # the window pulls a little towards the middle
+    tracker._selection.window.fill_(1)  # the window pulls a little towards the middle
     side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
     assert context_side(side, side) == TEMPLATE_SIZE
     frame = texture(600, 600, 5, 6.0)
