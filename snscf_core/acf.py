@@ -177,6 +177,6 @@ def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = 5) -> Tensor:
     far_across = (torch.arange(columns, device=at.device) - column[:, None]).abs() > exclude
     sidelobe = far_down[:, :, None] | far_across[:, None, :]
     count = sidelobe.sum((1, 2)).clamp(min=1)
-    mean = (responses * sidelobe).sum((1, 2)) / count
-    variance = ((responses - mean[:, None, None]) * sidelobe).square().sum((1, 2)) / count
+    mean = responses.masked_fill(~sidelobe, 0.0).sum((1, 2)) / count
+    variance = (responses - mean[:, None, None]).masked_fill(~sidelobe, 0.0).square().sum((1, 2)) / count
     return torch.where(variance > 1e-12, (peak - mean) * variance.clamp(min=1e-12).rsqrt(), 0.0)

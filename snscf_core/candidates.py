@@ -15,20 +15,54 @@ from torch.nn import functional as F
 from . import acf
 from .backbones import STRIDE
 from .config import TrackerConfig
+from .engines import Engine
 from .engines.graph import SearchOutput
 from .rpn import MARGIN, RATIOS, anchors, decode
+from .ssf import spatially_semantic_features
+
+NUMBERS = 9  # of each candidate
 
 
-class Candidates(NamedTuple):
-    """Of N search regions the K best proposals, in different places, the best first.
+class Seen(NamedTuple):
+    """What there is in N search crops.
 
-    numbers: N x K x 9: the box (cx, cy, w, h in crop pixels relative to the middle), how far the size should follow it,
-    its score, the response, and the response relative to the map's peak (see ``Evidence``), and the peak-to-sidelobe
-    ratio of the map that decided, the same for all K. embeddings: N x K x D, see `embeddings`.
+    features: N x D x G x G, what the filters work on. candidates: the K best proposals, in different places, the best
+    first; None in mode correlation_filter. N x K x (9 + D): the box (cx, cy, w, h in crop pixels relative to the
+    middle); how far the size should follow it; its score, the response there, and that relative to the map's peak, see
+    ``Evidence``; the peak-to-sidelobe ratio of the map that decided, the same for all K; the embedding, see
+    `embeddings`.
     """
 
-    numbers: Tensor
-    embeddings: Tensor
+    features: Tensor
+    candidates: Tensor | None
+
+
+class Search:
+    """All that is done with search crops on the device."""
+
+    def __init__(self, runtime: Engine, selection: Selection) -> None:
+        self.runtime, self.selection = runtime, selection
+
+    def __call__(
+        self,
+        crops: Tensor,
+        kernels: Tensor | None = None,
+        numerator: Tensor | None = None,
+        denominator: Tensor | None = None,
+        gains: Tensor | None = None,
+        unchanged: Tensor | None = None,
+    ) -> Seen:
+        """crops and kernels as in ``Engine.search``, numerator and denominator as in ``FilterBank`` (None in mode
+        siamese), gains and unchanged as in `Selection.forward` (None in mode correlation_filter)."""
+        config = self.selection.config
+        found = self.runtime.search(crops, kernels)
+        (features,) = spatially_semantic_features([found.features.contiguous()], config.grid)
+        if gains is None or unchanged is None:
+            return Seen(features, None)
+        filters = None
+        if numerator is not None and denominator is not None:
+            filters = acf.FilterBank(numerator, denominator, self.selection.sections, config.ridge)
+        return Seen(features, self.selection(features, found, filters, gains, unchanged))
 
 
 class Selection(nn.Module):
@@ -61,9 +95,12 @@ class Selection(nn.Module):
 
     def forward(
         self, features: Tensor, found: SearchOutput, filters: acf.FilterBank | None, gains: Tensor, unchanged: Tensor
-    ) -> Candidates:
-        """features: N x D x G x G, what ``filters`` (None in mode siamese) and gains (N x L) work on. unchanged: N x 2,
-        side of the context and ratio w / h of what would be proposed for targets that have not changed."""
+    ) -> Tensor:
+        """The candidates of `Seen`.
+
+        features: N x D x G x G, what ``filters`` (None in mode siamese) and gains (N x L) work on. unchanged: N x 2,
+        side of the context and ratio w / h of what would be proposed for targets that have not changed.
+        """
         config = self.config
         assert found.scores is not None and found.deltas is not None
         boxes = decode(found.deltas, self.anchors).transpose(1, 2).flatten(2)  # N x 4 x M
@@ -91,7 +128,7 @@ class Selection(nn.Module):
         change = _at_least_one(extent / unchanged[:, :1]) * _at_least_one(widths / heights / unchanged[:, 1:])
         penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for endless change
         ranked, others = penalty * ranking, penalty * scores
-        weights = (ranked if self.mode == "paper" else others).square().clamp(min=1e-12)
+        weights = (ranked if self.mode == "paper" else others).square()
         values = torch.stack([ranked * config.size_rate, scores, sampled, agreement], 1)
         total, numbers = (1 - config.window_influence) * ranked + self.marks, []
         for _ in range(config.candidates):
@@ -102,18 +139,18 @@ class Selection(nn.Module):
             near = ((boxes[:, :2] - box[:, :2, None]).abs() < box[:, 2:, None] / 2).all(1)
             total = others = others.masked_fill(near, -1.0)
         whole = torch.stack(numbers, 1)
-        return Candidates(whole, embeddings(features, whole[..., :4], self.sections))
+        return torch.cat([whole, embeddings(features, whole[..., :4], self.sections)], 2)
 
 
 def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
     """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N x 1) is larger
-    than ``overlap``. weights: N x M, positive."""
+    than ``overlap``. weights: N x M."""
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     areas = boxes[:, 2] * boxes[:, 3]
     sides = torch.minimum(high, _at(high, best)[..., None]) - torch.maximum(low, _at(low, best)[..., None])
     intersection = sides.clamp(min=0).prod(1)
     near = intersection > overlap * (areas + areas.gather(1, best) - intersection)
-    shares = weights * near.scatter(1, best, True)
+    shares = weights.clamp(min=1e-12) * near.scatter(1, best, True)
     return (boxes * shares[:, None]).sum(2) / shares.sum(1, keepdim=True)
 
 

@@ -53,6 +53,11 @@ class TrackerConfig:
             raise ValueError(f"learning_interval must be at least 1 frame, got {self.learning_interval}")
 
     @property
+    def ridge(self) -> float:
+        """Lambda of eq 7 for maps that are transformed without being divided by their number of cells."""
+        return self.regularisation * self.grid**2
+
+    @property
     def grid(self) -> int:
         """Cells a side of the spatially semantic features: as many as the search crop has."""
         return cells(self.search_size)

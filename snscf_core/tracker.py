@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import logging
 import math
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,13 @@ from . import acf
 from .appearance import Memory, Vectors, colours
 from .backbones import STRIDE
 from .boxes import check_box
-from .candidates import Candidates, Selection, embeddings
+from .candidates import NUMBERS, Search, Seen, Selection, embeddings
 from .checkpoints import load
 from .confidence import CALIBRATIONS, Confidence, Evidence, TrackState
 from .config import MODES, TrackerConfig
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
-from .engines import Engine, Subject, make
+from .engines import Engine, RecordingError, Subject, make
+from .engines.recording import Recorded
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
 from .ssf import spatially_semantic_features
@@ -42,6 +45,7 @@ _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which 
 _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
+_LOG = logging.getLogger(__name__)
 
 
 class _Choice(NamedTuple):
@@ -57,14 +61,6 @@ class _Choice(NamedTuple):
     agreement: float
     quality: float
     embedding: Vectors
-
-
-class _Seen(NamedTuple):
-    """Of N crops, on the device: features, N x D x G x G, and with heads the fields of ``Candidates``."""
-
-    features: Tensor
-    numbers: Tensor | None
-    embeddings: Tensor | None
 
 
 class _Region(NamedTuple):
@@ -144,11 +140,10 @@ class Tracker:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
-        self._regularisation = self.config.regularisation * self.config.grid**2
         self._profile = np.hanning(self.config.grid + 2)[1:-1]  # Hann's window along one axis
         level_weights = torch.tensor(self._response_weights(levels))
         self._selection = Selection(self.config, self.mode, self._sections, level_weights).to(self.device)
-        self._step = self.runtime.recorded(self._see)
+        self._search = self.runtime.recorded(Search(self.runtime, self._selection))
 
     @property
     def engine(self) -> str:
@@ -162,6 +157,9 @@ class Tracker:
         self.update(frame, target)
         target.unlearned = self.config.learning_interval - 1
         self.update(frame, target)
+        if isinstance(self._search, Recorded):
+            for count in (2, 4):  # a target that is lost needs three
+                self.update(frame, [copy.deepcopy(target) for _ in range(count)])
         self.runtime.prepare()
 
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:
@@ -184,7 +182,7 @@ class Tracker:
             crop_size = self.config.search_size
             side *= crop_size / TEMPLATE_SIZE
             found = self.runtime.search(self._images([crop(frame, centre, side, crop_size)]), kernels)
-            features = self._on_grid(found.features)
+            (features,) = spatially_semantic_features([found.features.contiguous()], self.config.grid)
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             filters = self._learn([size], [gains], features, [1.0], [(0.0, 0.0)])
@@ -205,9 +203,14 @@ class Tracker:
             )
             if self._uses_proposals:
                 region = self._region(frame, target, centre, size)
-                known = None if self.mode == "siamese" else filters
-                numbers = self._on_device([gains]), self._on_device(self._unchanged([region]))
-                target.size_factors = self._size_factors(region, self._selection(features, found, known, *numbers))
+                candidates = self._selection(
+                    features,
+                    found,
+                    None if self.mode == "siamese" else filters,
+                    self._on_device([gains]),
+                    self._on_device(self._unchanged([region])),
+                )
+                target.size_factors = self._size_factors(region, candidates)
         return target
 
     @overload
@@ -441,9 +444,9 @@ class Tracker:
         penalties = [1.0 if step == 1 else self.config.scale_change_penalty for step in steps]
         peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=self.device)
         best = peaks.argmax(1)
-        chosen = responses[torch.arange(len(targets), device=self.device), best]
+        chosen = responses[torch.arange(len(targets), device=self.device), best].cpu()
         found = []
-        maps, qualities = chosen.cpu().numpy(), acf.peak_to_sidelobe_ratio(chosen).tolist()
+        qualities, maps = acf.peak_to_sidelobe_ratio(chosen).tolist(), chosen.numpy()
         for region, index, response in zip(regions, best.tolist(), maps, strict=True):
             row, column = _sub_cell_peak(response)
             pixels = self._cell(region) * steps[index]
@@ -456,34 +459,15 @@ class Tracker:
             for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, vectors, strict=True)
         ]
 
-    def _see(
-        self,
-        crops: Tensor,
-        kernels: Tensor | None,
-        numerator: Tensor | None,
-        denominator: Tensor | None,
-        gains: Tensor | None,
-        unchanged: Tensor | None,
-    ) -> _Seen:
-        """All that is done with N crops on the device, see ``Engine.search`` and ``Selection``."""
-        found = self.runtime.search(crops, kernels)
-        features = self._on_grid(found.features)
-        if gains is None or unchanged is None:
-            return _Seen(features, None, None)
-        filters = None
-        if numerator is not None and denominator is not None:
-            filters = acf.FilterBank(numerator, denominator, self._sections, self._regularisation)
-        return _Seen(features, *self._selection(features, found, filters, gains, unchanged))
-
     def _seen(self, regions: Sequence[_Region]) -> tuple[Tensor, list[list[_Choice]]]:
         """The features of each region, and what there may be the target, the likeliest first."""
         crops, kernels = self._inputs(regions)
         if not self._uses_proposals:
-            features, _, _ = self._step(crops, None, None, None, None, None)
+            features = self._searched(crops).features
             return features, [[choice] for choice in self._best_scales(regions, features)]
         targets = [region.target for region in regions]
         filters = None if self.mode == "siamese" else self._bank(targets)
-        features, *found = self._step(
+        features, candidates = self._searched(
             crops,
             kernels,
             None if filters is None else filters.numerator,
@@ -491,21 +475,30 @@ class Tracker:
             self._on_device([target.gains for target in targets]),
             self._on_device(self._unchanged(regions)),
         )
-        return features, self._choices(regions, Candidates(*cast(list[Tensor], found)))
+        assert candidates is not None
+        return features, self._choices(regions, candidates)
 
-    def _choices(self, regions: Sequence[_Region], candidates: Candidates) -> list[list[_Choice]]:
-        """Candidates in pixels of the frames."""
-        columns = candidates.numbers.shape[2]
-        # One transfer for everything.
-        numbers, embeddings = np.split(torch.cat(candidates, 2).cpu().numpy(), [columns], 2)
+    def _searched(self, crops: Tensor, *others: Tensor | None) -> Seen:
+        """What `Search` returns; valid until the next call."""
+        try:
+            return self._search(crops, *others)
+        except RecordingError as error:
+            _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
+            self.runtime = make("torch", self.subject)
+            self._search = Search(self.runtime, self._selection)
+            return self._search(crops, *others)
+
+    def _choices(self, regions: Sequence[_Region], candidates: Tensor) -> list[list[_Choice]]:
+        """Candidates (see `Seen`) in pixels of the frames."""
         choices = []
-        for region, ones, vectors in zip(regions, numbers.tolist(), embeddings, strict=True):
+        for region, rows in zip(regions, candidates.cpu().numpy(), strict=True):
             scale = region.side / self.config.search_size
             fw, fh = region.target.size_factors
+            ones = zip(rows[:, :NUMBERS].tolist(), rows[:, NUMBERS:], strict=True)
             choices.append(
                 [
-                    _Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *[*values, vector])
-                    for (cx, cy, w, h, *values), vector in zip(ones, vectors, strict=True)
+                    _Choice((cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *[*values, embedding])
+                    for (cx, cy, w, h, *values), embedding in ones
                 ]
             )
         return choices
@@ -521,7 +514,7 @@ class Tracker:
             found.append((context_side(w, h), w / h))
         return found
 
-    def _size_factors(self, region: _Region, candidates: Candidates) -> tuple[float, float]:
+    def _size_factors(self, region: _Region, candidates: Tensor) -> tuple[float, float]:
         """What brings the size that is proposed on the first frame towards the given one.
 
         Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
@@ -569,7 +562,7 @@ class Tracker:
             torch.tensor(gains, device=device),
             torch.from_numpy(labels).to(device),
             self._sections,
-            self._regularisation,
+            config.ridge,
         )
 
     def _adapt(
@@ -631,10 +624,6 @@ class Tracker:
             target.kernels = whole[index : index + 1]
         return whole
 
-    def _on_grid(self, features: Tensor) -> Tensor:
-        """The spatially semantic features: what the filters work on."""
-        return spatially_semantic_features([features.contiguous()], self.config.grid)[0]
-
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
             return [float(w) for w in self.network.response_weights.softmax(0)]
@@ -648,7 +637,7 @@ class Tracker:
         size = acf.fft_size(self.config.grid)
         for target in targets:
             filters = target.filters
-            if not math.isclose(filters.regularisation, self._regularisation, rel_tol=1e-6):
+            if not math.isclose(filters.regularisation, self.config.ridge, rel_tol=1e-6):
                 raise ValueError("the target's filters were made with another search_size or regularisation")
             if filters.sections != self._sections or filters.numerator.shape[-2] != size:
                 raise ValueError(

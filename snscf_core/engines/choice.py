@@ -70,7 +70,7 @@ class Engine(Protocol):
     def recorded(self, step: Step[Result]) -> Step[Result]:
         """The same step, of which ``search`` may be a part, in the form in which this engine runs it fastest.
 
-        What it returns may be overwritten by its next call.
+        What it returns may be overwritten by its next call. Calls raise RecordingError where that form fails.
         """
         ...
 

@@ -35,7 +35,7 @@ class TorchEngine:
 
 
 class CudaGraphEngine(TorchEngine):
-    """The same, recorded with what follows it and replayed, which spares the launch of each kernel."""
+    """The same; steps that it is a part of are recorded and replayed, which spares the launch of each kernel."""
 
     name = "cuda_graphs"
 

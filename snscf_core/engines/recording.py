@@ -2,95 +2,116 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-Arguments = tuple[Tensor | None, ...]
+Inputs = tuple[Tensor | None, ...]
 Result = TypeVar("Result", bound=tuple[Tensor | None, ...])
 # A function of tensors that all have N in front, or are None; it returns a NamedTuple of such.
 Step = Callable[..., Result]
-_SAME = 1e-3  # of the size of an output: what replaying it may change
-_LOG = logging.getLogger(__name__)
+
+_SAME = 1e-3  # of the largest value: what replaying may change
+
+
+class RecordingError(RuntimeError):
+    """A step can't be recorded, or its replay gives something else than the step."""
+
+
+class _Recording(NamedTuple):
+    inputs: Inputs
+    replay: Callable[[], object]
+    result: Any
 
 
 class Recorded(ABC, Generic[Result]):
-    """A step, recorded for 1, 2, 4, 8, ... rows; other numbers run in the next larger recording.
+    """A step, recorded for 1, 2, 4, 8, ... rows when they are first needed; other numbers run in the next larger one.
 
-    What is returned lies in the recording's own memory and is valid until the next call. A step that can't be recorded,
-    or whose replay gives something else, runs as it is from then on, with a warning.
+    What a call returns lies in the recordings' memory and is valid until the next call. Raises RecordingError where
+    a recording does not give what the step gives.
     """
 
     def __init__(self, step: Step[Result]) -> None:
         self.step = step
-        self._recordings: dict[int, tuple[Arguments, Callable[[], object], Result]] = {}
-        self._works = True
+        self.recordings: dict[tuple[int, tuple[bool, ...]], _Recording] = {}
 
-    def __call__(self, *arguments: Tensor | None) -> Result:
-        count = next(len(part) for part in arguments if part is not None)
+    def __call__(self, *given: Tensor | None) -> Result:
+        count = next(len(part) for part in given if part is not None)
         size = 1 << (count - 1).bit_length()
-        if self._works and size not in self._recordings:
-            try:
-                self._recordings[size] = self._recorded(size, arguments)
-            except RuntimeError as error:
-                self._works = False
-                self._recordings.clear()
-                _LOG.warning("recording failed, steps are launched one by one instead: %s", error)
-        if not self._works:
-            return self.step(*arguments)
-        inputs, replay, result = self._recordings[size]
-        for own, given in zip(inputs, arguments, strict=True):
-            if own is not None and given is not None:
-                own[:count].copy_(given)
-        replay()
-        return _each(result, lambda part: part[:count])
+        key = size, tuple(part is None for part in given)
+        recording = self.recordings.get(key)
+        if recording is None:
+            recording = self.recordings[key] = self._checked(size, count, given)
+        _fill(recording.inputs, given)
+        recording.replay()
+        return _rows(recording.result, count)
 
-    def _recorded(self, size: int, arguments: Arguments) -> tuple[Arguments, Callable[[], object], Result]:
-        inputs = tuple(
-            None if part is None else part[:1].expand(size, *part.shape[1:]).clone() for part in arguments
-        )
-        expected = _each(self.step(*inputs), Tensor.clone)
-        replay, result = self.record(inputs)
+    def _checked(self, size: int, count: int, given: Inputs) -> _Recording:
+        """A new recording, made of nothing and then tried with what is given."""
+        inputs = tuple(None if part is None else part.new_zeros(size, *part.shape[1:]) for part in given)
+        self.step(*inputs)  # what is wrong with the step itself is no matter of recording
+        try:
+            replay, result = self.record(inputs)
+        except RuntimeError as error:
+            raise RecordingError(f"recording failed: {' '.join(str(error).split())[:300]}") from None
+        _fill(inputs, given)
         replay()
-        for a, b in zip(expected, result, strict=True):
+        found, expected = _rows(result, count), _rows(self.step(*inputs), count)
+        for name, a, b in zip(cast(Any, result)._fields, expected, found, strict=True):
             if a is not None and b is not None:
-                difference = float((a - b).nan_to_num().norm() / a.nan_to_num().norm().clamp(min=1e-6))
-                if not difference <= _SAME or not a.isnan().equal(b.isnan()):
-                    raise RuntimeError(f"what is replayed differs by {difference:.2g} of its size")
-        return inputs, replay, result
+                a, b = a.nan_to_num(), b.nan_to_num()
+                # Of each place in the last dimension, as these may mean different things.
+                most = _SAME * a.abs().flatten(0, -2).amax(0)
+                if bool(((a - b).abs() > most).any()):
+                    raise RecordingError(f"replayed, {name} are up to {float((a - b).abs().max()):.2g} off")
+        return _Recording(inputs, replay, result)
 
     @abstractmethod
-    def record(self, inputs: Arguments) -> tuple[Callable[[], object], Result]:
+    def record(self, inputs: Inputs) -> tuple[Callable[[], object], Result]:
         """What does the step anew with what is in ``inputs`` then, and where it puts the result."""
 
 
 class CudaRecorded(Recorded[Result]):
-    """As a CUDA graph."""
+    """As CUDA graphs. After one that failed CUDA may refuse others in the same process.
+
+    Graphs use the plans that torch caches for Fourier transforms, so that cache must not be cleared.
+    """
+
+    _one_at_a_time = threading.Lock()
 
     def __init__(self, step: Step[Result], device: torch.device) -> None:
         super().__init__(step)
         self.device = device
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
 
-    def record(self, inputs: Arguments) -> tuple[Callable[[], object], Result]:
+    def record(self, inputs: Inputs) -> tuple[Callable[[], object], Result]:
         """See `Recorded`."""
-        with torch.cuda.device(self.device):
-            # Libraries choose their kernels and get their workspaces before the recording, on a stream of its own.
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+        graph = torch.cuda.CUDAGraph()
+        with self._one_at_a_time, torch.cuda.device(self.device):
+            outer = torch.cuda.current_stream()
+            with torch.cuda.stream(self._stream):  # which ends with the stream before, even if the capture fails
+                self._stream.wait_stream(outer)
+                # Libraries choose their kernels and get their workspaces before the recording.
                 for _ in range(3):
                     self.step(*inputs)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                result = self.step(*inputs)
+                with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                    result = self.step(*inputs)
+            outer.wait_stream(self._stream)
         return graph.replay, result
 
 
-def _each(result: Result, function: Callable[[Tensor], Tensor]) -> Result:
-    parts = [None if part is None else function(part) for part in result]
+def _fill(inputs: Inputs, given: Inputs) -> None:
+    for own, new in zip(inputs, given, strict=True):
+        if own is not None and new is not None:
+            own[: len(new)].copy_(new)
+
+
+def _rows(result: Result, count: int) -> Result:
+    """The first rows of all parts."""
+    parts = (None if part is None else part[:count] for part in result)
     return cast(Result, cast(Any, type(result))._make(parts))
