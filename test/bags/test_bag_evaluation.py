@@ -43,6 +43,7 @@ def test_definitions_are_the_official_ones():
     assert {f.stem: f.read_text().strip() for f in folder.glob("*.msg")} == bag_types.VISION_MSGS
 
 
+@pytest.mark.slow
 def test_the_boxes_are_those_of_the_tracker_on_the_frames(evaluated, sequence):
     result, _ = evaluated
     boxes = result.evaluation.boxes
@@ -54,6 +55,7 @@ def test_the_boxes_are_those_of_the_tracker_on_the_frames(evaluated, sequence):
     assert iou(boxes[-1], true_box(FRAMES - 1)) > 0.5
 
 
+@pytest.mark.slow
 def test_all_results_are_left_and_say_the_same(evaluated):
     result, _ = evaluated
     evaluation, folder = result.evaluation, result.folder
@@ -135,6 +137,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_without_ros_the_same_bag_gives_the_same_bytes(evaluated, tmp_path):
     result, bag = evaluated
     command = [sys.executable, "-c", _WITHOUT_ROS, "eval", str(bag), "--ground-truth", TRUTH]
@@ -160,6 +163,7 @@ def evaluate(bag: Path, output: Path, *arguments: object) -> bag_command.Run:
         return result
 
 
+@pytest.mark.slow
 def test_a_later_start_leaves_what_came_before_untracked(bags, weights, tmp_path):
     box = ",".join(str(value) for value in true_box(4))
     result = evaluate(bags(), tmp_path, "--init", f"{box}@0.2", "--ground-truth", TRUTH)
@@ -280,6 +284,7 @@ def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
         Recording(bag, TOPIC, TRUTH).truth_from_topic()
 
 
+@pytest.mark.slow
 def test_broken_images_are_named_and_change_nothing(bags, weights, tmp_path, capsys):
     broken = {0, 6, 9}
     store = bag_types.store()
@@ -316,6 +321,7 @@ def test_broken_images_are_named_and_change_nothing(bags, weights, tmp_path, cap
     np.testing.assert_allclose(without.evaluation.boxes, np.delete(boxes, sorted(broken), axis=0), atol=6e-4)
 
 
+@pytest.mark.slow
 def test_a_damaged_bag_is_evaluated_and_the_exit_status_says_so(bags, weights, tmp_path, capsys):
     (whole,) = bags().glob("*.mcap")
     cut = tmp_path / "cut.mcap"

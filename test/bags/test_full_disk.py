@@ -30,6 +30,7 @@ def ran(command: list[str], most_bytes: int | None = None) -> subprocess.Complet
     return subprocess.run([*limit, *command], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_cannot_be_written_leaves_the_one_before(bags, weights, tmp_path):
     command = evaluation(bags(), tmp_path / "out")
     assert run(*command[len(COMMAND) :]) == 0
@@ -73,6 +74,7 @@ def test_an_evaluation_on_a_full_disk_leaves_the_one_before(bags, weights, tmp_p
     assert contents(tmp_path / "after") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3", "rosbag1"])
 def test_a_bag_that_cannot_be_written_leaves_nothing(sequence, tmp_path, storage):
     output = tmp_path / "bag"

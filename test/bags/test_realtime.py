@@ -31,6 +31,7 @@ def play(bag: Path, output: Path, *arguments: object) -> bag_command.Run:
         return result
 
 
+@pytest.mark.slow
 def test_in_lock_step_the_node_and_the_offline_replay_agree(bags, weights, tmp_path):
     box = ",".join(str(value) for value in true_box(2))
     result = play(bags(), tmp_path, "--init", f"{box}@0.1", "--lock-step")
@@ -91,6 +92,7 @@ def test_at_the_recorded_pace_latency_and_losses_are_told(bags, weights, tmp_pat
     assert not list(tmp_path.glob("*realtime*"))
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_come_up_is_told_with_its_reason(bags, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("SNSCF_WEIGHTS", str(tmp_path))
     command = bag_command.bringup.tracker_command

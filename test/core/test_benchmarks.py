@@ -93,6 +93,7 @@ def test_echo_is_how_much_of_a_wrong_size_comes_back():
     assert pairs.row("n", [one, lost]) == "| n | 0.550 ± 0.250 | 0.750 | 0.50 | 0.500 |"
 
 
+@pytest.mark.slow
 def test_pairs_find_the_target_from_places_and_sizes_that_are_wrong(tmp_path):
     import pairs
 

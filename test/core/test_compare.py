@@ -33,6 +33,7 @@ def evaluation(shifts, rules="plain", count=20, name="sequences"):
     return Evaluation(name, tuple(trackers))
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(1)
     hits = 0
@@ -51,6 +52,7 @@ def test_a_clear_difference_is_told_from_none():
     assert verdicts == {"exact": "-", "same": "undecided", "off": "worse"}
 
 
+@pytest.mark.slow
 def test_reports_are_compared_on_the_sequences_that_both_have(tmp_path, capsys):
     write_report(evaluation({"zeta": 9, "alpha": 0}), tmp_path / "a")
     write_report(evaluation({"off": 9}, count=12), tmp_path / "b")

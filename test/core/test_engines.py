@@ -95,6 +95,7 @@ def pictures(count: int) -> list[tuple[np.ndarray, tuple[float, float, float, fl
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_folded_graph_is_the_network(name):
     torch.manual_seed(0)
@@ -114,6 +115,7 @@ def test_the_folded_graph_is_the_network(name):
     assert torch.allclose(some, torch.cat(taps[:2], 1), rtol=1e-3, atol=1e-4 * float(taps[1].abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["snscf", "correlation_filter"])
 def test_an_engine_says_what_torch_says(runtime, mode, heads):
     reference = Tracker(heads, device="cpu", mode=mode, engine="torch")
@@ -128,6 +130,7 @@ def test_an_engine_says_what_torch_says(runtime, mode, heads):
             assert float((a - b).norm() / a.norm()) < 1e-4
 
 
+@pytest.mark.slow
 def test_an_engine_finds_the_boxes_of_torch(runtime):
     reference, tracker = (Tracker("snscf_mobilenetv2", device="cpu", engine=name) for name in ("torch", runtime))
     (frame, box), *rest = pictures(8)
@@ -148,6 +151,7 @@ def test_imagenet_features_run_on_every_engine(runtime, imagenet):
     assert tracker.engine == runtime and min(overlaps) > 0.6
 
 
+@pytest.mark.slow
 def test_more_targets_than_a_batch_are_run_in_several(runtime, heads, tmp_path):
     subject = Tracker(heads, device="cpu", engine="torch").subject
     export(subject, FORMATS[runtime], tmp_path / "two", batch=2)
@@ -171,6 +175,7 @@ def with_two_threads(heads: Path) -> tuple[Subject, Engine]:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
     subject, engine = with_two_threads(heads)
     crops, kernels = subject.example(5)
@@ -193,6 +198,7 @@ def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
         Tracker(tmp_path / "other", device="cpu", engine=tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_an_export_without_heads_is_refused_where_they_are_needed(runtime, heads, tmp_path):
     subject = Tracker(heads, device="cpu", mode="correlation_filter", engine="torch").subject
     export(subject, FORMATS[runtime], tmp_path / "filters")
@@ -245,6 +251,7 @@ def test_a_broken_engine_is_replaced_with_a_warning(runtime, heads, tmp_path, ca
     assert record.levelno == logging.WARNING and "torch runs the network instead" in record.message
 
 
+@pytest.mark.slow
 def test_an_engine_that_computes_something_else_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
     """What claims to be of these weights, but is not."""
     torch.manual_seed(6)
@@ -287,6 +294,7 @@ def test_engines_for_gpus_are_refused_on_a_cpu(heads):
         Tracker(heads, device="cpu", engine="tensorrt")
 
 
+@pytest.mark.slow
 def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     small = TrackerConfig(search_size=191)
@@ -304,6 +312,7 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
         Tracker(heads, device="cpu", engine=of_255, config=small)
 
 
+@pytest.mark.slow
 def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     subject = Tracker(heads, device="cpu", engine="torch").subject
@@ -321,6 +330,7 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp
     assert f"the engine {runtime} is left out" in caplog.text
 
 
+@pytest.mark.slow
 def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kind, engines = FORMATS[runtime], tmp_path / "snscf" / "engines"
@@ -339,18 +349,21 @@ def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, head
     assert new.stat().st_mtime > 1e9, "what is used is new"
 
 
+@pytest.mark.slow
 def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(choice, "seconds", lambda engines, *_: [1.0 if e.name == "torch" else 0.97 for e in engines])
     assert Tracker(heads, device="cpu").engine == "torch"
 
 
+@pytest.mark.slow
 def test_the_real_clock_is_read(runtime, heads):
     subject = Tracker(heads, device="cpu", engine="torch").subject
     engines = [TorchEngine(subject), make(runtime, subject)]
     assert all(0 < time < 60 for time in choice.seconds(engines, subject, rounds=1))
 
 
+@pytest.mark.slow
 def test_without_a_cache_an_engine_is_made_for_once(runtime, heads, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -358,6 +371,7 @@ def test_without_a_cache_an_engine_is_made_for_once(runtime, heads, tmp_path, mo
     assert Tracker(heads, device="cpu").engine in ENGINES
 
 
+@pytest.mark.slow
 def test_signals_do_no_harm_after_an_engine_was_dropped_in_another_thread(heads):
     pytest.importorskip("openvino")
     program = """
@@ -454,6 +468,7 @@ def test_exports_that_can_not_be_made_say_why(options, text, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking_speed.py"
     command = [sys.executable, str(script), "--models", str(heads), "--engines", "torch,steam", "--targets", "1,2"]
@@ -542,6 +557,7 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
     assert {1, 4} <= {size for size, _ in tracker._search.recordings} <= {1, 2, 4, 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refused", "stale", "copied", "mixed"])
 def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, monkeypatch, caplog):
     plain = Tracker(heads, device="cpu", engine="torch")
@@ -570,6 +586,7 @@ def test_a_tracker_is_gone_as_soon_as_nobody_uses_it(heads):
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["snscf", "paper", "siamese", "naive_fusion"])
 def test_the_choice_needs_no_values_on_the_host(mode):
     # On the device "meta" tensors have no values: whatever would wait for one, or mix devices, fails.

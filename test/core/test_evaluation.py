@@ -206,6 +206,7 @@ def test_a_missing_or_uneven_sequence_is_described(sequence, tmp_path):
         read_sequence(sequence)
 
 
+@pytest.mark.slow
 def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["eval", "--root", str(sequence.parent), "--output", str(out), "--jobs", "2"]) == 0
@@ -218,6 +219,7 @@ def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_eval_command_compares_modes_in_one_table(sequence, tmp_path, capsys):
     torch.manual_seed(0)
     checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
@@ -235,6 +237,7 @@ def test_the_eval_command_compares_modes_in_one_table(sequence, tmp_path, capsys
         assert (out / "raw" / f"weights-{mode}" / "Patch.txt").is_file()
 
 
+@pytest.mark.slow
 def test_the_track_command_writes_boxes_and_a_video(sequence, weights, tmp_path, capsys):
     text, video = tmp_path / "boxes.txt", tmp_path / "out.mp4"
     assert main(["track", str(sequence), "--output", str(text), "--video", str(video)]) == 0

@@ -209,6 +209,7 @@ def test_figures_are_stored_without_times(two, tmp_path):
     assert speed["good"]["fps"] == 50 and speed["poor"]["sequences"]["S0"] is None
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_files(two, tmp_path):
     def written(folder):
         write_report(two, folder, frames={"S0": frames, "S2": frames})
@@ -339,6 +340,7 @@ def test_mistakes_are_told(two, tmp_path):
         write_report(two, tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_rest_is_written(tmp_path):
     """In an interpreter that can't import it."""
     program = f"""

@@ -50,6 +50,7 @@ def test_only_the_levels_asked_for_are_computed(network):
     assert torch.equal(both[1], deep[0])
 
 
+@pytest.mark.slow
 def test_heads_propose_on_25_cells_and_a_batch_is_its_members(network):
     with torch.inference_mode():
         z, x = torch.rand(2, 3, 127, 127) * 255, torch.rand(2, 3, 255, 255) * 255

@@ -81,6 +81,7 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())["trackers"]
 
 
+@pytest.mark.slow
 def test_any_class_is_a_tracker_and_its_boxes_are_stored_as_the_kits_read_them(workshop, capsys):
     assert main(["eval", "--root", "data", "--tracker", "mine:Still,mine:Silent", "--output", "out"]) == 0
     boxes = read_boxes(workshop / "out" / "raw" / "Still" / "a.txt")
@@ -92,6 +93,7 @@ def test_any_class_is_a_tracker_and_its_boxes_are_stored_as_the_kits_read_them(w
     assert "difference from Still" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_crash_costs_its_own_sequence_and_is_named(workshop, capsys):
     arguments = ["eval", "--root", "data", "--tracker", "mine:Moody,mine:Still", "--output", "out", "--jobs", "2"]
     assert main(arguments) == 1
@@ -105,6 +107,7 @@ def test_a_crash_costs_its_own_sequence_and_is_named(workshop, capsys):
     assert "too low" in page
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_not_run_again(workshop):
     dataset = read_dataset("sequences", Path("data"))
     trackers = candidates(["mine:Still"])
@@ -134,6 +137,7 @@ def test_each_size_of_search_crops_is_a_tracker_of_its_own(workshop, capsys):
         assert reason in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_of_another_tracker_are_not_taken_for_its_own(workshop, capsys):
     assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 0
     with open("mine.py", "a") as module:
@@ -142,6 +146,7 @@ def test_results_of_another_tracker_are_not_taken_for_its_own(workshop, capsys):
     assert "another Still" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_runner_goes_on_where_it_was(workshop):
     """The process is killed while it works; what had been finished then is not done again."""
     for number in range(6):
@@ -225,6 +230,7 @@ def test_a_tracker_that_cannot_be_had_is_told_at_once(tracker, text, workshop, c
     assert text in told and "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_opencv_trackers_are_peers(workshop):
     assert main(["eval", "--root", "data", "--sequences", "a", "--tracker", "mil", "--output", "out"]) == 0
     assert report(workshop / "out")["mil"]["sequences"]["a"]["scores"]["frames"] == 6
@@ -240,6 +246,7 @@ class _Work:
         return job * 10
 
 
+@pytest.mark.slow
 def test_jobs_survive_each_other():
     done = {one.job: one.result for one in jobs.run(range(5), _Work, workers=2)}
     assert {job: result for job, result in done.items() if isinstance(result, int)} == {0: 0, 1: 10, 4: 40}

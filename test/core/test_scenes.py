@@ -65,6 +65,7 @@ def test_box_of_a_fast_target_is_where_it_is_in_the_middle_of_the_exposure() -> 
         assert abs((left + right) / 2 - (x + w / 2)) < 1.5 and abs((top + bottom) / 2 - (y + h / 2)) < 1.5
 
 
+@pytest.mark.slow
 def test_every_frame_can_be_made_again_in_any_order() -> None:
     first, second = Scene(frames=30, seed=5), Scene(frames=30, seed=5)
     forward = [frame.image for frame in first]
@@ -75,6 +76,7 @@ def test_every_frame_can_be_made_again_in_any_order() -> None:
         first[30]
 
 
+@pytest.mark.slow
 def test_frames_do_not_depend_on_the_process() -> None:
     code = "import zlib; from snscf_core.scenes import Scene; print(zlib.crc32(Scene(frames=9, seed=2)[7].image.data))"
     root = str(Path(__file__).parents[2])
@@ -101,6 +103,7 @@ def test_target_moves_turns_grows_and_stays_in_the_picture(seed: int) -> None:
     assert 2 < steps.mean() < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_target_is_half_covered_once_and_hidden_for_the_asked_time(seed: int) -> None:
     scene, empty = Scene(seed=seed, noise=0), Scene(seed=seed, noise=0, target=False)
@@ -122,6 +125,7 @@ def test_target_is_half_covered_once_and_hidden_for_the_asked_time(seed: int) ->
     assert 20 <= (shares(longer) < 0.002).sum() <= 27
 
 
+@pytest.mark.slow
 def test_visible_share_is_the_share_of_uncovered_pixels() -> None:
     plain = {"seed": 0, "look_alikes": 0, "noise": 0}
     scene, empty = Scene(**plain), Scene(**plain, target=False)

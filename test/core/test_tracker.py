@@ -56,6 +56,7 @@ def heads(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_follows_a_moving_and_growing_object(tracker):
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
@@ -69,6 +70,7 @@ def test_it_follows_a_moving_and_growing_object(tracker):
     assert np.mean(overlaps) > 0.7 and min(overlaps) > 0.55
 
 
+@pytest.mark.slow
 def test_boxes_drawn_loosely_stay_loose():
     """What the heads would call the box is brought towards what the user drew."""
     tracker = Tracker("snscf_mobilenetv2", device="cpu")
@@ -105,6 +107,7 @@ def lost(tracker, empty=BACKGROUND):
     return target
 
 
+@pytest.mark.slow
 def test_nothing_there_is_an_answer_and_it_finds_the_object_again(tracker):
     # Filters alone know a still background so well that its being there is enough for them.
     empty = BACKGROUND if tracker.weights.trained else np.zeros_like(BACKGROUND)
@@ -121,6 +124,7 @@ def shipped() -> Tracker:
     return Tracker("snscf_mobilenetv2", device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(10, 20), (270, 180), (20, 185)])
 def test_a_lost_target_is_found_wherever_it_comes_back(shipped, place):
     target = lost(shipped)
@@ -132,6 +136,7 @@ def test_a_lost_target_is_found_wherever_it_comes_back(shipped, place):
     assert shipped.update(frame, [target, fresh])[0].state == TrackState.TRACKED, "as any other from here on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zoom", [0.55, 1.8])
 def test_a_lost_target_is_found_in_another_size(shipped, zoom):
     target = lost(shipped)
@@ -140,6 +145,7 @@ def test_a_lost_target_is_found_in_another_size(shipped, zoom):
     assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("light", [0.78, 1.3])
 def test_a_lost_target_is_found_in_other_light(shipped, light):
     target = lost(shipped)
@@ -149,6 +155,7 @@ def test_a_lost_target_is_found_in_other_light(shipped, light):
     assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
 
 
+@pytest.mark.slow
 def test_something_else_does_not_keep_a_lost_target_from_being_found(shipped):
     """What looks like it stays in view where it was lost; the target comes back elsewhere."""
     target = lost(shipped)
@@ -163,6 +170,7 @@ def test_something_else_does_not_keep_a_lost_target_from_being_found(shipped):
     assert tracks[-1].state == TrackState.TRACKED and iou(tracks[-1].box, truth) > 0.6
 
 
+@pytest.mark.slow
 def test_what_was_found_for_a_moment_only_is_given_up_again(shipped):
     target = lost(shipped)
     before = target.box
@@ -174,6 +182,7 @@ def test_what_was_found_for_a_moment_only_is_given_up_again(shipped):
     assert iou(gone[-1].box, before) > 0.9
 
 
+@pytest.mark.slow
 def test_without_places_to_search_a_lost_target_is_waited_for_where_it_was():
     tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_places=0))
     target = lost(tracker)
@@ -183,6 +192,7 @@ def test_without_places_to_search_a_lost_target_is_waited_for_where_it_was():
     assert iou([tracker.update(near, target) for _ in range(8)][-1].box, truth) > 0.7
 
 
+@pytest.mark.slow
 def test_lost_and_other_targets_are_followed_in_one_pass(shipped):
     target = lost(shipped)
     frame, box = picture(60, 60)
@@ -194,6 +204,7 @@ def test_lost_and_other_targets_are_followed_in_one_pass(shipped):
         assert np.allclose(together.box, shipped.update(frame, alone).box, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_twin_that_passes_is_not_taken_for_a_target_that_is_hidden(shipped):
     def twins(x: int, hidden: bool = False) -> np.ndarray:
         frame = BACKGROUND.copy() if hidden else picture(140, 40)[0]
@@ -210,6 +221,7 @@ def test_a_twin_that_passes_is_not_taken_for_a_target_that_is_hidden(shipped):
         assert track.state != TrackState.TRACKED or iou(track.box, (x, 110, 40, 50)) < 0.1
 
 
+@pytest.mark.slow
 def test_what_passed_where_the_target_was_hidden_does_not_own_it_when_it_comes_back(shipped):
     scene = Scene(240)
     target = shipped.init(scene[120].image, scene[120].box)
@@ -250,6 +262,7 @@ def test_a_target_that_is_not_trusted_yet_is_followed_in_size_but_teaches_nothin
     assert torch.equal(target.filters.numerator, learned)
 
 
+@pytest.mark.slow
 def test_targets_are_independent_and_a_batch_is_its_members(tracker):
     frame, a = picture(60, 60)
     b = (200.0, 100.0, 50.0, 60.0)
@@ -293,6 +306,7 @@ def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
                 assert float(difference) < 1e-3
 
 
+@pytest.mark.slow
 def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
     tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(learning_rate=0.1))
     at_once = TrackerConfig(learning_rate=1 - 0.9**3, learning_interval=1)
@@ -309,6 +323,7 @@ def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
         target = Target.load(tmp_path / "target")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search_size", [159, 191, 319])
 def test_search_crops_of_other_sizes_follow_too(search_size):
     tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=search_size))
@@ -364,6 +379,7 @@ def test_filters_that_learn_nothing_more_cost_no_more_to_warm_up(heads, monkeypa
     assert len(learned) <= 1
 
 
+@pytest.mark.slow
 def test_frames_of_several_cameras_go_in_one_pass(tracker):
     (front, a), (down, b) = picture(60, 60), picture(150, 100)
     alone = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
@@ -378,6 +394,7 @@ def test_frames_of_several_cameras_go_in_one_pass(tracker):
     assert tracker.update_views([]) == []
 
 
+@pytest.mark.slow
 def test_targets_may_come_and_go_between_frames(tracker):
     """Targets that are followed together share memory; whoever leaves takes its own along."""
     frame, a = picture(60, 60)
@@ -390,6 +407,7 @@ def test_targets_may_come_and_go_between_frames(tracker):
             assert np.allclose(tracker.update(frame, alone[index]).box, track.box, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_targets_that_do_not_fit_are_refused_and_nothing_changes(tracker, heads):
     frame, box = picture(60, 60)
     target, other = tracker.init(frame, box), Tracker(heads, device="cpu").init(frame, box)
@@ -413,6 +431,7 @@ def test_the_tracker_is_deterministic(tracker):
     assert run() == run()
 
 
+@pytest.mark.slow
 def test_a_saved_target_goes_on_as_if_never_saved(tracker, tmp_path):
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
@@ -452,6 +471,7 @@ def test_a_target_that_is_mostly_outside_stands_still_there(shipped):
     assert iou(np.array(track.box), np.array((-48.0, 60.0, 80.0, 100.0))) > 0.6
 
 
+@pytest.mark.slow
 def test_what_is_searched_for_a_lost_target_is_decided_when_it_is_lost(shipped):
     target = lost(shipped)
     place, size = target.lost_at

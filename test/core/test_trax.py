@@ -70,6 +70,7 @@ def followed(client, images, region):
     return [answer[0][0].bounds() for answer in answers], [float(answer[0][1]["confidence"]) for answer in answers]
 
 
+@pytest.mark.slow
 def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, frames, one_thread):
     trax = pytest.importorskip("trax")
     client, process = serve("--mode", "correlation_filter")
@@ -100,6 +101,7 @@ def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, fram
     assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "file", "text"),
     [((0, 0, 20, 20), "nowhere.png", "nowhere.png can't be read"), ((500, 500, 20, 20), None, "outside")],
@@ -115,6 +117,7 @@ def test_what_can_not_be_used_ends_the_connection_with_one_sentence(box, file, t
     assert text in printed and "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_a_client_that_vanishes_ends_the_server(weights):
     pytest.importorskip("trax")
     command = [sys.executable, "-m", "snscf_core.evaluation.trax", "--mode", "correlation_filter", "--device", "cpu"]

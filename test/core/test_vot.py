@@ -132,6 +132,7 @@ def test_overlaps_of_codes_are_unknown_and_far_regions_do_not_overlap():
         overlaps(np.zeros((2, 8)), np.zeros((3, 8)))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_overlaps_of_large_regions_are_nearly_those_of_areas(seed, legacy):
@@ -190,6 +191,7 @@ def golden(data):
     return json.loads((folder / "expected.json").read_text())["vot2018"], sequences, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_known_runs_on_vot2018_have_their_known_scores(tracker, golden):
     expected, sequences, run = golden
@@ -204,6 +206,7 @@ def test_known_runs_on_vot2018_have_their_known_scores(tracker, golden):
     assert found.eao == pytest.approx(figures["published_eao"], abs=6e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS[:2])
 def test_other_definitions_move_the_eao_as_known(tracker, golden):
     expected, sequences, run = golden
@@ -222,6 +225,7 @@ def test_other_definitions_move_the_eao_as_known(tracker, golden):
     assert {name: round(value, 4) for name, value in found.items()} == {name: known[name] for name in found}
 
 
+@pytest.mark.slow
 def test_tags_share_out_the_frames_and_failures_of_vot2018(golden):
     _, sequences, run = golden
     found = score_tags(run("NanoTrackV3"), sequences)
@@ -411,6 +415,7 @@ def test_runs_without_resets_go_on(tmp_path):
     assert run.regions == [INITIALISED, away, UNKNOWN, away] and np.isfinite(run.seconds).all()
 
 
+@pytest.mark.slow
 def test_the_protocol_makes_the_known_runs_again(golden, tmp_path):
     """A tracker that gives the boxes of a known run fails and is started anew where that run was."""
     _, sequences, run = golden

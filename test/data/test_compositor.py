@@ -63,6 +63,7 @@ def edges(box: torch.Tensor, size: int) -> np.ndarray:
     return np.clip(np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) + size / 2, 0, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shapes())
 def test_boxes_are_the_extent_of_what_is_counted(tmp_path, name):
     bent = replace(ALONE, rotation=40.0, stretch=0.4, perspective=0.25, bend=0.08)
@@ -97,6 +98,7 @@ def test_still_scenes_cut_their_object_as_a_tracker_would(tmp_path):
         assert overlap.sum() / union.sum() > 0.95  # a soft edge lies a little inside the mask
 
 
+@pytest.mark.slow
 def test_the_template_is_the_middle_of_its_context(tmp_path):
     clips = [cut_out(tmp_path, name, "stills", mask, [texture(3, 220, 260)]) for name, mask in shapes().items()]
     config = replace(SCENES, compositor=CompositorConfig(), composited=1)
@@ -137,6 +139,7 @@ def scenes_of_white(pool: ImagePool, config: PairConfig) -> tuple[PairBatch, tor
     return made, whiteness(made.template[:, :, 60:67, 60:67]) == 49
 
 
+@pytest.mark.slow
 def test_a_target_that_is_absent_is_nowhere_in_the_search_crop_and_another_object_is(tmp_path):
     config = replace(SCENES, negatives=1, compositor=replace(ALONE, recoloured=0))
     batch, chosen = scenes_of_white(coloured(tmp_path), config)
@@ -148,6 +151,7 @@ def test_a_target_that_is_absent_is_nowhere_in_the_search_crop_and_another_objec
     assert (whiteness(with_target.search[chosen]) > 200).all() and with_target.positive.all()
 
 
+@pytest.mark.slow
 def test_an_occluder_hides_part_of_the_target_and_leaves_its_box(tmp_path):
     pool = coloured(tmp_path)
     free, chosen = scenes_of_white(pool, SCENES)
@@ -162,6 +166,7 @@ def test_an_occluder_hides_part_of_the_target_and_leaves_its_box(tmp_path):
     assert (left[~positive] < config.compositor.hidden + 0.05).all()
 
 
+@pytest.mark.slow
 def test_what_is_hidden_completely_is_a_negative_and_what_is_nearly_is_shown(tmp_path):
     pool = coloured(tmp_path)
     covered = replace(ALONE, occluder=1.0, bars=0.0, min_visible=1.0, hidden=0.0)

@@ -124,6 +124,7 @@ def test_batches_have_their_shapes_and_are_finite(pool):
 # Boxes ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_boxes_are_where_the_rectangles_are_in_all_crops(pool):
     source = PairSource(pool, replace(PLAIN, negatives=0, context=True), seed=2)
     far = 0.0

@@ -310,6 +310,7 @@ def test_maps_without_sense_never_read_outside_the_pool(tmp_path: Path) -> None:
         assert pool.crop_mask(views, affine, 8).shape == (2, 1, 8, 8)
 
 
+@pytest.mark.slow
 def test_crops_can_be_compiled_as_one_graph(tmp_path: Path) -> None:
     mask = write_mask(tmp_path / "m.png", rectangle(10, 5, 20, 30, 255))
     pool = built(still(write_image(tmp_path / "a.png"), mask=mask))

@@ -20,6 +20,7 @@ def level(image) -> int:
     return int(np.median(np.frombuffer(image.data, np.uint8)))
 
 
+@pytest.mark.slow
 def test_sequence_waits_at_its_first_frame_and_plays_once_in_order_with_its_truth(
     processes: Processes, viewer: Viewer, greys: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_sequence_waits_at_its_first_frame_and_plays_once_in_order_with_its_trut
     assert "played 12 frames of Greys" in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_generated_scene_is_published_as_it_is_made(processes: Processes, viewer: Viewer) -> None:
     camera = processes.camera(rate=40.0, frames=6, seed=4)
     viewer.wait(lambda: viewer.images, camera)
@@ -82,6 +84,7 @@ def test_generated_scene_is_published_as_it_is_made(processes: Processes, viewer
         assert (box.size_x, box.size_y) == pytest.approx((w, h))
 
 
+@pytest.mark.slow
 def test_a_burst_of_signals_ends_the_camera(processes: Processes, viewer: Viewer) -> None:
     camera = processes.camera()
     viewer.wait(lambda: viewer.images, camera)
@@ -91,6 +94,7 @@ def test_a_burst_of_signals_ends_the_camera(processes: Processes, viewer: Viewer
     assert camera.returncode == 0 and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_video_is_played_without_truth(processes: Processes, viewer: Viewer, tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "greys.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for number in range(8):
@@ -128,6 +132,7 @@ def test_wrong_input_ends_with_a_sentence(processes: Processes, tmp_path: Path) 
         assert said in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_ends_the_camera_when_its_turn_comes(
     processes: Processes, viewer: Viewer, greys: Path
 ) -> None:
@@ -159,6 +164,7 @@ class EndlessSource:
             yield Shot(grey(self.count))
 
 
+@pytest.mark.slow
 def test_a_device_that_is_faster_than_the_rate_gives_its_newest_frame() -> None:
     from snscf_ros.camera import _Reader
 

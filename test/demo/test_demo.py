@@ -50,6 +50,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_one_command_shows_the_tracker_following_the_generated_scene(
     weights: Path, processes: Processes, tmp_path: Path
 ) -> None:

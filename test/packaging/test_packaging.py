@@ -101,6 +101,7 @@ def test_every_command_has_its_function(command: str) -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_packages_and_the_share_files(tmp_path: Path) -> None:
     pytest.importorskip("setuptools", minversion="68")
     tree = tmp_path / "tree"

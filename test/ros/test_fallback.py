@@ -97,6 +97,7 @@ def bench(real):
     assert made.thread.stop(60)
 
 
+@pytest.mark.slow
 def test_without_memory_the_cpu_goes_on_where_the_device_was(bench, tmp_path):
     bench.targets.of_camera("")[0].target.save(tmp_path / "before")
     bench.tracker.error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
@@ -114,6 +115,7 @@ def test_without_memory_the_cpu_goes_on_where_the_device_was(bench, tmp_path):
     assert bench.heard.ends == []
 
 
+@pytest.mark.slow
 def test_lost_device_takes_what_it_held_with_it_and_targets_are_started_anew(bench, monkeypatch):
     def unreadable(self, path):
         raise RuntimeError("CUDA error: unspecified launch failure")

@@ -304,6 +304,7 @@ def is_as_good_as_new(fuzzed: Fuzzed) -> None:
     assert "Traceback" not in tracker.process.log()
 
 
+@pytest.mark.slow
 def test_node_survives_what_is_sent_to_it(fuzzed):
     bombard(fuzzed, QUICK)
     assert fuzzed.sent >= QUICK

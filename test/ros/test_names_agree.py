@@ -37,6 +37,7 @@ def test_parameter_file_declarations_and_settings_have_the_same_names():
     assert set(written) == {field.name for field in dataclasses.fields(parameters.Settings)}
 
 
+@pytest.mark.slow
 def test_node_declares_exactly_the_parameters_of_the_file(tracker):
     from rcl_interfaces.srv import ListParameters
 

@@ -43,6 +43,7 @@ def status_of(number: int, statuses):
     return status.targets[0]
 
 
+@pytest.mark.slow
 def test_bearing_is_that_of_the_box_where_the_calibration_is_known_and_fits(start):
     """Calibrations are read beside the images, wherever those are remapped to; this one is of images twice as large."""
     tracker = start(namespace="moved", remappings={"image_raw": "/rig/left/image_raw"})
@@ -83,6 +84,7 @@ def test_bearing_is_that_of_the_box_where_the_calibration_is_known_and_fits(star
         assert "images are 640 x 240, but the calibration is of 640 x 480" in tracker.process.log()
 
 
+@pytest.mark.slow
 def test_calibration_that_was_published_once_is_received_where_its_durability_is_said(start):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     overrides = {

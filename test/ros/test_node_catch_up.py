@@ -38,6 +38,7 @@ def test_stamp_that_is_not_remembered_is_refused_with_what_is(tracker):
         assert tracker.init(camera.truth, stamp=stamp_of(4)).success
 
 
+@pytest.mark.slow
 def test_others_are_tracked_while_one_catches_up(tracker):
     with tracker.camera() as camera:
         camera.next()
@@ -70,6 +71,7 @@ def test_bag_that_begins_anew(tracker, what):
     assert "went back by" in tracker.process.log()
 
 
+@pytest.mark.slow
 def test_time_of_the_system_may_jump_and_stand_still(start):
     """With simulated time that stands still, and then jumps, images are tracked by their own stamps."""
     from rosgraph_msgs.msg import Clock

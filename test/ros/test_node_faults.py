@@ -16,6 +16,7 @@ from snscf_msgs.msg import TrackStatusArray
 from snscf_msgs.srv import SetPrimary
 
 
+@pytest.mark.slow
 def test_status_says_that_a_camera_is_silent_until_it_returns(tracker):
     assert tracker.set_parameter("camera_timeout", 0.5).successful
     with tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses:
@@ -101,6 +102,7 @@ def test_parameters_of_a_type_that_does_not_exist_are_refused(tracker):
     assert tracker.get_parameter("class_id") == "target"
 
 
+@pytest.mark.slow
 def test_activation_that_fails_leaves_nothing_behind(start):
     override = "qos_overrides./faulty/camera_info.subscription.reliability"
     tracker = start(namespace="faulty", parameters={override: "best-effort"})
@@ -146,6 +148,7 @@ def test_names_that_are_none_are_refused(tracker):
         assert tracker.init(camera.truth, "ein Höcker, 128 Zeichen " + "y" * 104).success
 
 
+@pytest.mark.slow
 def test_tracker_that_hangs_is_told(failing):
     start, switch = failing
     tracker = start(namespace="hanging", parameters={"diagnostics_rate": 20.0, "camera_timeout": 0.5})
@@ -222,6 +225,7 @@ def failing(start, tmp_path, monkeypatch):
     return start, switch
 
 
+@pytest.mark.slow
 def test_tracker_that_fails_on_every_image_deactivates_the_node_which_can_be_activated_again(failing):
     start, switch = failing
     tracker = start(namespace="broken", parameters={"diagnostics_rate": 20.0})

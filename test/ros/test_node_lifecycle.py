@@ -11,6 +11,7 @@ from rclpy.qos import ReliabilityPolicy
 from ros_harness import box_of, iou, wait_for
 
 
+@pytest.mark.slow
 def test_transitions_can_be_repeated(start):
     tracker = start(namespace="cycle")
     assert tracker.state == "unconfigured"
@@ -40,6 +41,7 @@ def test_transitions_can_be_repeated(start):
     assert "Traceback" not in tracker.process.log()
 
 
+@pytest.mark.slow
 def test_target_survives_deactivation_but_not_cleanup(start):
     tracker = start(namespace="keep")
     tracker.activate()
@@ -56,6 +58,7 @@ def test_target_survives_deactivation_but_not_cleanup(start):
         assert camera.next().detections == []
 
 
+@pytest.mark.slow
 def test_transition_that_the_state_does_not_allow_is_refused(start):
     tracker = start(namespace="illegal")
     for transition in ("activate", "deactivate", "cleanup"):
@@ -67,6 +70,7 @@ def test_transition_that_the_state_does_not_allow_is_refused(start):
     assert tracker.state == "active"
 
 
+@pytest.mark.slow
 def test_configure_without_weights_fails_with_one_sentence_and_can_be_repeated(start, tmp_path):
     tracker = start(namespace="bare", parameters={"model": str(tmp_path / "none.safetensors")})
     with pytest.raises(RuntimeError):
@@ -82,6 +86,7 @@ def test_configure_without_weights_fails_with_one_sentence_and_can_be_repeated(s
     assert tracker.process.interrupt() == 0
 
 
+@pytest.mark.slow
 def test_configure_with_an_unknown_mode_fails_with_its_name(start):
     tracker = start(namespace="mode", parameters={"mode": "telepathy"})
     with pytest.raises(RuntimeError):
@@ -90,6 +95,7 @@ def test_configure_with_an_unknown_mode_fails_with_its_name(start):
     assert tracker.process.interrupt(signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_signal_ends_a_tracking_node_with_exit_code_0(start, number):
     tracker = start(namespace=f"end{int(number)}")
@@ -102,6 +108,7 @@ def test_signal_ends_a_tracking_node_with_exit_code_0(start, number):
     assert "Traceback" not in tracker.process.log()
 
 
+@pytest.mark.slow
 def test_signal_during_configure_ends_with_exit_code_0(start):
     tracker = start(namespace="early")
     client_name = f"{tracker.name}/change_state"
@@ -142,6 +149,7 @@ def _handles_signals(pid: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), [("max_targets", -4), ("search_size", 200)])
 def test_wrong_parameter_at_start_is_told_in_one_line(start, name, value):
     tracker = start(namespace="wrong", parameters={name: value})
@@ -196,6 +204,7 @@ def test_every_parameter_is_described(tracker):
             assert descriptor.floating_point_range, descriptor.name
 
 
+@pytest.mark.slow
 def test_params_file_reaches_the_node_under_any_name(start, tmp_path):
     params = tmp_path / "mine.yaml"
     params.write_text("/**:\n  ros__parameters:\n    max_targets: 5\n    cameras: []\n", encoding="utf-8")
@@ -207,6 +216,7 @@ def test_params_file_reaches_the_node_under_any_name(start, tmp_path):
         assert camera.next().detections == []
 
 
+@pytest.mark.slow
 def test_qos_of_the_images_can_be_overridden(start, tmp_path):
     params = tmp_path / "qos.yaml"
     params.write_text(

@@ -35,6 +35,7 @@ def test_a_target_is_followed_on_the_right_pixels(tracker):
         follow(camera, 15)
 
 
+@pytest.mark.slow
 def test_a_smaller_search_crop_follows_too(start):
     tracker = start(namespace="small", parameters={"search_size": 191})
     tracker.activate()
@@ -92,6 +93,7 @@ def test_status_tells_state_and_counts(tracker):
         assert status.frames_rejected == 0
 
 
+@pytest.mark.slow
 def test_frames_that_come_too_fast_are_dropped_and_counted(tracker):
     with tracker.camera() as camera, tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses:
         camera.next()
@@ -247,6 +249,7 @@ def test_black_frames_do_no_harm(tracker):
         follow(camera, 2)
 
 
+@pytest.mark.slow
 def test_compressed_transport(start):
     tracker = start(namespace="jpeg", parameters={"image_transport": "compressed"})
     tracker.activate()
@@ -275,6 +278,7 @@ def test_compressed_transport(start):
         assert iou(box_of(message.detections[0]), camera.truth) > 0.6
 
 
+@pytest.mark.slow
 def test_two_nodes_in_two_namespaces(tracker, start):
     other = start(namespace="robot2")
     other.activate()
@@ -287,6 +291,7 @@ def test_two_nodes_in_two_namespaces(tracker, start):
         assert {d.id for message in there.detections for d in message.detections} == {"theirs"}
 
 
+@pytest.mark.slow
 def test_several_cameras(start):
     tracker = start(namespace="rig", parameters={"cameras": ["front", "down"]})
     tracker.activate()
@@ -322,6 +327,7 @@ def test_several_cameras(start):
             assert {(p.height, p.width) for p in pictures} == {(300, 400)}
 
 
+@pytest.mark.slow
 def test_a_camera_may_be_named_absolutely(start):
     tracker = start(namespace="rig", parameters={"cameras": ["/elsewhere/front"]})
     tracker.activate()
@@ -330,6 +336,7 @@ def test_a_camera_may_be_named_absolutely(start):
             wait_for(lambda: camera.next() and pictures, "an overlay")
 
 
+@pytest.mark.slow
 def test_lost_targets_are_published_only_on_request(tracker):
     """Darkness: the target is lost, and stays in the status."""
     with tracker.camera() as camera, tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses:

@@ -52,6 +52,7 @@ def wrong(weights, tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_used_are_refused_with_the_reason(start, wrong):
     tracker = start(namespace="weights")
     for path, told in wrong:

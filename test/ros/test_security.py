@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pytest
 from ros_harness import wait_for
 
 from snscf_ros import bringup
@@ -53,6 +54,7 @@ def test_what_others_may_ask_of_the_tracker_exists_and_an_operator_may_not_recon
         assert f"/tracker/{name}" not in allowed("operator", "service", "request")
 
 
+@pytest.mark.slow
 def test_security_that_cannot_be_had_is_refused_in_one_sentence(start, tmp_path):
     """With no keys where they should be: enforced means that nothing runs in the open instead."""
     environment = {

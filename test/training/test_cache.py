@@ -149,6 +149,7 @@ def test_features_and_crops_give_the_same_outputs(tmp_path):
             )
 
 
+@pytest.mark.slow
 def test_a_run_on_a_cache_learns_heads_and_then_what_is_behind_the_first_tap(tmp_path):
     config = TrainConfig(steps=40, batch=12, cache_pairs=30, log_every=5, intervals=1, channels=16)
     config = replace(config, losses=replace(config.losses, ridge_every=3))

@@ -63,6 +63,7 @@ def command(clips, beginning, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys):
     options = ["--steps", "3", "--validation-share", "0.2", "--set", "schedule.heads_share=0.4"]
     options += ["--pool", str(tmp_path / "pool.safetensors"), "--terms", "made here"]
@@ -89,6 +90,7 @@ def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys)
     assert tracker.update(frame, tracker.init(frame, (50, 40, 30, 30))).box
 
 
+@pytest.mark.slow
 def test_a_pool_of_other_clips_is_refused(command, tmp_path, capsys):
     options = ["--steps", "1", "--pool", str(tmp_path / "pool.safetensors")]
     assert command(*options, "--validation-share", "0") == 0
@@ -140,6 +142,7 @@ def test_every_setting_is_in_the_help(capsys):
         assert expected in text
 
 
+@pytest.mark.slow
 def test_the_papers_rates_are_one_flag(command, tmp_path):
     assert command("--steps", "1", "--paper", "--set", "losses.ridge_weight=0") == 0
     card = (tmp_path / "run" / "weights" / "snscf_mobilenetv2.md").read_text()

@@ -56,6 +56,7 @@ def end_at_step(out: Path, step: int, number: int) -> tuple[int, int]:
     return process.returncode, lines
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_losses_of_an_uninterrupted_one(uninterrupted, tmp_path):
     status, told = end_at_step(tmp_path, 11, signal.SIGKILL)
     assert status == -signal.SIGKILL and told < SETTINGS["steps"]
@@ -64,6 +65,7 @@ def test_a_run_that_was_killed_ends_with_the_losses_of_an_uninterrupted_one(unin
     assert len(losses(tmp_path)) == SETTINGS["steps"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_end_leaves_with_status_0_and_goes_on_at_that_step(uninterrupted, tmp_path):
     status, told = end_at_step(tmp_path, 7, signal.SIGTERM)
     assert status == 0

@@ -16,6 +16,7 @@ from snscf_core.training.trainer import TrainConfig, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_handful_of_pairs_is_learned_by_heart(tmp_path):
     rates = ScheduleConfig(0.1, 0.1, heads_rate=5e-3, peak_rate=5e-3, final_rate=1e-4, backbone_factor=1.0)
     config = TrainConfig(
@@ -35,6 +36,7 @@ def test_a_handful_of_pairs_is_learned_by_heart(tmp_path):
     assert float(best_overlap(proposals, batch.box, batch.positive, network.anchors)) > 0.85
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_first_20_losses(tmp_path):
     config = TrainConfig(steps=20, batch=4, log_every=1, intervals=1)
     for name in ("one", "two"):

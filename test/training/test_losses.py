@@ -129,6 +129,7 @@ def tracker(tmp_path_factory) -> Tracker:
     return Tracker(folder, device="cpu", mode="snscf")
 
 
+@pytest.mark.slow
 def test_filters_are_learned_and_respond_as_they_do_online(tracker):
     frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     x, y, w, h = 100.0, 70.0, 72.0, 44.0
@@ -189,6 +190,7 @@ def test_gradients_reach_all_that_trains_and_nothing_else(end_to_end, config):
     assert ("response_weights" in trained) == filters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end_to_end", [False, True])
 def test_gradients_of_the_mobile_network(end_to_end):
     torch.manual_seed(0)

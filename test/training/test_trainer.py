@@ -47,6 +47,7 @@ def told(out):
     return [{key: line[key] for key in line if key not in ("seconds", "pairs_per_second")} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_in_slices_is_the_uninterrupted_one(uninterrupted, tmp_path):
     slices = dataclasses.replace(QUICK, stop_after_minutes=0.0)
     steps = []
@@ -77,6 +78,7 @@ def test_signals_end_a_slice_with_a_checkpoint(tmp_path):
     assert read(tmp_path)[1]["step"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_a_broken_step_is_skipped_and_counted(monkeypatch, tmp_path, optimiser):
     config = dataclasses.replace(QUICK, steps=8, optimiser=optimiser, checkpoint_seconds=0.0, log_every=2)
@@ -113,6 +115,7 @@ def test_training_that_diverges_is_given_up_and_leaves_the_last_checkpoint(tmp_p
     assert read(tmp_path)[1]["step"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_planned_by_time_ends_by_itself_with_both_phases(tmp_path):
     config = TrainConfig(minutes=0.05, batch=2, log_every=1, measured_steps=3)
     summary = go(tmp_path, config)
@@ -127,6 +130,7 @@ def test_a_run_planned_by_time_ends_by_itself_with_both_phases(tmp_path):
     assert lines[-1]["progress"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_run_planned_by_epochs_tells_every_epoch(tmp_path):
     config = TrainConfig(epochs=4, pairs_per_epoch=9, batch=2, log_every=100)
     assert go(tmp_path, config).step == 18
@@ -179,6 +183,7 @@ def test_impossible_settings_are_refused(settings, said):
         TrainConfig(**{"steps": 3, **settings})
 
 
+@pytest.mark.slow
 def test_the_average_ships_with_checksums_and_a_card(tmp_path):
     torch.manual_seed(0)
     config = TrainConfig(steps=2, batch=2, log_every=1, intervals=1, channels=8)

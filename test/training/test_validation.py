@@ -67,6 +67,7 @@ def test_a_clip_is_tracked_from_its_first_box():
     assert np.isfinite(sequence.boxes).all()
 
 
+@pytest.mark.slow
 def test_validation_tracks_the_clips_and_leaves_out_a_broken_one(tmp_path, capsys):
     torch.manual_seed(0)
     checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
