@@ -93,7 +93,7 @@ def test_the_best_proposal_is_averaged_with_those_that_nearly_agree():
 
     assert of([3.0, 1.0, 5.0, 5.0], 0, 0.8) == pytest.approx([10.5, 10, 20, 20])
     assert of([3.0, 1.0, 5.0, 5.0], 0, 1.0) == pytest.approx([10, 10, 20, 20])
-    assert of([1e-12] * 4, 1, 0.99) == pytest.approx([12, 10, 20, 20])
+    assert of([0.0] * 4, 1, 0.99) == pytest.approx([12, 10, 20, 20])
 
 
 def lost(tracker, empty=BACKGROUND):
