@@ -98,17 +98,17 @@ class Ours:
         for target, (x, y, w, h) in zip(self.targets, self.scene.boxes[step], strict=True):
             target.centre, target.size = (x + w / 2, y + h / 2), (w, h)
         self.spent = {"crop": 0.0, "network": 0.0}
-        crop = self.module.crop
+        cut = self.module.cut_crops
         place, name = (self.tracker, "_search") if self.recorded else (self.tracker.runtime, "search")
         work = getattr(place, name)
-        self.module.crop = self._timed("crop", crop)
+        self.module.cut_crops = self._timed("crop", cut)
         setattr(place, name, self._timed("network", work))
         try:
             began = self._now()
             self.tracker.update(self.scene.frames[step], self.targets)
             whole = self._now() - began
         finally:
-            self.module.crop = crop
+            self.module.cut_crops = cut
             if self.recorded:
                 self.tracker._search = work
             else:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -26,9 +27,10 @@ from .candidates import NUMBERS, Search, Seen, Selection, embeddings
 from .checkpoints import load
 from .confidence import CALIBRATIONS, Confidence, Evidence, TrackState
 from .config import MODES, TrackerConfig
-from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, crop
+from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
 from .engines import Engine, RecordingError, Subject, make
 from .engines.recording import Recorded
+from .learning import Learned, Learning, resampling
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
 from .ssf import spatially_semantic_features
@@ -140,10 +142,12 @@ class Tracker:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         channels = network.backbone.channels
         self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
-        self._profile = np.hanning(self.config.grid + 2)[1:-1]  # Hann's window along one axis
         level_weights = torch.tensor(self._response_weights(levels))
         self._selection = Selection(self.config, self.mode, self._sections, level_weights).to(self.device)
+        self._learning = Learning(self.config, self._sections, self.device)
+        # The steps on the device, in the form in which the engine runs them fastest.
         self._search = self.runtime.recorded(Search(self.runtime, self._selection))
+        self._learn = self.runtime.recorded(self._learning)
 
     @property
     def engine(self) -> str:
@@ -158,8 +162,12 @@ class Tracker:
         target.unlearned = self.config.learning_interval - 1
         self.update(frame, target)
         if isinstance(self._search, Recorded):
-            for count in (2, 4):  # a target that is lost needs three
-                self.update(frame, [copy.deepcopy(target) for _ in range(count)])
+            with torch.inference_mode():
+                for count in (1, 2, 4):  # a target that is lost needs three
+                    targets = [copy.deepcopy(target) for _ in range(count)]
+                    features, _ = self._seen([self._region(frame, one, one.centre, one.size) for one in targets])
+                    if self._learns:
+                        self._adapt(targets, features, [1.0] * count, [(0.0, 0.0)] * count)
         self.runtime.prepare()
 
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:
@@ -176,16 +184,18 @@ class Tracker:
             side = context_side(w, h)
             template = kernels = None
             if self._uses_proposals:
-                exemplar = self._images([crop(frame, centre, side, TEMPLATE_SIZE)]).permute(0, 3, 1, 2).float()
+                exemplar = cut_crops(frame, [(centre, side)], TEMPLATE_SIZE, self.device).permute(0, 3, 1, 2).float()
                 template = self.network.template(self.network.reduce(self.network.extract(exemplar)))
                 kernels = self.network.kernels(template)
             crop_size = self.config.search_size
             side *= crop_size / TEMPLATE_SIZE
-            found = self.runtime.search(self._images([crop(frame, centre, side, crop_size)]), kernels)
+            found = self.runtime.search(cut_crops(frame, [(centre, side)], crop_size, self.device), kernels)
             (features,) = spatially_semantic_features([found.features.contiguous()], self.config.grid)
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
-            filters = self._learn([size], [gains], features, [1.0], [(0.0, 0.0)])
+            views = self._learning.views([size], [1.0], [(0.0, 0.0)])
+            learned = self._learning(features, self._on_device([gains]), *views)
+            filters = acf.FilterBank(*learned, self._sections, self.config.ridge)
             given = self._on_device([[(0.0, 0.0, w * crop_size / side, h * crop_size / side)]])
             target = Target(
                 centre,
@@ -289,8 +299,13 @@ class Tracker:
 
     def _inputs(self, regions: Sequence[_Region]) -> tuple[Tensor, Tensor | None]:
         """Crops and kernels for the engine."""
-        crops = [crop(region.frame, region.centre, region.side, self.config.search_size) for region in regions]
-        return self._images(crops), self._kernels([region.target for region in regions])
+        crops = []
+        for _, neighbours in groupby(regions, lambda region: id(region.frame)):
+            together = list(neighbours)
+            places = [(region.centre, region.side) for region in together]
+            crops.append(cut_crops(together[0].frame, places, self.config.search_size, self.device))
+        whole = crops[0] if len(crops) == 1 else torch.cat(crops)
+        return whole, self._kernels([region.target for region in regions])
 
     def _follow(
         self, targets: list[Target], regions: list[_Region], features: Tensor, choices: list[list[_Choice]]
@@ -321,7 +336,7 @@ class Tracker:
             known = None if target.confidence.lost else target.centre
             hidden = target.centre if target.last_known is None else target.last_known[0]
             target.distractors = follow(target.distractors, beside, known, _length(target.size), hidden)
-        if learning and self.mode not in ("siamese", "naive_fusion"):
+        if learning and self._learns:
             found_there = features if len(learning) == len(regions) else features[learning]
             self._adapt([regions[index].target for index in learning], found_there, zooms, shifts)
         return tracks
@@ -439,7 +454,7 @@ class Tracker:
         steps = self.config.scale_steps
         targets = [region.target for region in regions]
         bank, gains = self._bank(targets), self._on_device([target.gains for target in targets])
-        scaled = [torch.from_numpy(_resampling(self.config.grid, step, 0.0)).to(features) for step in steps]
+        scaled = [torch.from_numpy(resampling(self.config.grid, step, 0.0)).to(features) for step in steps]
         responses = torch.cat([self._selection.response(step @ features @ step.T, bank, gains) for step in scaled], 1)
         penalties = [1.0 if step == 1 else self.config.scale_change_penalty for step in steps]
         peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=self.device)
@@ -483,10 +498,13 @@ class Tracker:
         try:
             return self._search(crops, *others)
         except RecordingError as error:
-            _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
-            self.runtime = make("torch", self.subject)
-            self._search = Search(self.runtime, self._selection)
+            self._use_torch(error)
             return self._search(crops, *others)
+
+    def _use_torch(self, error: RecordingError) -> None:
+        _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
+        self.runtime = make("torch", self.subject)
+        self._search, self._learn = Search(self.runtime, self._selection), self._learning
 
     def _choices(self, regions: Sequence[_Region], candidates: Tensor) -> list[list[_Choice]]:
         """Candidates (see `Seen`) in pixels of the frames."""
@@ -528,54 +546,25 @@ class Tracker:
 
     # Filters --------------------------------------------------------------------------------------------------------
 
-    def _learn(
-        self,
-        sizes: Sequence[tuple[float, float]],
-        gains: Sequence[Sequence[float]],
-        features: Tensor,
-        zooms: Sequence[float],
-        shifts: Sequence[Point],
-    ) -> acf.FilterBank:
-        """Filters (eq 8) for targets that are where the maps of features are shifted and zoomed to, see `_resampling`.
-
-        Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter
-        that learns all of the search region follows a still background as soon as the target moves before it.
-        """
-        config, grid, device = self.config, self.config.grid, self.device
-        period = acf.fft_size(grid)
-        places = np.arange(period) - (grid - 1) / 2
-        periodic = (places + period / 2) % period - period / 2
-        views = np.empty((2, len(sizes), grid, grid), np.float32)
-        labels = np.empty((len(sizes), 1, period, period), np.float32)
-        for index, (size, zoom, shift) in enumerate(zip(sizes, zooms, shifts, strict=True)):
-            # Both windows are products of one along each axis, so they go into what resamples along that axis.
-            scale = TEMPLATE_SIZE / (STRIDE * context_side(*size))  # cells in a pixel of the frame
-            for axis in range(2):
-                gaussian = np.exp(-0.5 * (places[:grid] / (config.learning_window * size[axis] * scale)) ** 2)
-                views[axis, index] = _resampling(grid, zoom, shift[axis]) * (gaussian * self._profile)[:, None]
-            profile = np.exp(-0.5 * (periodic / (config.label_sigma * math.sqrt(size[0] * size[1]) * scale)) ** 2)
-            labels[index, 0] = profile[:, None] * profile
-        across, down = torch.from_numpy(views).to(device)
-        along = (features.flatten(1, 2) @ across.mT).view_as(features)
-        return acf.learn_bank(
-            down[:, None] @ along,
-            torch.tensor(gains, device=device),
-            torch.from_numpy(labels).to(device),
-            self._sections,
-            config.ridge,
-        )
-
     def _adapt(
         self, targets: list[Target], features: Tensor, zooms: Sequence[float], shifts: Sequence[Point]
     ) -> None:
-        """Moves the filters towards what they would be on the targets as found.
+        """Moves the filters towards what they would be on the targets as found."""
+        bank, gains = self._bank(targets), self._on_device([target.gains for target in targets])
+        views, labels = self._learning.views([target.size for target in targets], zooms, shifts)
+        learned = self._learned(features, gains, views, labels, bank.numerator, bank.denominator)
+        self._share(replace(bank, numerator=learned.numerator, denominator=learned.denominator), targets)
 
-        The search features are resampled to be centred there, instead of a second pass through the network.
-        """
-        sizes, gains = [target.size for target in targets], [target.gains for target in targets]
-        new = self._learn(sizes, gains, features, zooms, shifts)
-        rate = 1 - (1 - self.config.learning_rate) ** self.config.learning_interval
-        self._share(self._bank(targets).updated(new, rate), targets)
+    def _learned(self, *inputs: Tensor) -> Learned:
+        """What `Learning` returns, to keep."""
+        try:
+            learned = self._learn(*inputs)
+        except RecordingError as error:
+            self._use_torch(error)
+            learned = self._learn(*inputs)
+        if isinstance(self._learn, Recorded):
+            return Learned(*(part.clone() for part in learned))
+        return learned
 
     def _bank(self, targets: Sequence[Target]) -> acf.FilterBank:
         filters = [target.filters for target in targets]
@@ -600,13 +589,13 @@ class Tracker:
     def _uses_proposals(self) -> bool:
         return self.mode != "correlation_filter"
 
+    @property
+    def _learns(self) -> bool:
+        return self.mode not in ("siamese", "naive_fusion")
+
     def _on_device(self, values: Any) -> Tensor:
         """Numbers as floats."""
         return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-    def _images(self, crops: list[Frame]) -> Tensor:
-        """N x S x S x 3 uint8, on the device."""
-        return torch.from_numpy(crops[0][None] if len(crops) == 1 else np.stack(crops)).to(self.device)
 
     def _kernels(self, targets: list[Target]) -> Tensor | None:
         """N x 3 x 2C x 5 x 5."""
@@ -718,14 +707,6 @@ def _inside(centre: Point, size: Point, frame_size: tuple[int, int]) -> Point:
         for place, side, length in zip(centre, size, frame_size, strict=True)
     )
     return (x, y)
-
-
-def _resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
-    """The matrix that takes ``grid`` values along one axis to what they would be if the crop's side had been ``zoom``
-    times as long and its centre moved by ``shift`` cells, by linear interpolation, at the ends the last ones."""
-    middle = (grid - 1) / 2
-    at = ((np.arange(grid) - middle) * zoom + shift + middle).clip(0, grid - 1)
-    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(grid)))
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:

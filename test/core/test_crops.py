@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snscf_core.crops import check_frame, context_side, crop
+from snscf_core.crops import check_frame, context_side, crop, cut_crops, sample_crops
 
 
 def smooth_frame(height: int = 120, width: int = 160) -> np.ndarray:
@@ -35,6 +36,44 @@ def test_crop_is_the_independent_warp(cx, cy, side):
     x, y = np.meshgrid(cx + step, cy + step)
     # OpenCV interpolates with weights in steps of 1 / 32.
     assert np.abs(out - bilinear(frame, x, y)).max() < 2.5
+
+
+def places(most: int):
+    """Some crops of a frame of 160 x 120: inside, over the border and far away, enlarged and shrunk many times."""
+    centre = st.tuples(st.floats(-100, 260), st.floats(-100, 220))
+    return st.lists(st.tuples(centre, st.floats(4, 900)), min_size=1, max_size=most)
+
+
+@settings(max_examples=60, deadline=None)
+@given(places(5))
+def test_crops_that_are_sampled_together_are_those_of_opencv(wanted):
+    frame = smooth_frame()
+    found = sample_crops(frame, wanted, 63, torch.device("cpu"))
+    assert found.shape == (len(wanted), 63, 63, 3) and found.dtype == torch.uint8 and found.is_contiguous()
+    one_by_one = np.stack([crop(frame, *place, 63) for place in wanted])
+    assert np.array_equal(cut_crops(frame, wanted, 63, torch.device("cpu")).numpy(), one_by_one)
+    difference = np.abs(found.numpy() - one_by_one.astype(int))
+    assert difference.max() < 2.5 and difference.mean() < 0.5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(50, 110), st.floats(40, 80), st.floats(10, 70))
+def test_crops_that_are_sampled_together_are_exact(cx, cy, side):
+    frame, size = smooth_frame(), 63
+    first, again = sample_crops(frame, [((cx, cy), side), ((-50.0, 60.0), 200.0)], size, torch.device("cpu")).numpy()
+    step = (np.arange(size) + 0.5 - size / 2) * side / size
+    x, y = np.meshgrid(cx + step, cy + step)
+    assert np.abs(first - bilinear(frame, x, y)).max() < 0.51
+    assert np.abs(again[:, :10] - frame.reshape(-1, 3).mean(0)).max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_crops_on_a_gpu_are_those_of_the_cpu():
+    frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    wanted = [((320.5, 200.25), 180.0), ((10.0, 470.0), 300.0), ((300.0, 200.0), 700.0), ((-900.0, 0.0), 40.0)]
+    expected, found = (sample_crops(frame, wanted, 255, torch.device(kind)).cpu().int() for kind in ("cpu", "cuda"))
+    assert (expected - found).abs().max() <= 1
 
 
 def test_a_shrinking_crop_averages_instead_of_aliasing():

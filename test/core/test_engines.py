@@ -31,6 +31,7 @@ from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import ProposalGraph, SearchGraph, SearchOutput, output
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
+from snscf_core.learning import Learning
 from snscf_core.network import SNSCF
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
@@ -545,7 +546,9 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
     tracker = Tracker(file, device="cpu", engine="torch", mode=mode)
     tracker.warm_up()
-    assert {size for size, _ in tracker._search.recordings} == {1, 2, 4}
+    learning = {1, 2, 4} if mode != "siamese" else set()
+    for step, sizes in ((tracker._search, {1, 2, 4}), (tracker._learn, learning)):
+        assert {size for size, _ in step.recordings} == sizes
     (frame, box), *rest = pictures(5)
     targets = [plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), (90.0, 20.0, 30.0, 80.0))]
     for frame, _ in rest:
@@ -585,6 +588,16 @@ def test_a_tracker_is_gone_as_soon_as_nobody_uses_it(heads):
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_learning_needs_no_values_on_the_host():
+    meta = torch.device("meta")
+    learning = Learning(TrackerConfig(), (32,) * 3, meta)
+    views, labels = learning.views([(20.0, 30.0)] * 2, [1.0, 1.1], [(0.0, 0.0), (1.0, -1.0)])
+    old = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)
+    features, gains = torch.empty(2, 96, 31, 31, device=meta), torch.empty(2, 3, device=meta)
+    learned = learning(features, gains, views, labels, *old)
+    assert [part.shape for part in learned] == [part.shape for part in old]
 
 
 @pytest.mark.slow

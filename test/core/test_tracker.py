@@ -16,7 +16,7 @@ from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.candidates import merged
 from snscf_core.checkpoints import IMAGENET_FILES, save
-from snscf_core.crops import TEMPLATE_SIZE, context_side
+from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crops
 from snscf_core.network import SNSCF
 from snscf_core.scenes import Scene
 from snscf_core.tracker import _Choice
@@ -392,6 +392,20 @@ def test_frames_of_several_cameras_go_in_one_pass(tracker):
         for x, y in zip(expected, [*first, *second], strict=True):
             assert np.allclose(x.box, y.box, atol=1e-2)
     assert tracker.update_views([]) == []
+
+
+@pytest.mark.slow
+def test_crops_made_on_a_device_give_the_same_boxes(tracker, monkeypatch):
+    (front, a), (down, b) = picture(60, 60), picture(150, 100)
+    found = []
+    for cut in (cut_crops, sample_crops):
+        monkeypatch.setattr("snscf_core.tracker.cut_crops", cut)
+        targets = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
+        for step in range(1, 7):
+            views = picture(60 + 4 * step, 60)[0], picture(150, 100 - 3 * step)[0]
+            tracks = tracker.update_views([(views[0], targets[:2]), (views[1], targets[2:])])
+        found.append([(*track.box, track.score) for one in tracks for track in one])
+    assert np.allclose(*found, atol=0.1)
 
 
 @pytest.mark.slow
