@@ -7,12 +7,12 @@ import hashlib
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,7 @@ _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class _Choice(NamedTuple):
@@ -98,8 +99,8 @@ class Tracker:
 
     Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, for a mode that
     needs trained heads when there are none, or for an engine that is not there or was made of other weights. An engine
-    that is there but fails, or does not agree with torch, is replaced by torch with a warning. Use one tracker from one
-    thread at a time.
+    that is there but fails, then or later, or does not agree with torch, is replaced by torch with a warning. Use one
+    tracker from one thread at a time.
     """
 
     def __init__(
@@ -189,7 +190,8 @@ class Tracker:
                 kernels = self.network.kernels(template)
             crop_size = self.config.search_size
             side *= crop_size / TEMPLATE_SIZE
-            found = self.runtime.search(cut_crops(frame, [(centre, side)], crop_size, self.device), kernels)
+            crops = cut_crops(frame, [(centre, side)], crop_size, self.device)
+            found = self._or_torch(lambda: self.runtime.search(crops, kernels))
             (features,) = spatially_semantic_features([found.features.contiguous()], self.config.grid)
             parts = features.split(self._sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
@@ -495,16 +497,19 @@ class Tracker:
 
     def _searched(self, crops: Tensor, *others: Tensor | None) -> Seen:
         """What `Search` returns; valid until the next call."""
-        try:
-            return self._search(crops, *others)
-        except RecordingError as error:
-            self._use_torch(error)
-            return self._search(crops, *others)
+        return self._or_torch(lambda: self._search(crops, *others))
 
-    def _use_torch(self, error: RecordingError) -> None:
-        _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
-        self.runtime = make("torch", self.subject)
-        self._search, self._learn = Search(self.runtime, self._selection), self._learning
+    def _or_torch(self, step: Callable[[], _T]) -> _T:
+        """Does what the engine is a part of; if that fails, with torch in its place from now on."""
+        try:
+            return step()
+        except Exception as error:  # whatever a runtime may raise
+            if self.engine == "torch" and not isinstance(error, RecordingError):
+                raise
+            _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
+            self.runtime = make("torch", self.subject)
+            self._search, self._learn = Search(self.runtime, self._selection), self._learning
+            return step()
 
     def _choices(self, regions: Sequence[_Region], candidates: Tensor) -> list[list[_Choice]]:
         """Candidates (see `Seen`) in pixels of the frames."""
@@ -557,11 +562,7 @@ class Tracker:
 
     def _learned(self, *inputs: Tensor) -> Learned:
         """What `Learning` returns, to keep."""
-        try:
-            learned = self._learn(*inputs)
-        except RecordingError as error:
-            self._use_torch(error)
-            learned = self._learn(*inputs)
+        learned = self._or_torch(lambda: self._learn(*inputs))
         if isinstance(self._learn, Recorded):
             return Learned(*(part.clone() for part in learned))
         return learned

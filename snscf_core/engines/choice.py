@@ -16,9 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..boxes import iou
+from ..rpn import anchors, decode
 from .eager import CudaGraphEngine, TorchEngine
 from .export import export, folder_name
 from .exported import MANIFEST, Manifest
@@ -30,17 +34,19 @@ from .subject import Subject
 from .tensor_rt import TensorRtEngine
 
 ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
-PRECISIONS = ("bf16", "int8")
+PRECISIONS = ("fp16", "bf16", "int8")
 HELP = (
-    f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16 and "
-    "onnxruntime-int8, openvino-int8, or a folder that snscf export wrote"
+    f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16, "
+    "onnxruntime-int8, openvino-int8 and tensorrt-fp16, or a folder that snscf export wrote"
 )
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
 # Of the difference to torch, relative to torch's values (root mean squares), for each output on the example: with f32
 # the boxes are the same to a hundredth of a pixel; TensorFloat-32, which GPUs use for it, needs the room.
-TOLERANCE = {"f32": 2e-3, "bf16": 0.1, "int8": 0.25}
+TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
+# IoU of the box that torch scores highest on the example with what is said there.
+OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
 _KEPT = 8  # of the exports of one format that are made in seconds
 _WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
 _LOG = logging.getLogger(__name__)
@@ -51,7 +57,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """One of ``ENGINES``, with ``-bf16`` or ``-int8`` where that is its precision."""
+        """One of ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8`` where that is its precision."""
         ...
 
     @property
@@ -80,10 +86,10 @@ class Engine(Protocol):
 
 
 def make(wanted: str | Path, subject: Subject) -> Engine:
-    """The engine of this name (see ``ENGINES``, with ``-bf16`` or ``-int8``), in this folder, or ``auto``.
+    """The engine of this name (see ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8``), in this folder, or ``auto``.
 
     What can't be had is refused with ValueError or FileNotFoundError. What can be had but fails, or disagrees with
-    torch by more than ``TOLERANCE``, is replaced by torch with a warning.
+    torch by more than ``TOLERANCE`` and ``OVERLAP`` allow, is replaced by torch with a warning.
     """
     reference = TorchEngine(subject)
     if wanted == "torch":
@@ -108,22 +114,35 @@ class Disagreement(RuntimeError):
 def check(engine: Engine, reference: Engine, subject: Subject) -> float:
     """The relative difference between two engines on the example, of the output that differs most.
 
-    Raises Disagreement where it is beyond `TOLERANCE`.
+    Raises Disagreement where it is beyond `TOLERANCE`, or where the box is another one, see `OVERLAP`.
     """
     crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
     assert crops is not None
     with torch.inference_mode():
         expected, found = reference.search(crops, kernels), engine.recorded(engine.search)(crops, kernels)
-    worst = 0.0
+    precision = engine.name.rpartition("-")[2] if "-" in engine.name else "f32"
+    worst, allowed = 0.0, TOLERANCE[precision]
     for name, a, b in zip(SearchOutput._fields, expected, found, strict=True):
         if a is None or b is None:
             continue
         difference = float((a - b).norm() / a.norm().clamp(min=1e-6))
         worst = max(worst, difference)
-        allowed = TOLERANCE[engine.name.rpartition("-")[2] if "-" in engine.name else "f32"]
         if not difference <= allowed:  # also where it is not a number
             raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
+    if expected.scores is not None:
+        best = expected.scores[0].argmax()
+        overlap = float(iou(_box(expected, best), _box(found, best)))
+        if not overlap >= OVERLAP[precision]:
+            raise Disagreement(f"the best box overlaps torch's by {overlap:.2f}, {OVERLAP[precision]:g} is needed")
     return worst
+
+
+def _box(found: SearchOutput, index: Tensor) -> npt.NDArray[np.float32]:
+    """(x, y, w, h) of one proposal of the first crop."""
+    assert found.deltas is not None
+    boxes = decode(found.deltas[:1], anchors(found.deltas.shape[-1]).to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
+    cx, cy, w, h = boxes[index].cpu().numpy()
+    return np.array([cx - w / 2, cy - h / 2, w, h])
 
 
 def seconds(engines: list[Engine], subject: Subject, rounds: int = 7) -> list[float]:

@@ -24,7 +24,7 @@ from .exported import VERSION, Manifest, required
 from .subject import Subject
 
 FORMATS = ("onnx", "openvino", "tensorrt")
-PRECISIONS = ("f32", "bf16", "int8")
+PRECISIONS = ("f32", "fp16", "bf16", "int8")
 _OPSET = 17
 # Not in 8 bits: the templates' correlations and what follows them, which decide between neighbouring boxes, the first
 # layers, whose errors all levels inherit, and MobileNetV2's later projections, the sums over hundreds of channels
@@ -59,6 +59,8 @@ def export(
     """
     if kind not in FORMATS or precision not in PRECISIONS:
         raise ValueError(f"can't export {kind} in {precision}; there are {', '.join(FORMATS)}, {', '.join(PRECISIONS)}")
+    if precision == "fp16" and kind != "tensorrt":
+        raise ValueError(f"fp16 is for tensorrt; {kind} has f32, {'' if kind == 'onnx' else 'bf16, '}int8")
     if precision == "bf16" and kind == "onnx":
         raise ValueError("ONNX Runtime has no bf16 on a CPU: use f32 or int8")
     if precision == "int8" and not calibration:

@@ -27,9 +27,9 @@ VERSION = 2  # raise it when graphs made before can't be used any more
 class Manifest:
     """What an exported network was made of.
 
-    format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``bf16`` or ``int8``. weights: sha256 of each
-    file. levels, proposals, search_size: see `Subject`. batch: crops in one run. made_with: versions and, for int8,
-    how many frames it was calibrated on.
+    format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``fp16``, ``bf16`` or ``int8``. weights: sha256
+    of each file. levels, proposals, search_size: see `Subject`. batch: crops in one run. made_with: versions and, for
+    int8, how many frames it was calibrated on.
     """
 
     format: str

@@ -57,10 +57,11 @@ def build(graph: Path, plan: Path, precision: str) -> str:
     if not parser.parse_from_file(str(graph)):
         raise ValueError(f"TensorRT can't read the network: {parser.get_error(0)}")
     config = builder.create_builder_config()
-    if precision == "bf16":
-        config.set_flag(tensorrt.BuilderFlag.BF16)
-    elif precision == "int8":  # the ranges are in the graph
-        config.set_flag(tensorrt.BuilderFlag.INT8)
+    if precision != "f32":  # for int8, the ranges are in the graph
+        flag = getattr(tensorrt.BuilderFlag, precision.upper(), None)
+        if flag is None:
+            raise ValueError(f"TensorRT {tensorrt.__version__} can't build a network in {precision}")
+        config.set_flag(flag)
     built = builder.build_serialized_network(network, config)
     if built is None:
         raise ValueError("TensorRT could not build the network for this GPU")

@@ -490,15 +490,13 @@ def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("engine", ["cuda_graphs", "tensorrt"])
+@pytest.mark.parametrize("engine", ["cuda_graphs", "tensorrt", "tensorrt-fp16"])
 def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
-    if engine == "tensorrt":
-        pytest.importorskip("tensorrt")
-        pytest.importorskip("onnx")
-        subject = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").subject
-        export(subject, "tensorrt", tmp_path / "plan", batch=2)
+    if engine != "cuda_graphs":
+        built(engine, tmp_path / "plan")
     reference = Tracker("snscf_mobilenetv2", device="cuda", engine="torch")
-    tracker = Tracker("snscf_mobilenetv2", device="cuda", engine=tmp_path / "plan" if engine == "tensorrt" else engine)
+    wanted = engine if engine == "cuda_graphs" else tmp_path / "plan"
+    tracker = Tracker("snscf_mobilenetv2", device="cuda", engine=wanted)
     assert tracker.engine == engine
     (frame, box), *rest = pictures(8)
     targets = [reference.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), box)]
@@ -507,11 +505,77 @@ def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
             twins = copy.deepcopy(targets[:count])
             expected = reference.update(frame, copy.deepcopy(targets[:count]))
             for a, b in zip(expected, tracker.update(frame, twins), strict=True):
-                assert np.allclose(a.box, b.box, atol=0.5)
+                assert np.allclose(a.box, b.box, atol=1.0 if "fp16" in engine else 0.5)
         reference.update(frame, targets)
     assert tracker.engine == engine
     if engine == "cuda_graphs":
         assert {size for size, _ in tracker._search.recordings} == {1, 4}
+
+
+def built(engine: str, folder: Path) -> None:
+    """TensorRT's plan for targets two at a time."""
+    pytest.importorskip("tensorrt")
+    pytest.importorskip("onnx")
+    subject = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").subject
+    export(subject, "tensorrt", folder, "fp16" if "fp16" in engine else "f32", batch=2)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_half_precision_follows_real_sequences_as_well_as_torch(data, tmp_path, capsys):
+    built("tensorrt-fp16", tmp_path / "plan")
+    engines = f"torch,{tmp_path / 'plan'}"
+    command = ["eval", "--root", str(data / "sequences"), "--device", "cuda", "--engine", engines]
+    assert main([*command, "--output", str(tmp_path / "report")]) == 0
+    trackers = json.loads((tmp_path / "report" / "results.json").read_text())["trackers"].values()
+    one, other = (tracker["mean"]["success_auc"] for tracker in trackers)
+    assert abs(one - other) < 0.005
+
+
+class Failing:
+    """Fails from now on, as a runtime whose memory is gone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.threads, self._engine = engine.name, engine.threads, engine
+
+    def search(self, crops, kernels):
+        raise MemoryError("no room for the network")
+
+
+def test_an_engine_that_fails_later_is_replaced_with_a_warning(runtime, heads, caplog):
+    plain, tracker = (Tracker(heads, device="cpu", engine=name) for name in ("torch", runtime))
+    (frame, box), *rest = pictures(3)
+    targets = [plain.init(frame, box), tracker.init(frame, box)]
+    tracker._search.runtime = Failing(tracker.runtime)
+    for frame, _ in rest:
+        a, b = (used.update(frame, one) for used, one in zip((plain, tracker), targets, strict=True))
+        assert np.allclose(a.box, b.box, atol=0.02)
+    assert tracker.engine == "torch"
+    assert caplog.text.count(f"the engine {runtime} failed, torch runs the network instead: no room") == 1
+    with pytest.raises(MemoryError):
+        tracker._search.runtime = Failing(tracker.runtime)
+        tracker.update(frame, targets[1])
+
+
+def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
+    subject = Tracker(heads, device="cpu", engine="torch").subject
+    reference, other = TorchEngine(subject), TorchEngine(subject)
+    search, crops = reference.search, subject.example()
+    place = int(search(*crops).scores[0].argmax())
+
+    def moved(crops, kernels):
+        found = search(crops, kernels)
+        deltas = found.deltas.clone()
+        anchor, row, column = np.unravel_index(place, found.scores.shape[1:])
+        deltas[0, anchor, 0, row, column] += 0.2  # of the anchor's width: next to nothing among all numbers
+        return found._replace(deltas=deltas)
+
+    monkeypatch.setattr(other, "search", moved)
+    other.name = "openvino-bf16"
+    assert choice.check(reference, reference, subject) == 0
+    with pytest.raises(choice.Disagreement, match="box overlaps torch's by"):
+        choice.check(other, reference, subject)
 
 
 class Replayed(Recorded[Result]):
