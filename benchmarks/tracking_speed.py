@@ -9,9 +9,13 @@ to compare on a machine that others use, too. The scene is generated: textured s
 frame starts from the true boxes, and every target counts as found, so that all of the work is done for each; as the
 filters learn only in some frames, ``best`` and ``p50`` of ours are of the mean of as many frames as that takes. A model
 written ``NAME@191`` has search crops of 191 pixels, ``NAME:heads`` or ``NAME:heads@191`` random heads, for networks
-that have no trained weights yet. Peers follow one target each. What is recorded as a CUDA graph runs as one: there the
-time of the network is that of filters and the choice among proposals, too.
-On a GPU, ``--peak-tflops`` and ``--bandwidth`` (GB/s) give the floor that the network's time is compared with.
+that have no trained weights yet. Peers follow one target each. The engine ``plain`` is the same network in plain eager
+code, as pysot runs SiamRPN++, without filters.
+
+Crops and the network are also run alone in every round, as an update does them; what an update takes beyond both is
+that of filters and all the rest, and less than nothing only by chance, on a busy machine. On a GPU, ``--peak-tflops``
+and ``--bandwidth`` (GB/s) give the floor that network and update are compared with: an update should take at most twice
+as long as its network. Peak memory is that of a process that only tracks; on a GPU, what torch allocated there, too.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 # A peer's interpreter may have nothing but these: what is ours is imported where it is used.
@@ -35,6 +41,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from snscf_core import Tracker, TrackerConfig
     from snscf_core.engines import Subject
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,53 +83,140 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 # Contestants ----------------------------------------------------------------------------------------------------------
 
 
+class Plain:
+    """The same network in plain eager code, as pysot runs SiamRPN++: not folded, one target after the other, and all
+    but the network in NumPy. Like pysot it has no filters (mode ``siamese``), and it takes the one best proposal.
+
+    As much of ``Tracker`` as is measured. Raises ValueError for weights without trained heads.
+    """
+
+    engine, mode = "plain", "siamese"
+
+    def __init__(self, source: str | Path, device: str, config: TrackerConfig) -> None:
+        import torch
+
+        from snscf_core.checkpoints import load
+        from snscf_core.engines import Subject
+        from snscf_core.network import LEVELS
+        from snscf_core.rpn import MARGIN, anchors
+
+        network, weights = load(source)
+        if not weights.trained:
+            raise ValueError(f"plain needs trained heads, and {weights.files[0]} holds only an ImageNet backbone")
+        self.config, self.device = config, torch.device(device)
+        self.network = network.to(self.device)
+        self.subject = Subject(network, weights, LEVELS, True, self.device, config.search_size)
+        places = config.grid - MARGIN
+        self.anchors, hann = anchors(places).numpy(), np.hanning(places)
+        self.window = np.outer(hann, hann) * config.window_influence
+
+    def init(self, frame: np.ndarray, box: Box) -> SimpleNamespace:
+        import torch
+
+        from snscf_core.crops import TEMPLATE_SIZE
+
+        x, y, w, h = box
+        target = SimpleNamespace(centre=(x + w / 2, y + h / 2), size=(w, h))
+        with torch.inference_mode():
+            features = self.network.reduce(self.network.extract(self._cut(frame, target, TEMPLATE_SIZE)))
+            target.template = self.network.template(features)
+        return target
+
+    def searched(self, frame: np.ndarray, targets: Sequence[SimpleNamespace]) -> tuple[list[Any], list[Any]]:
+        """Crops and templates of each target, for ``search``."""
+        size = self.config.search_size
+        return [self._cut(frame, target, size) for target in targets], [target.template for target in targets]
+
+    def search(self, crops: Sequence[Any], templates: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Scores and deltas of each target."""
+        found = []
+        for one, template in zip(crops, templates, strict=True):
+            proposals = self.network.propose(template, self.network.reduce(self.network.extract(one)))
+            found.append((proposals.scores[0].cpu().numpy(), proposals.deltas[0].cpu().numpy()))
+        return found
+
+    def update(self, frame: np.ndarray, targets: Sequence[SimpleNamespace]) -> None:
+        import torch
+
+        with torch.inference_mode():
+            for target in targets:
+                ((scores, deltas),) = self.search(*self.searched(frame, [target]))
+                self._move(target, scores, deltas, frame.shape[1::-1])
+
+    def _cut(self, frame: np.ndarray, target: SimpleNamespace, size: int) -> Any:
+        import torch
+
+        from snscf_core.crops import TEMPLATE_SIZE, context_side, crop
+
+        picture = crop(frame, target.centre, context_side(*target.size) * size / TEMPLATE_SIZE, size)
+        return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)).to(self.device)
+
+    def _move(self, target: SimpleNamespace, scores: np.ndarray, deltas: np.ndarray, limits: tuple[int, ...]) -> None:
+        from snscf_core.crops import TEMPLATE_SIZE, context_side
+
+        config, old = self.config, np.array(target.size)
+        scores = 1 / (1 + np.exp(-scores))
+        centres = deltas[:, :2] * self.anchors[:, 2:] + self.anchors[:, :2]
+        sizes = np.exp(deltas[:, 2:]) * self.anchors[:, 2:]
+        widths, heights = sizes[:, 0], sizes[:, 1]
+        context = (widths + heights) / 2
+        extent = np.sqrt((widths + context) * (heights + context)) / TEMPLATE_SIZE
+        ratio = widths / heights / (old[0] / old[1])
+        change = np.maximum(extent, 1 / extent) * np.maximum(ratio, 1 / ratio)
+        ranked = np.exp((1 - change) * config.anchor_penalty) * scores
+        total = (1 - config.window_influence) * ranked + self.window
+        anchor, row, column = np.unravel_index(total.argmax(), total.shape)
+        scale, rate = context_side(*old) / TEMPLATE_SIZE, ranked[anchor, row, column] * config.size_rate
+        centre = np.array(target.centre) + centres[anchor, :, row, column] * scale
+        size = (1 - rate) * old + rate * sizes[anchor, :, row, column] * scale
+        target.centre = tuple(np.clip(centre, 0, limits).tolist())
+        target.size = tuple(np.clip(size, config.min_side, limits).tolist())
+
+
 class Ours:
-    """One tracker with a number of targets; ``track`` returns seconds in all, of crops and of the network."""
+    """One tracker with a number of targets; ``times``: seconds of each update, and of its crops and network alone."""
 
-    def __init__(self, tracker: Any, scene: Scene) -> None:
-        from snscf_core import tracker as module
-        from snscf_core.engines.recording import Recorded
-
-        self.tracker, self.scene, self.module = tracker, scene, module
-        self.targets = [tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
-        self.recorded = isinstance(tracker._search, Recorded)
+    def __init__(self, tracker: Tracker | Plain, scene: Scene) -> None:
+        self.tracker: Any = tracker
+        self.scene = scene
+        self.targets = [self.tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
+        self.threads: Any = nullcontext
+        if isinstance(tracker, Plain):
+            self.search: Any = tracker.search
+        else:
+            self.search, self.threads = tracker.runtime.recorded(tracker.runtime.search), tracker._threads
         self.times: list[tuple[float, float, float]] = []
-        self.spent = {"crop": 0.0, "network": 0.0}
 
     def ready(self) -> None:
         """Waits for what the engine makes beside the tracking, once it has several targets."""
-        if (pairs := getattr(self.tracker.runtime, "_pairs", None)) is not None:
+        if (pairs := getattr(getattr(self.tracker, "runtime", None), "_pairs", None)) is not None:
             pairs.result()
 
+    def update(self, step: int) -> None:
+        self.tracker.update(self._placed(step), self.targets)
+
     def track(self, step: int) -> None:
+        """An update, and beside it its crops and its network alone."""
+        import torch
+
+        frame = self._placed(step)
+        with torch.inference_mode(), self.threads():
+            crop, inputs = self._timed(self.tracker.searched, frame, self.targets)
+            whole, _ = self._timed(self.tracker.update, frame, self.targets)
+            network, _ = self._timed(self.search, *inputs)
+        self.times.append((whole, crop, network))
+
+    def _placed(self, step: int) -> np.ndarray:
+        """The frame, with the targets at their true boxes."""
         for target, (x, y, w, h) in zip(self.targets, self.scene.boxes[step], strict=True):
             target.centre, target.size = (x + w / 2, y + h / 2), (w, h)
-        self.spent = {"crop": 0.0, "network": 0.0}
-        cut = self.module.cut_crops
-        place, name = (self.tracker, "_search") if self.recorded else (self.tracker.runtime, "search")
-        work = getattr(place, name)
-        self.module.cut_crops = self._timed("crop", cut)
-        setattr(place, name, self._timed("network", work))
-        try:
-            began = self._now()
-            self.tracker.update(self.scene.frames[step], self.targets)
-            whole = self._now() - began
-        finally:
-            self.module.cut_crops = cut
-            if self.recorded:
-                self.tracker._search = work
-            else:
-                del self.tracker.runtime.search
-        self.times.append((whole, self.spent["crop"], self.spent["network"]))
+        return self.scene.frames[step]
 
-    def _timed(self, stage: str, work: Any) -> Any:
-        def timed(*arguments: Any) -> Any:
-            began = self._now()
-            result = work(*arguments)
-            self.spent[stage] += self._now() - began
-            return result
-
-        return timed
+    def _timed(self, work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+        """Seconds, and the result."""
+        began = self._now()
+        result = work(*arguments)
+        return self._now() - began, result
 
     def _now(self) -> float:
         if self.tracker.device.type == "cuda":
@@ -228,16 +322,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             one.track(step)
             if turn == 0:
                 one.ready()
-            seconds[key] += one.times[-1][0]
+            seconds[key] += sum(one.times[-1])
         if peers is not None:
             peers.track(step)
     if peers is not None:
         peers.close()
-    rows = [_row(*key, one, options.warm_up) for key, one in contestants.items()]
-    others = peers.times if peers else {}
+    floors = _floors(networks, options)
     memory = {} if options.no_memory else _memory(options, list(contestants))
-    for row in rows:
-        row["peak_memory_mib"] = memory.get((row["model"], row["engine"], row["targets"]))
+    unknown = {"peak_memory_mib": None, "peak_gpu_memory_mib": None}
+    rows = [
+        {**_row(*key, one, options.warm_up, floors.get(key[0])), **memory.get(key, unknown)}
+        for key, one in contestants.items()
+    ]
+    others = peers.times if peers else {}
     return {
         "machine": {
             "processor": _processor(),
@@ -255,7 +352,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "peers_missing": peers.missing if peers else [],
         "left_out": left_out,
         "networks": networks,
-        "floor": _floors(networks, options),
+        "floor": floors,
     }
 
 
@@ -263,11 +360,11 @@ def _engines(options: argparse.Namespace) -> list[str]:
     if options.engines:
         return [text.strip() for text in options.engines.split(",")]
     if options.device.startswith("cuda"):
-        return ["torch", "cuda_graphs", "tensorrt"]
-    return ["torch", "onnxruntime", "openvino", "openvino-bf16", "onnxruntime-int8", "openvino-int8"]
+        return ["torch", "plain", "cuda_graphs", "tensorrt"]
+    return ["torch", "plain", "onnxruntime", "openvino", "openvino-bf16", "onnxruntime-int8", "openvino-int8"]
 
 
-def _tracker(name: str, engine: str, device: str, folder: Path) -> Any:
+def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Plain:
     from snscf_core import Tracker, TrackerConfig
     from snscf_core.checkpoints import save
     from snscf_core.confidence import ConfidenceConfig
@@ -287,6 +384,8 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Any:
         if not source.is_dir():
             torch.manual_seed(0)
             save(SNSCF(model).eval(), source)
+    if engine == Plain.engine:
+        return Plain(source, device, config)
     return Tracker(source, device=device, engine=engine, config=config)
 
 
@@ -322,9 +421,11 @@ def _floors(networks: dict[str, dict[str, float]], options: argparse.Namespace) 
     return {name: max(cost["gflop"] / 1e3 / tflops, cost["mbyte"] / 1e3 / bandwidth) for name, cost in networks.items()}
 
 
-def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict[str, Any]:
+def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int, floor: float | None) -> dict[str, Any]:
     times, interval = np.array(one.times[warm_up:]), one.tracker.config.learning_interval
-    stages = {"crop": times[:, 1], "network": times[:, 2], "filters": times[:, 0] - times[:, 1] - times[:, 2]}
+    columns = [1000 * _means(values, interval) for values in times.T]
+    best, p50 = (_stages(*(float(figure(values)) for values in columns)) for figure in (np.min, np.median))
+    update, network = sum(best.values()), best["network"]
     return {
         "model": model,
         "mode": one.tracker.mode,
@@ -332,9 +433,16 @@ def _row(model: str, engine: str, targets: int, one: Ours, warm_up: int) -> dict
         "runs": one.tracker.engine,
         "targets": targets,
         **_statistics("", times[:, 0], interval),
-        "stages_best_ms": {name: 1000 * float(_means(values, interval).min()) for name, values in stages.items()},
-        "stages_p50_ms": {name: 1000 * float(np.median(_means(values, interval))) for name, values in stages.items()},
+        "stages_best_ms": best,
+        "stages_p50_ms": p50,
+        "update_over_network": update / network,
+        "network_over_floor": network / 1000 / floor / targets if floor else None,
+        "update_over_floor": update / 1000 / floor / targets if floor else None,
     }
+
+
+def _stages(whole: float, crop: float, network: float) -> dict[str, float]:
+    return {"crop": crop, "network": network, "filters": whole - crop - network}
 
 
 def _means(values: np.ndarray, frames: int) -> np.ndarray:
@@ -352,8 +460,8 @@ def _statistics(name: str, seconds: Any, interval: int = 1) -> dict[str, Any]:
     return {**({"name": name} if name else {}), "frames": len(values), **figures}
 
 
-def _memory(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> dict[tuple[str, str, int], float]:
-    """Peak resident memory in MiB of a process that only tracks with one of the contestants."""
+def _memory(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> dict[tuple[str, str, int], Any]:
+    """Peak resident memory, and torch's on a GPU, in MiB of a process that only tracks with one of the contestants."""
     found = {}
     for model, engine, count in keys:
         command = [sys.executable, str(Path(__file__).resolve()), "--serve-memory", "--device", options.device]
@@ -361,7 +469,7 @@ def _memory(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> di
         command += ["--threads", str(options.threads)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            found[model, engine, count] = float(done.stdout.split()[-1])
+            found[model, engine, count] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -373,9 +481,13 @@ def serve_memory(options: argparse.Namespace) -> None:
         tracker = _tracker(options.models, options.engines, options.device, Path(folder))
     one = Ours(tracker, Scene(*_size(options.size), int(options.targets)))
     for step in range(1, 4):
-        one.track(step)
+        one.update(step)
         one.ready()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    gpu = torch.cuda.max_memory_allocated(tracker.device) / 2**20 if tracker.device.type == "cuda" else None
+    # Not getrusage's: that begins with the peak of the process that started this one.
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    resident = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
+    print(json.dumps({"peak_memory_mib": resident, "peak_gpu_memory_mib": gpu}))
 
 
 def _processor() -> str:
@@ -396,7 +508,8 @@ def table(result: dict[str, Any]) -> str:
     """Markdown."""
     machine = result["machine"]
     head = ["model, mode", "engine", "targets", "best ms", "p50", "p95", "p99", "fps (best)", "fps (p50)"]
-    head += ["crop, network, filters (best ms)", "x one target", "peak MiB"]
+    head += ["crop, network, filters and rest (best ms)", "(p50)", "best over network", "network, update over floor"]
+    head += ["x one target", "peak MiB", "peak GPU MiB"]
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, {machine['device']}, torch {machine['torch']}; "
         f"{result['size']}, {result['rounds']} rounds in turns",
@@ -406,34 +519,36 @@ def table(result: dict[str, Any]) -> str:
     ]
     single = {(row["model"], row["engine"]): row["best_ms"] for row in result["ours"] if row["targets"] == 1}
     for row in result["ours"]:
-        stages = row["stages_best_ms"]
         one = single.get((row["model"], row["engine"]))
         cells = [f"{Path(row['model']).name}, {row['mode']}", row["engine"], str(row["targets"])]
         cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
-        cells += [", ".join(f"{stages[name]:.1f}" for name in ("crop", "network", "filters"))]
-        cells += [f"{row['best_ms'] / one:.2f}" if one else "-", f"{row['peak_memory_mib'] or float('nan'):.0f}"]
+        for key in ("stages_best_ms", "stages_p50_ms"):
+            cells.append(", ".join(f"{row[key][name]:.2f}" for name in ("crop", "network", "filters")))
+        cells += [f"{row['update_over_network']:.2f}"]
+        cells += [", ".join(_text(row[f"{name}_over_floor"], 1) for name in ("network", "update"))]
+        cells += [_text(row["best_ms"] / one if one else None, 2)]
+        cells += [_text(row[key], 0) for key in ("peak_memory_mib", "peak_gpu_memory_mib")]
         lines.append("| " + " | ".join(cells) + " |")
     for row in result["peers"]:
         cells = [f"OpenCV {result['peers_opencv']} {row['name'].upper()}", "", "1"]
         cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
-        lines.append("| " + " | ".join([*cells, "", "", ""]) + " |")
+        cells += [""] * (len(head) - len(cells))
+        lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
     for name, cost in result["networks"].items():
         text = f"{Path(name).name}: {cost['gflop']:.2f} GFLOP and {cost['mbyte']:.0f} MB a crop"
         if name in result["floor"]:
-            rows = [row for row in result["ours"] if row["model"] == name]
-            over = [
-                f"{row['engine']} x {row['targets']}: "
-                f"{row['stages_best_ms']['network'] / 1000 / (result['floor'][name] * row['targets']):.1f}"
-                for row in rows
-            ]
-            text += f"; floor {1e6 * result['floor'][name]:.0f} us; measured over floor: {', '.join(over)}"
+            text += f"; floor {1e6 * result['floor'][name]:.0f} us"
         lines.append(f"- {text}")
     for name in result["peers_missing"]:
         opencv = result["peers_opencv"]
         lines.append(f"- OpenCV {opencv} has no {name.upper()}: use --peer-python with opencv-contrib-python")
     lines += [f"- left out: {name}: {reason}" for name, reason in result["left_out"].items()]
     return "\n".join(lines)
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def main() -> None:
@@ -443,7 +558,7 @@ def main() -> None:
         default="snscf_mobilenetv2,snscf_r50",
         help="separated by commas; NAME@191: with search crops of that size; NAME:heads: with random heads",
     )
-    parser.add_argument("--engines", help="separated by commas, also folders (default: all that are at hand)")
+    parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all that are at hand)")
     parser.add_argument("--targets", default="1,2,4,8,16,32", help="how many, separated by commas")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -1,7 +1,8 @@
-"""The benchmarks of trust, calibration and pairs measure what they say."""
+"""The benchmarks of trust, calibration, pairs and speed measure what they say."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -129,3 +131,26 @@ def test_the_benchmark_follows_a_scene_and_says_what_it_knew(weights, tmp_path):
     assert one["frames"] == 239 and one["returns"] == one["found"] == one["absences"] == 1 and one["false"] == 0
     assert one["auc"] > 0.6 and one["ece"] < 0.2
     assert "1 of 1" in run.stdout and (tmp_path / "out" / "reliability.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, capsys):
+    import tracking_speed
+
+    from snscf_core.boxes import iou
+    from snscf_core.checkpoints import IMAGENET_FILES
+
+    tracker = tracking_speed._tracker("snscf_mobilenetv2", "plain", "cpu", tmp_path)
+    scene = tracking_speed.Scene(320, 240, 2)
+    targets = [tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
+    for step in range(1, 6):
+        tracker.update(scene.frames[step], targets)
+        for target, truth in zip(targets, scene.boxes[step], strict=True):
+            (x, y), (w, h) = target.centre, target.size
+            assert iou(np.array([x - w / 2, y - h / 2, w, h]), np.array(truth)) > 0.7
+    with pytest.raises(ValueError, match="needs trained heads"):
+        tracking_speed._tracker(str(imagenet / IMAGENET_FILES["snscf_mobilenetv2"]), "plain", "cpu", tmp_path)
+
+    options = {"models": "snscf_mobilenetv2", "engines": "plain", "targets": "1", "device": "cpu", "size": "160x120"}
+    tracking_speed.serve_memory(argparse.Namespace(**options, threads=torch.get_num_threads()))
+    assert json.loads(capsys.readouterr().out)["peak_memory_mib"] > 50
