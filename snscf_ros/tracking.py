@@ -2,7 +2,8 @@
 
 The node's callbacks put images into its slots and requests into its queue and never wait for a frame, except
 `init_target`, which waits for its own answer. Images and requests take turns, a step of catching up being one turn, so
-that neither keeps the other waiting for longer than a frame takes.
+that neither keeps the other waiting for longer than a frame takes. On a GPU, where that takes about as long for several
+images as for one, all that wait are one turn.
 """
 
 from __future__ import annotations
@@ -143,6 +144,16 @@ class _CatchUp:
     ended: bool = False  # the time is over
 
 
+@dataclass
+class _Taken:
+    """An image that was taken from its camera's stream, in this epoch of the stream's counts."""
+
+    stream: Stream
+    arrival: Arrival
+    epoch: int
+    frame: Frame | None = None  # None where nobody needs the pixels
+
+
 class TrackingThread:
     """Runs from `start` to `stop`; can't be started again."""
 
@@ -171,6 +182,8 @@ class TrackingThread:
         self._busy_since: float | None = None  # monotonic seconds; with one job
         self._failures = 0  # in a row
         self._fell_back = False
+        # the images that wait, in one pass; on a CPU all would be done only when the last of them is
+        self._together = tracker.device.type != "cpu"
         self._decoded: tuple[Arrival, Frame] | None = None
         # a daemon, so that a frame that takes seconds cannot keep the process alive after Ctrl-C
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -324,12 +337,15 @@ class TrackingThread:
                     return
             assert job is not None
             self._busy_since = time.monotonic()
-            try:
-                job()
-            except Exception as error:  # a mistake of our own must not end the thread unnoticed
-                self._listener.failed("", error)
-                self._count_failure(error)
+            self._do(job)
             self._busy_since = None
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:  # a mistake of our own must not end the thread unnoticed
+            self._listener.failed("", error)
+            self._count_failure(error)
 
     def _next_job(self) -> Callable[[], None] | None:
         """Images and requests in turn."""
@@ -351,13 +367,16 @@ class TrackingThread:
         return None
 
     def _image_job(self) -> Callable[[], None] | None:
-        """The next camera in turn with an image that waits."""
+        """The next camera in turn with an image that waits; together, all of them."""
+        taken: list[_Taken] = []
         for _ in range(len(self._turns)):
             stream = self._turns[0]
             self._turns.rotate(-1)
             if (arrival := stream.take()) is not None:
-                return functools.partial(self._track, stream, arrival, stream.epoch)
-        return None
+                taken.append(_Taken(stream, arrival, stream.epoch))
+                if not self._together:
+                    break
+        return functools.partial(self._track, taken) if taken else None
 
     def _initialise(self, request: _InitRequest) -> None:
         began = time.monotonic()
@@ -438,34 +457,62 @@ class TrackingThread:
             if not request.answer.done():
                 request.answer.set_exception(error)
 
-    def _track(self, stream: Stream, arrival: Arrival, epoch: int) -> None:
+    def _track(self, taken: list[_Taken]) -> None:
+        self._follow([image for image in taken if self._decode(image)])
+
+    def _decode(self, image: _Taken) -> bool:
+        """Get the pixels if somebody needs them; False if the image cannot be used."""
         try:
-            followed = self._targets.of_camera(stream.name)
-            frame = self._frame(arrival) if followed or self._listener.wants_pixels(stream.name) else None
-            tracked = self._targets.record(self._update(frame, followed)) if frame is not None else ()
-        except ValueError as reason:
-            with self._news:
-                stream.count_rejected(epoch)
-            self._listener.rejected(stream.name, str(reason))
-            return
+            if self._targets.of_camera(image.stream.name) or self._listener.wants_pixels(image.stream.name):
+                image.frame = self._frame(image.arrival)
+        except Exception as error:
+            self._reject(image, error)
+            return False
+        return True
+
+    def _follow(self, images: list[_Taken]) -> None:
+        """Find the targets, in one pass for all images; where that fails one by one, so that none harms the others."""
+        # not before: targets may have been removed, or moved to the CPU, since it was found that there are some
+        followed = [self._targets.of_camera(image.stream.name) if image.frame is not None else [] for image in images]
+        try:
+            tracks = self._update(images, followed)
         except Exception as error:  # one bad frame must not end the thread
-            with self._news:
-                stream.count_rejected(epoch)
-            if not self._recovered(stream, error):
-                self._count_failure(error)
+            if len(images) == 1:
+                self._reject(images[0], error)
+                return
+            if not isinstance(error, ValueError):
+                self._together = False  # from now on: it may be the number of them that is too much
+                self._listener.failed(", ".join(image.stream.name for image in images), error)
+            for image in images:
+                self._follow([image])
             return
+        for image, found in zip(images, tracks, strict=True):
+            self._do(functools.partial(self._tell, image, found))
+
+    def _tell(self, image: _Taken, found: list[tuple[Followed, Track]]) -> None:
+        tracked, stream = self._targets.record(found), image.stream
         with self._news:
-            if stream.epoch != epoch:  # reset meanwhile: this image belongs to what is forgotten
+            if stream.epoch != image.epoch:  # reset meanwhile: this image belongs to what is forgotten
                 return
             stream.count_processed()
             counts, rate = stream.counts, stream.rate
             if not self._enabled:
                 return
         started = time.monotonic()
+        arrival = image.arrival
         self._listener.tracked(
-            TrackedFrame(stream.name, arrival.header, arrival.received, tracked, counts, rate, frame)
+            TrackedFrame(stream.name, arrival.header, arrival.received, tracked, counts, rate, image.frame)
         )
         self._listener.took("publish", time.monotonic() - started)
+
+    def _reject(self, image: _Taken, error: Exception) -> None:
+        """Count an image that could not be tracked, and tell why: a ValueError is its own fault, else the tracker's."""
+        with self._news:
+            image.stream.count_rejected(image.epoch)
+        if isinstance(error, ValueError):
+            self._listener.rejected(image.stream.name, str(error))
+        elif not self._recovered(image.stream, error):
+            self._count_failure(error)
 
     def _recovered(self, stream: Stream, error: Exception) -> bool:
         """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
@@ -489,7 +536,7 @@ class TrackingThread:
             targets = {one.target_id: one.target for one in self._targets.of_camera(name)}
             moved.update(fallback.moved(targets, spare, arrival))
         self._targets.exchange(moved)
-        self._tracker = spare
+        self._tracker, self._together = spare, False
         with self._news:
             catching, self._catching_up = self._catching_up, None
         if catching is not None:
@@ -499,19 +546,27 @@ class TrackingThread:
     def _count_failure(self, error: Exception) -> None:
         """A tracker that fails on one image after the other is given up: trying on would only burn the processor."""
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        if self._failures == MOST_FAILURES:  # told once, though the other images of a pass may fail, too
             with self._news:
                 self._end(f"the tracker fails on every image: {error}")
             self._listener.gave_up(error)
 
-    def _update(self, frame: Frame, followed: list[Followed]) -> list[tuple[Followed, Track]]:
-        if not followed:
-            return []
+    def _update(self, images: list[_Taken], followed: list[list[Followed]]) -> list[list[tuple[Followed, Track]]]:
+        """The tracks of what is followed in each image."""
+        views = [
+            (image.frame, [f.target for f in ones])
+            for image, ones in zip(images, followed, strict=True)
+            if image.frame is not None and ones
+        ]
+        if not views:
+            return [[] for _ in images]
         started = time.monotonic()
-        tracks = self._tracker.update(frame, [f.target for f in followed])
+        tracks = iter(self._tracker.update_views(views) if len(views) > 1 else [self._tracker.update(*views[0])])
         self._failures = 0
-        self._listener.took("track", time.monotonic() - started)
-        return list(zip(followed, tracks, strict=True))
+        seconds = time.monotonic() - started
+        for _ in views:  # each has waited for all
+            self._listener.took("track", seconds)
+        return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
 
     def _frame(self, arrival: Arrival) -> Frame:
         """The pixels of an image, decoded once."""

@@ -12,14 +12,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ros_harness import image_message, stamp_of, wait_for
+from ros_harness import compressed_message, image_message, key, stamp_of, wait_for
 
 from snscf_core import Track, TrackState
-from snscf_ros import bringup, parameters
+from snscf_ros import bringup, fallback, parameters
 from snscf_ros.targets import Refused, Targets
 from snscf_ros.tracking import MOST_FAILURES, TrackingThread
 
 BOX = (4.0, 4.0, 20.0, 20.0)
+TRACK = Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0)
 SETTINGS = parameters.settings_of({**bringup.default_parameters(), "init_timeout": 30.0})
 
 
@@ -45,7 +46,7 @@ class HeldTracker:
 
     def update(self, frame, targets):
         self._work()
-        return [Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0) for _ in targets]
+        return [TRACK for _ in targets]
 
 
 class Heard:
@@ -53,6 +54,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.results, self.rejections, self.failures, self.jumps, self.ends = [], [], [], [], []
+        self.stages, self.fallbacks = [], []
 
     def wants_pixels(self, camera) -> bool:
         return False
@@ -66,6 +68,9 @@ class Heard:
     def failed(self, camera, error) -> None:
         self.failures.append(error)
 
+    def fell_back(self, tracker, error, dropped) -> None:
+        self.fallbacks.append(tracker)
+
     def gave_up(self, error) -> None:
         self.ends.append(error)
 
@@ -74,12 +79,13 @@ class Heard:
 
     def took(self, stage, seconds) -> None:
         assert seconds >= 0
+        self.stages.append(stage)
 
 
 class Bench:
-    def __init__(self, settings=SETTINGS) -> None:
-        self.tracker, self.heard, self.targets, self.settings = HeldTracker(), Heard(), Targets(), settings
-        self.thread = TrackingThread(self.tracker, [""], self.targets, lambda: self.settings, self.heard)
+    def __init__(self, settings=SETTINGS, tracker=None, cameras=("",)) -> None:
+        self.tracker, self.heard, self.targets, self.settings = tracker or HeldTracker(), Heard(), Targets(), settings
+        self.thread = TrackingThread(self.tracker, cameras, self.targets, lambda: self.settings, self.heard)
         self.thread.start()
 
     def offer(self, number: int) -> None:
@@ -283,17 +289,12 @@ class CountingTracker(HeldTracker):
         several = isinstance(targets, list)
         self.seen.append((int(frame[0, 0, 0]), len(targets) if several else 0))
         self._work()
-        track = Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0)
-        return [track for _ in targets] if several else track
+        return [TRACK for _ in targets] if several else TRACK
 
 
 class CatchUpBench(Bench):
     def __init__(self, **changed) -> None:
-        super().__init__(replace(SETTINGS, **changed))
-        self.thread.stop(60)
-        self.tracker = CountingTracker()
-        self.thread = TrackingThread(self.tracker, ["", "down"], self.targets, lambda: self.settings, self.heard)
-        self.thread.start()
+        super().__init__(replace(SETTINGS, **changed), CountingTracker(), ["", "down"])
 
     def offer(self, number: int, camera: str = "") -> None:
         frame = np.full((32, 32, 3), number, np.uint8)
@@ -525,3 +526,259 @@ def test_what_goes_wrong_around_a_frame_is_told_and_the_next_one_tracked(bench):
     bench.processed(3)
     wait_for(lambda: bench.heard.results[-1].header.stamp == stamp_of(2), "the result")
     assert bench.heard.ends == []
+
+
+class PassTracker(HeldTracker):
+    """As if on a GPU. Writes down the numbers of the frames that go through the network together."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+        self.passes: list[list[int]] = []
+        self.targets: list[object] = []  # of the last pass
+        self.errors: dict[int, Exception] = {}  # by the number of a frame, or -1: of several together
+
+    def update(self, frame, targets):
+        return self._pass([(frame, targets)])[0]
+
+    def update_views(self, views):
+        assert len(views) > 1
+        return self._pass(views)
+
+    def _pass(self, views):
+        numbers = [int(frame[0, 0, 0]) for frame, _ in views]
+        self.passes.append(numbers)
+        self.targets = [target for _, targets in views for target in targets]
+        self._work()
+        for number in numbers if len(numbers) == 1 else [*numbers, -1]:
+            if number in self.errors:
+                raise self.errors[number]
+        return [[TRACK for _ in targets] for _, targets in views]
+
+
+class Rig(Bench):
+    """Three cameras: a target in the images of each but the last, and the thread at work on frame 10 of the first."""
+
+    def __init__(self, device: str = "cuda") -> None:
+        super().__init__(tracker=PassTracker(device), cameras=["front", "down", "rear"])
+        for camera in ("front", "down"):
+            self.offer(1, camera)
+            self.thread.init(camera, 0, BOX, f"of {camera}")
+        wait_for(lambda: self.counts("front").processed + self.counts("down").processed == 2, "the first frames")
+        self.busy(10)
+        self.tracker.passes.clear()
+
+    def offer(self, number: int, camera: str = "front") -> None:
+        frame = np.full((32, 32, 3), number, np.uint8)
+        self.thread.offer(camera, image_message(frame, "bgr8", stamp_of(number), camera))
+
+    def busy(self, number: int) -> None:
+        self.tracker.at_work.clear()
+        self.tracker.go.clear()
+        self.offer(number)
+        assert self.tracker.at_work.wait(60)
+        self.heard.results.clear()
+        self.heard.stages.clear()
+
+    def counts(self, camera: str):
+        return self.thread.reports()[camera].counts
+
+    def go(self) -> None:
+        """Until nothing waits."""
+        self.tracker.go.set()
+
+        def done() -> bool:
+            counts = [self.counts(camera) for camera in ("front", "down", "rear")]
+            return all(c.received == c.processed + c.dropped + c.rejected for c in counts)
+
+        wait_for(done, "all images")
+        wait_for(lambda: self.thread.busy_for == 0, "the end of the last")
+
+    @property
+    def told(self):
+        """Of each result the camera, the number of the frame and the targets."""
+        results = self.heard.results
+        assert all(one.header.frame_id == one.camera for one in results)
+        numbers = {key(stamp_of(number)): number for number in range(100)}
+        return [(one.camera, numbers[key(one.header.stamp)], [t.target_id for t in one.targets]) for one in results]
+
+
+@pytest.fixture
+def rigs():
+    made = []
+
+    def start(*device) -> Rig:
+        made.append(Rig(*device))
+        return made[-1]
+
+    yield start
+    for rig in made:
+        rig.tracker.go.set()
+        assert rig.thread.stop(60)
+
+
+def test_newest_images_of_all_cameras_go_in_one_pass(rigs):
+    rig = rigs()
+    for number, camera in ((21, "down"), (31, "rear"), (11, "front"), (22, "down"), (12, "front")):
+        rig.offer(number, camera)
+    rig.go()
+    assert rig.tracker.passes == [[12, 22]]  # without what nobody looks at
+    first = ("front", 10, ["of front"])
+    assert rig.told == [first, ("front", 12, ["of front"]), ("down", 22, ["of down"]), ("rear", 31, [])]
+    assert [(c.processed, c.dropped) for c in map(rig.counts, ("front", "down", "rear"))] == [(3, 1), (2, 1), (1, 0)]
+    assert [rig.heard.stages.count(stage) for stage in ("decode", "track", "publish")] == [2, 3, 4]
+    rig.offer(13)
+    rig.go()
+    assert rig.tracker.passes[1:] == [[13]]
+    assert rig.told[4:] == [("front", 13, ["of front"])]
+
+
+def test_on_a_cpu_each_camera_has_its_turn(rigs):
+    rig = rigs("cpu")
+    rig.offer(11)
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[21], [11]]
+    assert [camera for camera, _, _ in rig.told] == ["front", "down", "front"]
+
+
+def test_image_that_cannot_be_decoded_harms_no_other_of_its_pass(rigs):
+    rig = rigs()
+    jpeg = b"\xff\xd8" + b"\xff\xc0\x00\x0b\x08\x00\x40\x00\x40" + b"\xff\xd9"  # a header, and no more
+    rig.thread.offer("front", compressed_message(jpeg, "jpeg", stamp_of(11)))
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[21]]
+    assert rig.told[1:] == [("down", 21, ["of down"])]
+    assert [rig.counts(camera).rejected for camera in ("front", "down")] == [1, 0]
+    assert len(rig.heard.rejections) == 1
+    assert rig.heard.failures == []
+
+
+def test_image_that_the_tracker_refuses_harms_no_other_of_its_pass(rigs):
+    rig = rigs()
+    rig.tracker.errors[11] = ValueError("frame of no use")
+    rig.offer(11)
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[11, 21], [11], [21]]
+    assert rig.told[1:] == [("down", 21, ["of down"])]
+    assert [rig.counts(camera).rejected for camera in ("front", "down")] == [1, 0]
+    assert (rig.heard.rejections, rig.heard.failures) == (["frame of no use"], [])
+    rig.busy(12)
+    rig.offer(13)
+    rig.offer(23, "down")
+    rig.go()
+    assert rig.tracker.passes[3:] == [[12], [13, 23]]
+
+
+def test_where_several_are_too_much_each_is_tracked_alone_from_then_on(rigs):
+    rig = rigs()
+    rig.tracker.errors[-1] = RuntimeError("out of memory")
+    for number in (11, 12):
+        rig.offer(number)
+        rig.offer(number + 10, "down")
+        rig.go()
+        rig.busy(number + 40)
+    rig.go()
+    assert [numbers for numbers in rig.tracker.passes if max(numbers) < 50] == [[11, 21], [11], [21], [22], [12]]
+    assert [rig.counts(camera).rejected for camera in ("front", "down")] == [0, 0]
+    assert [str(error) for error in rig.heard.failures] == ["out of memory"]
+    assert rig.heard.ends == []
+
+
+def test_network_that_fails_counts_once_for_each_image(rigs, monkeypatch):
+    def nothing(tracker):
+        raise OSError("no weights any more")
+
+    monkeypatch.setattr(fallback, "on_cpu", nothing)
+    rig = rigs()
+    rig.tracker.error = RuntimeError("no such kernel")
+    rig.go()
+    for number in range(11, 11 + MOST_FAILURES - 3):
+        rig.offer(number)
+        rig.go()
+    rig.busy(20)  # the last but one to end it; one of those that follow is the last
+    rig.offer(21)
+    rig.offer(31, "down")
+    assert rig.heard.ends == []
+    rig.go()
+    assert rig.tracker.passes[-3:] == [[21, 31], [21], [31]]
+    assert [rig.counts(camera).rejected for camera in ("front", "down")] == [MOST_FAILURES, 1]
+    assert [str(error) for error in rig.heard.ends] == ["no such kernel"]
+
+
+def test_cpu_that_takes_over_tracks_what_is_left_of_a_pass(rigs, monkeypatch):
+    spare = PassTracker("cpu")
+    monkeypatch.setattr(fallback, "on_cpu", lambda tracker: spare)
+    monkeypatch.setattr(fallback, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
+    rig = rigs()
+    rig.tracker.errors[11] = RuntimeError("device lost")
+    rig.offer(11)
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[11, 21], [11]]
+    assert spare.passes == [[21]]
+    assert spare.targets == ["moved"]
+    assert rig.told[1:] == [("down", 21, ["of down"])]
+    assert [rig.counts(camera).rejected for camera in ("front", "down")] == [1, 0]
+    assert rig.heard.fallbacks == [spare]
+
+
+def test_cpu_that_has_taken_over_is_given_one_image_at_a_time(rigs, monkeypatch):
+    spare = PassTracker("cpu")
+    monkeypatch.setattr(fallback, "on_cpu", lambda tracker: spare)
+    monkeypatch.setattr(fallback, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
+    rig = rigs()
+    rig.tracker.error = RuntimeError("device lost")
+    rig.go()
+    rig.tracker = spare
+    rig.busy(11)
+    rig.offer(12)
+    rig.offer(21, "down")
+    rig.go()
+    assert spare.passes == [[11], [21], [12]]
+
+
+def test_what_goes_wrong_around_one_image_of_a_pass_is_told_and_the_others_come_out(rigs):
+    rig = rigs()
+    tracked = rig.heard.tracked
+
+    def fail_for_front(result) -> None:
+        if result.camera == "front":
+            raise KeyError("nobody listens")
+        tracked(result)
+
+    rig.heard.tracked = fail_for_front
+    rig.offer(11)
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[11, 21]]
+    assert rig.told == [("down", 21, ["of down"])]
+    assert [type(error) for error in rig.heard.failures] == [KeyError, KeyError]
+
+
+@pytest.mark.parametrize(
+    "what, told, processed",
+    [
+        (lambda rig: rig.targets.remove("of down"), [("front", 11, ["of front"]), ("down", 21, [])], [3, 2]),
+        (lambda rig: rig.thread.enable(False), [], [3, 2]),
+        (lambda rig: rig.thread.reset(), [], [0, 0]),
+    ],
+    ids=["removal", "disabling", "reset"],
+)
+def test_pass_is_at_work_during(rigs, what, told, processed):
+    rig = rigs()
+    real_update = rig.tracker.update_views
+
+    def update_views(views):
+        what(rig)
+        return real_update(views)
+
+    rig.tracker.update_views = update_views
+    rig.offer(11)
+    rig.offer(21, "down")
+    rig.go()
+    assert rig.tracker.passes == [[11, 21]]
+    assert rig.told[1:] == told
+    assert [rig.counts(camera).processed for camera in ("front", "down")] == processed
