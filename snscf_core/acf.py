@@ -156,15 +156,6 @@ def _times(factors: Tensor, values: Tensor, sections: tuple[int, ...]) -> Tensor
     return torch.cat([level * factor for level, factor in levels], 1)
 
 
-def ridge_loss(template: Tensor, search: Tensor, label: Tensor, search_label: Tensor, regularisation: float) -> Tensor:
-    """Mean squared error of the response on ``search`` of the filter learned on ``template``: the loss of eq 7.
-
-    Both feature maps are N x C x H x W, windowed; ``label`` (N x 1 x P x P) belongs to the template map,
-    ``search_label`` (N x 1 x H x W) to the search map. Differentiable in both maps.
-    """
-    return (respond(learn(template, label, regularisation), search) - search_label).square().mean()
-
-
 def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = 5) -> Tensor:
     """(peak - mean) / standard deviation of the sidelobe: all cells but a square of ``2 exclude + 1`` around the peak.
 

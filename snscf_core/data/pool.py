@@ -61,6 +61,7 @@ class ImagePool:
     clip_names: list[str]
     sources: list[str]
     longest_side: int
+    left_out: list[str] = field(default_factory=list)  # what was broken when the images were decoded, with the reason
     _block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
     _mask_block_starts: Tensor = field(init=False, repr=False)  # V x BLOCKS int64
 
@@ -99,7 +100,7 @@ class ImagePool:
         ``frames_per_clip`` only so many frames of a longer clip are kept, evenly spaced. Returns the pool, and what was
         broken and left out, by name and with the reason: an image that can't be read (its views are left out), a box
         outside its image (the target counts as absent), a mask that can't be read or does not fit its box (the view
-        is kept without).
+        is kept without). The pool keeps that list, also in its file.
 
         Raises ValueError if no image is left, or if the images need more memory than there is.
         """
@@ -119,7 +120,7 @@ class ImagePool:
                     views.keep(image, pixels, mask_pixels)
         if not views.starts:
             raise ValueError(f"none of the {len(views.images)} images of {len(clips)} clips can be read")
-        return views.pool(cls, pixels, mask_pixels, clips, device, longest_side), problems
+        return views.pool(cls, pixels, mask_pixels, clips, device, longest_side, problems), problems
 
     def crop(self, images: Tensor, affine: Tensor, size: int) -> Tensor:
         """Crops of ``size`` x ``size`` pixels, as ``crops.crop`` cuts them, for any affine map.
@@ -157,7 +158,12 @@ class ImagePool:
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, whole or not at all, that ``load`` reads faster than images are decoded."""
         path = Path(path)
-        text = {"names": self.clip_names, "sources": self.sources, "longest_side": self.longest_side}
+        text = {
+            "names": self.clip_names,
+            "sources": self.sources,
+            "longest_side": self.longest_side,
+            "left_out": self.left_out,
+        }
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             save_file(self._tensors(), str(part), metadata={"format": FORMAT, "pool": json.dumps(text)})
@@ -176,7 +182,11 @@ class ImagePool:
                 text = json.loads(metadata["pool"])
                 tensors = {key: opened.get_tensor(key) for key in opened.keys()}
             return cls(
-                **tensors, clip_names=text["names"], sources=text["sources"], longest_side=int(text["longest_side"])
+                **tensors,
+                clip_names=text["names"],
+                sources=text["sources"],
+                longest_side=int(text["longest_side"]),
+                left_out=text.get("left_out", []),  # older files don't say
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no image pool: {error}") from error
@@ -428,6 +438,7 @@ class _Views:
         clips: Sequence[Clip],
         device: torch.device,
         longest_side: int,
+        problems: list[str],
     ) -> ImagePool:
         """The pool of the views whose images could be read."""
         kept = np.flatnonzero(self._image >= 0)
@@ -456,6 +467,7 @@ class _Views:
             clip_names=[clips[number].name for number in used],
             sources=sources,
             longest_side=longest_side,
+            left_out=problems,
         )
 
 

@@ -134,7 +134,9 @@ def _told(summary: Summary, out: Path) -> str:
 def _pool(
     options: argparse.Namespace, clips: list[Clip], device: torch.device, own: Processes, problems: list[str]
 ) -> ImagePool:
-    if options.pool is not None and options.pool.is_file():
+    """The images of the clips; what is left out of them and, as ``problems`` says, of their annotations is told."""
+    kept = options.pool is not None and options.pool.is_file()
+    if kept:
         pool = ImagePool.load(options.pool, device)
         known = {(clip.source, clip.name) for clip in clips}
         sources = [pool.sources[int(index)] for index in pool.clip_source]
@@ -142,21 +144,21 @@ def _pool(
             raise ValueError(f"{options.pool} has clips that are not in this run's training data: name another file")
         if pool.longest_side != options.longest_side:
             raise ValueError(f"{options.pool} has images of {pool.longest_side} pixels, not of {options.longest_side}")
-        return pool
-    pool, broken = ImagePool.build(
-        clips,
-        device=device,
-        longest_side=options.longest_side,
-        frames_per_clip=options.frames_per_clip,
-        progress=own.first,
-    )
+    else:
+        pool, _ = ImagePool.build(
+            clips,
+            device=device,
+            longest_side=options.longest_side,
+            frames_per_clip=options.frames_per_clip,
+            progress=own.first,
+        )
     if own.first:
-        problems = [*problems, *broken]
+        left_out = [*problems, *pool.left_out]
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / PROBLEMS).write_text("".join(f"{problem}\n" for problem in problems))
-        if problems:
-            print(f"{len(problems)} images or annotations are left out: {options.out / PROBLEMS}", file=sys.stderr)
-        if options.pool is not None:
+        (options.out / PROBLEMS).write_text("".join(f"{problem}\n" for problem in left_out))
+        if left_out:
+            print(f"{len(left_out)} images or annotations are left out: {options.out / PROBLEMS}", file=sys.stderr)
+        if options.pool is not None and not kept:
             pool.save(options.pool)
     return pool
 

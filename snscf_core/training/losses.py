@@ -104,7 +104,8 @@ def responses(
     """The response on each level's search features of the filter learned on its context features, as online.
 
     Both: one N x C x 31 x 31 tensor per level; the context is centred on a target of ``size`` (N x 2: width, height,
-    crop pixels). Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells).
+    crop pixels). Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells). In float32,
+    or float64 where the features are.
     """
     grid = config.grid
     cells = size / STRIDE
@@ -113,12 +114,16 @@ def responses(
     shape = acf.gaussian_label(grid, grid, cells.flip(1) * config.learning_window)
     window = _hann_window(grid, size.device)
     out = []
-    levels = [spatially_semantic_features([level.float() for level in side], grid) for side in (context, search)]
+    levels = [spatially_semantic_features([_precise(level) for level in side], grid) for side in (context, search)]
     for z, x in zip(*levels, strict=True):
         gain = z.square().sum(1).mean((1, 2)).clamp(min=1e-12).rsqrt()[:, None, None, None]
         learned = acf.learn(z * (window * gain * shape), label, config.regularisation * grid**2)
         out.append(acf.respond(learned, x * (window * gain)))
     return out, sigma
+
+
+def _precise(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 @lru_cache(maxsize=8)

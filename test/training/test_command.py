@@ -13,11 +13,12 @@ import torch
 from snscf_core import Tracker, checkpoints
 from snscf_core.cli import main
 from snscf_core.network import SNSCF
+from snscf_core.training.trainer import Summary
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """Six clips of a textured rectangle that moves, in GOT-10k's layout; in one of them an image is broken."""
+    """Six clips of a textured rectangle that moves, in GOT-10k's layout; in one an image and a box are broken."""
     root = tmp_path_factory.mktemp("clips")
     for index in range(6):
         random = np.random.default_rng(index)
@@ -32,6 +33,8 @@ def clips(tmp_path_factory) -> Path:
             picture[y : y + 35, x : x + 42] = target
             cv2.imwrite(str(folder / f"{frame + 1:08d}.jpg"), picture)
             boxes.append(f"{x},{y},42,35")
+        if index == 2:
+            boxes[8] = "nothing"
         (folder / "groundtruth.txt").write_text("\n".join(boxes) + "\n")
     (root / "clip2" / "00000004.jpg").write_bytes(b"no image")
     return root
@@ -88,6 +91,17 @@ def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys)
     assert tracker.mode == "snscf"
     frame = np.zeros((120, 160, 3), np.uint8)
     assert tracker.update(frame, tracker.init(frame, (50, 40, 30, 30))).box
+
+
+def test_what_is_broken_is_told_of_a_kept_pool_too(command, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("snscf_core.training.command.train", lambda *_, **__: Summary(True, 1, 1, None, {}))
+    expected = [str(clips / "clip2" / name) for name in ("groundtruth.txt line 9 has no four", "00000004.jpg can't be")]
+    for name in ("built", "kept"):
+        out = tmp_path / name
+        assert command("--steps", "1", "--pool", str(tmp_path / "pool.safetensors"), "--out", str(out)) == 0
+        assert f"2 images or annotations are left out: {out / 'left_out.txt'}" in capsys.readouterr().err
+        told = (out / "left_out.txt").read_text().splitlines()
+        assert len(told) == 2 and all(line.startswith(start) for line, start in zip(told, expected, strict=True))
 
 
 @pytest.mark.slow

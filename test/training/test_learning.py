@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from squares import Squares, losses, small_network
 
+from snscf_core.data.pairs import PairConfig, PairSource
+from snscf_core.data.pool import ImagePool
+from snscf_core.data.readers import Clip
 from snscf_core.training.checkpoint import part, read
 from snscf_core.training.losses import best_overlap
 from snscf_core.training.schedule import ScheduleConfig
@@ -37,12 +43,40 @@ def test_a_handful_of_pairs_is_learned_by_heart(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_first_20_losses(tmp_path):
+@pytest.mark.parametrize("pairs", ["made up", "of pictures"])
+def test_the_same_seed_gives_the_same_first_20_losses(pairs, tmp_path):
     config = TrainConfig(steps=20, batch=4, log_every=1, intervals=1)
-    for name in ("one", "two"):
-        train(config, Squares(), tmp_path / name, network=small_network(channels=8))
-    other = dataclasses.replace(config, seed=1)
-    train(other, Squares(), tmp_path / "other", network=small_network(channels=8))
-    assert len(losses(tmp_path / "one")) == 20
-    assert losses(tmp_path / "one") == losses(tmp_path / "two")
-    assert losses(tmp_path / "one") != losses(tmp_path / "other"), "the seed samples the anchors"
+
+    def told(name: str, seed: int) -> list[float]:
+        made_up = pairs == "made up"
+        source = Squares() if made_up else PairSource(decoded(tmp_path / name), PairConfig(context=True), seed=seed)
+        train(dataclasses.replace(config, seed=seed), source, tmp_path / name, network=small_network(channels=8))
+        return losses(tmp_path / name)
+
+    one = told("one", 0)
+    assert len(one) == 20
+    assert one == told("two", 0)
+    assert one != told("other", 1), "the seed samples the anchors, and draws the pairs if they are of pictures"
+
+
+def decoded(folder: Path) -> ImagePool:
+    """Four clips of a textured ellipse that moves, with masks, so that all kinds of pairs can be made of them."""
+    folder.mkdir()
+    clips = []
+    for number in range(4):
+        random = np.random.default_rng(number)
+        background, target = (cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), (160, 120)) for _ in range(2))
+        boxes = np.array([[30 + 6 * frame, 25 + 3 * frame, 60, 50] for frame in range(4)])
+        files, masks = [], []
+        for frame, (x, y, w, h) in enumerate(boxes):
+            mask = np.zeros((120, 160), np.uint8)
+            cv2.ellipse(mask, (x + w // 2, y + h // 2), (w // 2, h // 2), 0, 0, 360, 255, cv2.FILLED)
+            files.append(folder / f"{number}-{frame}.png")
+            masks.append(folder / f"{number}-{frame}-mask.png")
+            cv2.imwrite(str(files[-1]), np.where(mask[..., None] > 0, target, background))
+            cv2.imwrite(str(masks[-1]), mask)
+        clips.append(Clip(f"clip{number}", "pictures", tuple(files), boxes.astype(float), tuple(masks)))
+    pool, problems = ImagePool.build(clips, device="cpu", progress=False)
+    assert not problems
+    assert "with masks 4 clips, 16 views" in PairSource(pool, PairConfig(), seed=0).describe()
+    return pool

@@ -24,7 +24,7 @@ from snscf_core.training.losses import (
     responses,
     ridge_loss,
 )
-from snscf_core.training.siamese import PairNetwork
+from snscf_core.training.siamese import Outputs, PairNetwork
 from snscf_core.training.start import enter_phase
 
 ANCHORS = anchors(25)
@@ -151,6 +151,37 @@ def test_filters_are_learned_and_respond_as_they_do_online(tracker):
     label = response_label(torch.tensor([[13.0, -9.0, w, h]]) * SEARCH_SIZE / side, torch.tensor([True]), sigma, 31)
     row, column = divmod(int(label.argmax()), 31)
     assert (row - 15, column - 15) == (round(-9 * SEARCH_SIZE / side / 8), round(13 * SEARCH_SIZE / side / 8))
+
+
+# Element by element on small maps, which are resampled (eq 4); along random directions on maps as they are in training.
+@pytest.mark.parametrize(("search_size", "maps", "fast"), [(159, [(1, 4), (2, 3)], False), (255, [(8, 31)] * 3, True)])
+@pytest.mark.usefixtures("one_thread")
+def test_the_filters_loss_has_the_right_gradient(search_size, maps, fast):
+    random = torch.Generator().manual_seed(0)
+    shapes = [(2, channels, cells, cells) for channels, cells in maps]
+    features = [torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_() for shape in 2 * shapes]
+    shares = torch.rand(len(maps), generator=random, dtype=torch.float64).requires_grad_()
+    box, positive = torch.tensor([[12.0, -7, 44, 60], [0, 0, 50, 50]]), torch.tensor([True, False])
+    nothing = Proposals(torch.zeros(2, 5, 25, 25), torch.zeros(2, 5, 4, 25, 25))
+    labels = assign(box, positive, ANCHORS, torch.rand(2, 5, 25, 25, generator=random))
+    config = LossConfig(class_weight=0, box_weight=0, ridge_weight=1, level_weight=0.5, ridge_every=1)
+    size, filters = torch.tensor([[48.0, 56], [70, 40]]), TrackerConfig(search_size=search_size)
+
+    def loss(shares, *features):
+        context, search = features[: len(maps)], features[len(maps) :]
+        outputs = Outputs(nothing, [nothing] * len(maps), list(context), list(search), shares)
+        return pair_losses(outputs, labels, box, positive, size, ANCHORS, config, filters).total
+
+    assert torch.autograd.gradcheck(loss, (shares, *features), atol=1e-7, rtol=1e-4, fast_mode=fast)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
+)
+def test_filters_are_learned_in_float32_unless_features_are_more_precise(given, used):
+    features = [torch.rand(1, 2, 31, 31).to(given)]
+    assert responses(features, features, torch.tensor([[50.0, 60]]), TrackerConfig())[0][0].dtype == used
 
 
 def test_a_response_of_nothing_costs_one_and_the_label_itself_nothing():
