@@ -52,15 +52,9 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
     fill = _mean_colour(frame) if window.outside else (0.0, 0.0, 0.0)
     if window.empty:
         return np.full((size, size, 3), np.round(fill), np.uint8)
-    region: Any = np.ascontiguousarray(frame[window.top : window.bottom, window.left : window.right])
-    block = window.block
-    if block > 1:
-        rows, columns = region.shape[0] // block, region.shape[1] // block
-        region = cv2.resize(region[: rows * block, : columns * block], (columns, rows), interpolation=cv2.INTER_AREA)
-    scale = side / size / block
-    x, y = _first(centre[0] - window.left, scale, block, size), _first(centre[1] - window.top, scale, block, size)
+    scale, (x, y) = _first(window, centre, side, size)
     out: Any = cv2.warpAffine(
-        region,
+        _blocks(frame, window),
         np.array([[scale, 0, x], [0, scale, y]]),
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -75,8 +69,8 @@ def cut_crops(
 ) -> Tensor:
     """`crop` for N places (centre, side) of a frame: N x size x size x 3 uint8 on the device.
 
-    On a CPU one after the other; on other devices all at once, from one copy of as much of the frame as they show. That
-    rounds otherwise, by one level; by more beside older versions of OpenCV, whose weights are in steps of 1 / 32.
+    On a CPU one after the other; on other devices all at once, from one copy of the parts of the frame that they show.
+    That rounds otherwise, by one level; by more beside older versions of OpenCV, whose weights are in steps of 1 / 32.
     """
     if device.type == "cpu":
         cut = [crop(frame, centre, side, size) for centre, side in places]
@@ -89,41 +83,29 @@ def sample_crops(
 ) -> Tensor:
     """What `cut_crops` does on devices other than the CPU, on any device."""
     windows = [_window(frame, centre, side, size) for centre, side in places]
-    seen = [window for window in windows if not window.empty] or [_Window(0, 0, 1, 1, 1, outside=True)]
-    left, top = min(window.left for window in seen), min(window.top for window in seen)
-    right, bottom = max(window.right for window in seen), max(window.bottom for window in seen)
-    part = torch.from_numpy(np.ascontiguousarray(frame[top:bottom, left:right])).to(device)
-    picture, fill = part.permute(2, 0, 1)[None].float(), None
-    if any(window.outside for window in windows):
-        # What is outside the picture counts as zero.
-        fill = torch.tensor(np.round(_mean_colour(frame)), dtype=torch.float32).to(device)
-        picture = picture - fill[:, None, None]
-
-    # Crops of the same blocks are sampled together.
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for index, one in enumerate(windows):
-        key = one.block, (one.left - left) % one.block, (one.top - top) % one.block
-        groups.setdefault(key, []).append(index)
-    found = []
-    for (block, skipped_x, skipped_y), members in groups.items():
-        blocks = picture if block == 1 else F.avg_pool2d(picture[..., skipped_y:, skipped_x:], block)
-        at = np.empty((2, len(members), size))  # of 2 axes: where the samples are, from -1 to 1 over all blocks
-        axes = (left + skipped_x, blocks.shape[3]), (top + skipped_y, blocks.shape[2])
-        for axis, (origin, length) in enumerate(axes):
-            for row, index in enumerate(members):
-                centre, side = places[index]
-                scale = side / size / block
-                indices = _first(centre[axis] - origin, scale, block, size) + scale * np.arange(size)
-                inside = indices if windows[index].outside else indices.clip(0, length - 1)
-                at[axis, row] = (2 * inside + 1) / length - 1
-        across, down = torch.from_numpy(at).float().to(device)
-        grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), 3)
-        sampled = F.grid_sample(blocks.expand(len(members), -1, -1, -1), grid, align_corners=False).permute(0, 2, 3, 1)
-        found.append((sampled if fill is None else sampled + fill).round().to(torch.uint8).contiguous())
-    if len(found) == 1:
-        return found[0]
-    order = np.argsort([index for members in groups.values() for index in members])
-    return torch.cat(found)[torch.from_numpy(order).to(device)]
+    parts = [np.empty((0, 0, 3), np.uint8) if one.empty else _blocks(frame, one) for one in windows]
+    fill = np.round(_mean_colour(frame)) if any(one.outside for one in windows) else 0
+    # Each part has an edge of what is outside, which is repeated without end.
+    height, width = (2 + max(part.shape[axis] for part in parts) for axis in (0, 1))
+    pinned = device.type == "cuda"
+    pictures = torch.empty(len(parts), height, width, 3, dtype=torch.uint8, pin_memory=pinned)
+    scales, firsts, limits = np.empty((3, 2, len(parts), 1))
+    for index, ((centre, side), window, part) in enumerate(zip(places, windows, parts, strict=True)):
+        picture, (rows, columns) = pictures.numpy()[index], part.shape[:2]
+        if window.outside:
+            picture[:] = fill
+        picture[1 : rows + 1, 1 : columns + 1] = part
+        scales[:, index], firsts[:, index, 0] = _first(window, centre, side, size)
+        limits[:, index, 0] = columns, rows
+    edge = np.array([[window.outside] for window in windows])
+    indices = (firsts + scales * np.arange(size)).clip(-1.0 * edge, limits - 1 + edge)
+    at = torch.empty(2, len(parts), size, pin_memory=pinned)  # across and down, from -1 to 1 over the picture
+    at.numpy()[:] = (2 * indices + 3) / np.array([width, height]).reshape(2, 1, 1) - 1
+    across, down = at.to(device, non_blocking=True)
+    grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), 3)
+    images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return sampled.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 
 
 class _Window(NamedTuple):
@@ -153,9 +135,23 @@ def _window(frame: Frame, centre: tuple[float, float], side: float, size: int) -
     return _Window(left, top, right, bottom, max(1, block), outside)
 
 
-def _first(centre: float, scale: float, block: int, size: int) -> float:
-    """The index, in blocks, of where the first of ``size`` pixels, ``scale`` blocks apart, is. centre: in pixels."""
-    return centre / block + ((0.5 - size / 2) * scale - 0.5)
+def _blocks(frame: Frame, window: _Window) -> Frame:
+    """The means over the window's blocks."""
+    region = np.ascontiguousarray(frame[window.top : window.bottom, window.left : window.right])
+    if window.block == 1:
+        return region
+    rows, columns = region.shape[0] // window.block, region.shape[1] // window.block
+    whole: Any = region[: rows * window.block, : columns * window.block]
+    shrunk: Any = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    return shrunk
+
+
+def _first(window: _Window, centre: tuple[float, float], side: float, size: int) -> tuple[float, tuple[float, float]]:
+    """The distance of neighbouring pixels of the crop in blocks of the window, and the indices (x, y) of the first."""
+    scale = side / size / window.block
+    offset = (0.5 - size / 2) * scale - 0.5
+    x, y = ((middle - start) / window.block for middle, start in zip(centre, (window.left, window.top), strict=True))
+    return scale, (x + offset, y + offset)
 
 
 def _mean_colour(frame: Frame) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ from .confidence import CALIBRATIONS, Confidence, Evidence, TrackState
 from .config import MODES, TrackerConfig
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
 from .engines import Engine, RecordingError, Subject, make
-from .engines.recording import Recorded
+from .engines.recording import Recorded, Step
 from .learning import Learned, Learning, resampling
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
@@ -47,6 +47,7 @@ _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which 
 _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
+_MOST_RECORDED = 4  # targets that learn in a frame: how many do varies, and each number takes time and memory once
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -147,8 +148,8 @@ class Tracker:
         self._selection = Selection(self.config, self.mode, self._sections, level_weights).to(self.device)
         self._learning = Learning(self.config, self._sections, self.device)
         # The steps on the device, in the form in which the engine runs them fastest.
-        self._search = self.runtime.recorded(Search(self.runtime, self._selection))
-        self._learn = self.runtime.recorded(self._learning)
+        self._search: Step[Seen] = self.runtime.recorded(Search(self.runtime, self._selection))
+        self._learn: Step[Learned] = self.runtime.recorded(self._learning)
 
     @property
     def engine(self) -> str:
@@ -164,7 +165,7 @@ class Tracker:
         self.update(frame, target)
         if isinstance(self._search, Recorded):
             with torch.inference_mode():
-                for count in (1, 2, 4):  # a target that is lost needs three
+                for count in (1, 2, _MOST_RECORDED):  # a target that is lost needs three
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     features, _ = self._seen([self._region(frame, one, one.centre, one.size) for one in targets])
                     if self._learns:
@@ -508,7 +509,7 @@ class Tracker:
                 raise
             _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
             self.runtime = make("torch", self.subject)
-            self._search, self._learn = Search(self.runtime, self._selection), self._learning
+            self._search = Search(self.runtime, self._selection)
             return step()
 
     def _choices(self, regions: Sequence[_Region], candidates: Tensor) -> list[list[_Choice]]:
@@ -562,10 +563,13 @@ class Tracker:
 
     def _learned(self, *inputs: Tensor) -> Learned:
         """What `Learning` returns, to keep."""
-        learned = self._or_torch(lambda: self._learn(*inputs))
-        if isinstance(self._learn, Recorded):
-            return Learned(*(part.clone() for part in learned))
-        return learned
+        if isinstance(self._learn, Recorded) and len(inputs[0]) <= _MOST_RECORDED:
+            try:
+                return Learned(*(part.clone() for part in self._learn(*inputs)))
+            except RecordingError as error:
+                _LOG.warning("the filters learn without a recording: %s", error)
+                self._learn = self._learning
+        return self._learning(*inputs)
 
     def _bank(self, targets: Sequence[Target]) -> acf.FilterBank:
         filters = [target.filters for target in targets]

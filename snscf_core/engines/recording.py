@@ -63,6 +63,8 @@ class Recorded(ABC, Generic[Result]):
         found, expected = _rows(result, count), _rows(self.step(*inputs), count)
         for name, a, b in zip(cast(Any, result)._fields, expected, found, strict=True):
             if a is not None and b is not None:
+                if a.is_complex():
+                    a, b = (torch.view_as_real(part).flatten(-2) for part in (a, b))
                 a, b = a.nan_to_num(), b.nan_to_num()
                 # Of each place in the last dimension, as these may mean different things.
                 most = _SAME * a.abs().flatten(0, -2).amax(0)

@@ -56,6 +56,18 @@ def test_crops_that_are_sampled_together_are_those_of_opencv(wanted):
     assert difference.max() < 2.5 and difference.mean() < 0.5
 
 
+@pytest.mark.parametrize("size", [63, 127, 255])
+@pytest.mark.parametrize("side", [40.0, 63.0, 120.0, 126.0, 200.0])
+def test_crops_that_touch_the_border_are_those_of_opencv(side, size):
+    frame = np.random.default_rng(0).integers(0, 256, (210, 330, 3), np.uint8)
+    middles = [(side / 2, length - side / 2, length / 3) for length in (330, 210)]
+    wanted = [((x, y), side) for x in middles[0] for y in middles[1]]
+    one_by_one = np.stack([crop(frame, *place, size) for place in wanted]).astype(int)
+    difference = np.abs(sample_crops(frame, wanted, size, torch.device("cpu")).numpy() - one_by_one)
+    # Between pixels that are up to 255 apart, weights in steps of 1 / 32 in both directions make 8 levels.
+    assert difference.max() <= 9 and difference.mean() < 0.7
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.floats(50, 110), st.floats(40, 80), st.floats(10, 70))
 def test_crops_that_are_sampled_together_are_exact(cx, cy, side):

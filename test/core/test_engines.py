@@ -472,20 +472,43 @@ def test_exports_that_can_not_be_made_say_why(options, text, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking_speed.py"
-    command = [sys.executable, str(script), "--models", str(heads), "--engines", "torch,steam", "--targets", "1,2"]
-    command += ["--size", "160x120", "--rounds", "3", "--warm-up", "1", "--peers", "mil,csrt", "--no-memory"]
+    command = [sys.executable, str(script), "--models", str(heads), "--targets", "1,2", "--peers", "mil,csrt"]
+    command += ["--engines", "torch,plain,steam", "--size", "160x120", "--rounds", "3", "--warm-up", "1", "--no-memory"]
     command += ["--json", str(tmp_path / "speed.json"), "--peak-tflops", "0.1", "--bandwidth", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "speed.json").read_text())
     ran = [(row["runs"], row["targets"], row["frames"]) for row in result["ours"]]
-    assert ran == [("torch", 1, 3), ("torch", 2, 3)]
+    assert ran == [("torch", 1, 3), ("torch", 2, 3), ("plain", 1, 3), ("plain", 2, 3)]
+    assert [row["mode"] for row in result["ours"]] == ["snscf", "snscf", "siamese", "siamese"]
     for row in result["ours"]:
-        assert 0 < row["best_ms"] <= row["p50_ms"] <= row["p99_ms"]
-        assert 0 < row["stages_best_ms"]["network"] < row["p99_ms"]
+        assert 0 < row["best_ms"] <= row["p50_ms"] <= row["p99_ms"] and row["fps"] > 0
+        for name in ("best", "p50"):
+            assert sum(row[f"stages_{name}_ms"].values()) == pytest.approx(row[f"{name}_ms"])
     assert {*result["peers_missing"], *(row["name"] for row in result["peers"])} == {"mil", "csrt"}
     assert "steam" in str(result["left_out"]) and 1 < result["networks"][str(heads)]["gflop"] < 10
-    assert "measured over floor" in done.stdout
+    assert "network, update over floor" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_speed_benchmark_times_a_recorded_network_alone(heads, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
+    import tracking_speed
+
+    monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
+    tracker = Tracker(heads, device="cpu", engine="torch")
+    one = tracking_speed.Ours(tracker, tracking_speed.Scene(160, 120, 2))
+    one.update(1)
+    assert isinstance(one.search, Replayed) and one.search.step == tracker.runtime.search
+    assert not one.search.recordings, "an update needs none of its own"
+    one.track(2)
+    assert len(one.times) == 1 and min(one.times[0]) > 0
+    assert {size for size, _ in one.search.recordings} == {2}
+    one.times = [(0.010, 0.001, 0.004), (0.010, 0.003, 0.004), (0.010, 0.002, 0.004)]
+    row = tracking_speed._row("model", "torch", 2, one, 0, 0.001)
+    assert row["stages_best_ms"] == pytest.approx({"crop": 2, "network": 4, "filters": 4})
+    over = [row[name] for name in ("update_over_network", "network_over_floor", "update_over_floor")]
+    assert over == pytest.approx([2.5, 2, 5])
 
 
 @pytest.mark.gpu
@@ -625,6 +648,29 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
         plain.update(frame, targets)
 
 
+@pytest.mark.parametrize("fault", ["", "refused", "stale", "copied"])
+def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads, monkeypatch, caplog):
+    plain = Tracker(heads, device="cpu", engine="torch")
+    recorded = Tracker(heads, device="cpu", engine="torch")
+    recorded._learn = Replayed(recorded._learning, fault)
+    ((frame, box),) = pictures(1)
+    target = plain.init(frame, box)
+    for count in (1, 2, 5):  # 5 are more than are recorded
+        kept = []
+        for seed in range(3):  # so that a recording is used again
+            features = torch.randn(count, 96, 31, 31, generator=torch.Generator().manual_seed(seed))
+            expected, found = ([copy.deepcopy(target) for _ in range(count)] for _ in range(2))
+            for tracker, some in ((plain, expected), (recorded, found)):
+                tracker._adapt(some, features, [1.1] * count, [(1.0, -2.0)] * count)
+            kept += zip(expected, found, strict=True)
+        for a, b in kept:
+            assert torch.allclose(a.filters.numerator, b.filters.numerator, rtol=1e-4, atol=1e-4)
+            assert torch.allclose(a.filters.denominator, b.filters.denominator, rtol=1e-4, atol=1e-4)
+    assert caplog.text.count("the filters learn without a recording") == (fault != "")
+    if not fault:
+        assert {size for size, _ in recorded._learn.recordings} == {1, 2}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refused", "stale", "copied", "mixed"])
 def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, monkeypatch, caplog):
@@ -662,6 +708,9 @@ def test_learning_needs_no_values_on_the_host():
     features, gains = torch.empty(2, 96, 31, 31, device=meta), torch.empty(2, 3, device=meta)
     learned = learning(features, gains, views, labels, *old)
     assert [part.shape for part in learned] == [part.shape for part in old]
+    learning.sections = (24, 72)
+    learned = learning(features, gains[:, :2], views, labels)
+    assert [part.shape for part in learned] == [(2, 96, 32, 17), (2, 2, 32, 17)]
 
 
 @pytest.mark.slow
