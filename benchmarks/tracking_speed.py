@@ -178,7 +178,7 @@ class Ours:
 
     def __init__(self, tracker: Tracker | Plain, scene: Scene) -> None:
         self.tracker: Any = tracker
-        self.scene = scene
+        self.scene, self.engine = scene, tracker.engine
         self.targets = [self.tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
         self.threads: Any = nullcontext
         if isinstance(tracker, Plain):
@@ -320,6 +320,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if turn >= options.warm_up + 3 and seconds[key] > options.seconds:
                 continue
             one.track(step)
+            if one.tracker.engine != one.engine:
+                raise SystemExit(f"{key[0]} {key[1]} failed with {key[2]} targets: see the warning, and leave it out")
             if turn == 0:
                 one.ready()
             seconds[key] += sum(one.times[-1])
@@ -579,6 +581,10 @@ def main() -> None:
     options.peers = "" if options.peers == "none" else options.peers
     if unknown := [text for text in options.peers.split(",") if text and text.partition(":")[0] not in PEERS]:
         parser.error(f"unknown peer {unknown[0]!r}; there are {', '.join(PEERS)}")
+    if options.device == "auto":
+        import torch
+
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.serve_peers:
         return serve_peers(options)
     if options.serve_memory:

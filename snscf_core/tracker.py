@@ -47,7 +47,7 @@ _ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of what may be a lost target: which 
 _ZOOM_COST = 0.05  # on the strangeness, for each e-fold
 _PLAUSIBLE = 0.5  # classification score of what may be a lost target
 _MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
-_MOST_RECORDED = 4  # targets that learn in a frame: how many do varies, and each number takes time and memory once
+_AT_ONCE = 4  # targets whose filters learn together: more take memory, and sizes that have to be recorded
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -165,7 +165,7 @@ class Tracker:
         self.update(frame, target)
         if isinstance(self._search, Recorded):
             with torch.inference_mode():
-                for count in (1, 2, _MOST_RECORDED):  # a target that is lost needs three
+                for count in (1, 2, 4):  # a target that is lost needs three
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     features, _ = self._seen([self._region(frame, one, one.centre, one.size) for one in targets])
                     if self._learns:
@@ -501,16 +501,25 @@ class Tracker:
         return self._or_torch(lambda: self._search(crops, *others))
 
     def _or_torch(self, step: Callable[[], _T]) -> _T:
-        """Does what the engine is a part of; if that fails, with torch in its place from now on."""
+        """Does what the engine is a part of; if that fails and torch does not, with torch in its place from now on."""
         try:
             return step()
+        except torch.cuda.OutOfMemoryError:
+            raise  # torch needs as much
         except Exception as error:  # whatever a runtime may raise
             if self.engine == "torch" and not isinstance(error, RecordingError):
                 raise
-            _LOG.warning("the engine %s failed, torch runs the network instead: %s", self.engine, error)
-            self.runtime = make("torch", self.subject)
-            self._search = Search(self.runtime, self._selection)
-            return step()
+            reason = str(error)
+        failed = self.runtime, self._search
+        self.runtime = make("torch", self.subject)
+        self._search = Search(self.runtime, self._selection)
+        try:
+            result = step()
+        except Exception:
+            self.runtime, self._search = failed  # it was not the engine's fault
+            raise
+        _LOG.warning("the engine %s failed, torch runs the network instead: %s", failed[0].name, reason)
+        return result
 
     def _choices(self, regions: Sequence[_Region], candidates: Tensor) -> list[list[_Choice]]:
         """Candidates (see `Seen`) in pixels of the frames."""
@@ -563,7 +572,12 @@ class Tracker:
 
     def _learned(self, *inputs: Tensor) -> Learned:
         """What `Learning` returns, to keep."""
-        if isinstance(self._learn, Recorded) and len(inputs[0]) <= _MOST_RECORDED:
+        some = [slice(start, start + _AT_ONCE) for start in range(0, len(inputs[0]), _AT_ONCE)]
+        learned = [self._learned_at_once(*(part[rows] for part in inputs)) for rows in some]
+        return learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
+
+    def _learned_at_once(self, *inputs: Tensor) -> Learned:
+        if isinstance(self._learn, Recorded):
             try:
                 return Learned(*(part.clone() for part in self._learn(*inputs)))
             except RecordingError as error:

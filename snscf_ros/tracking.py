@@ -480,11 +480,13 @@ class TrackingThread:
             if len(images) == 1:
                 self._reject(images[0], error)
                 return
-            if not isinstance(error, ValueError):
+            if not isinstance(error, ValueError) and sum(map(bool, followed)) > 1:
                 self._together = False  # from now on: it may be the number of them that is too much
-                self._listener.failed(", ".join(image.stream.name for image in images), error)
+                names = ", ".join(image.stream.name for image in images)
+                self._listener.failed(names, RuntimeError(f"{error}; from now on they are tracked one by one"))
             for image in images:
-                self._follow([image])
+                self._busy_since = time.monotonic()
+                self._do(functools.partial(self._follow, [image]))
             return
         for image, found in zip(images, tracks, strict=True):
             self._do(functools.partial(self._tell, image, found))

@@ -581,6 +581,17 @@ def test_an_engine_that_fails_later_is_replaced_with_a_warning(runtime, heads, c
         tracker.update(frame, targets[1])
 
 
+def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, caplog):
+    tracker = Tracker(heads, device="cpu", engine=runtime)
+    (frame, box), (later, _) = pictures(2)
+    target = tracker.init(frame, box)
+    search = tracker._search
+    monkeypatch.setattr("snscf_core.candidates.Selection.forward", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tracker.update(later, target)
+    assert tracker.engine == runtime and tracker._search is search and not caplog.text
+
+
 def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
     subject = Tracker(heads, device="cpu", engine="torch").subject
     reference, other = TorchEngine(subject), TorchEngine(subject)
@@ -655,7 +666,7 @@ def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads
     recorded._learn = Replayed(recorded._learning, fault)
     ((frame, box),) = pictures(1)
     target = plain.init(frame, box)
-    for count in (1, 2, 5):  # 5 are more than are recorded
+    for count in (1, 2, 5):  # 5 are more than learn at once
         kept = []
         for seed in range(3):  # so that a recording is used again
             features = torch.randn(count, 96, 31, 31, generator=torch.Generator().manual_seed(seed))
@@ -668,7 +679,7 @@ def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads
             assert torch.allclose(a.filters.denominator, b.filters.denominator, rtol=1e-4, atol=1e-4)
     assert caplog.text.count("the filters learn without a recording") == (fault != "")
     if not fault:
-        assert {size for size, _ in recorded._learn.recordings} == {1, 2}
+        assert {size for size, _ in recorded._learn.recordings} == {1, 2, 4}
 
 
 @pytest.mark.slow

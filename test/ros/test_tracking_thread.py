@@ -683,7 +683,7 @@ def test_where_several_are_too_much_each_is_tracked_alone_from_then_on(rigs):
     rig.go()
     assert [numbers for numbers in rig.tracker.passes if max(numbers) < 50] == [[11, 21], [11], [21], [22], [12]]
     assert [rig.counts(camera).rejected for camera in ("front", "down")] == [0, 0]
-    assert [str(error) for error in rig.heard.failures] == ["out of memory"]
+    assert [str(error) for error in rig.heard.failures] == ["out of memory; from now on they are tracked one by one"]
     assert rig.heard.ends == []
 
 
