@@ -30,7 +30,7 @@ from .config import MODES, TrackerConfig
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
 from .engines import Engine, RecordingError, Subject, make
 from .engines.recording import Recorded, Step
-from .learning import Learned, Learning, resampling
+from .filter_learning import Learned, Learning, resampling
 from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
 from .ssf import spatially_semantic_features
@@ -168,7 +168,7 @@ class Tracker:
                 for count in (1, 2, 4):  # a target that is lost needs three
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     features, _ = self._seen([self._region(frame, one, one.centre, one.size) for one in targets])
-                    if self._learns:
+                    if self._adapts:
                         self._adapt(targets, features, [1.0] * count, [(0.0, 0.0)] * count)
         self.runtime.prepare()
 
@@ -339,7 +339,7 @@ class Tracker:
             known = None if target.confidence.lost else target.centre
             hidden = target.centre if target.last_known is None else target.last_known[0]
             target.distractors = follow(target.distractors, beside, known, _length(target.size), hidden)
-        if learning and self._learns:
+        if learning and self._adapts:
             found_there = features if len(learning) == len(regions) else features[learning]
             self._adapt([regions[index].target for index in learning], found_there, zooms, shifts)
         return tracks
@@ -567,16 +567,14 @@ class Tracker:
         """Moves the filters towards what they would be on the targets as found."""
         bank, gains = self._bank(targets), self._on_device([target.gains for target in targets])
         views, labels = self._learning.views([target.size for target in targets], zooms, shifts)
-        learned = self._learned(features, gains, views, labels, bank.numerator, bank.denominator)
-        self._share(replace(bank, numerator=learned.numerator, denominator=learned.denominator), targets)
+        inputs = features, gains, views, labels, bank.numerator, bank.denominator
+        some = [slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE)]
+        learned = [self._learned(*(part[rows] for part in inputs)) for rows in some]
+        whole = learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
+        self._share(replace(bank, numerator=whole.numerator, denominator=whole.denominator), targets)
 
     def _learned(self, *inputs: Tensor) -> Learned:
         """What `Learning` returns, to keep."""
-        some = [slice(start, start + _AT_ONCE) for start in range(0, len(inputs[0]), _AT_ONCE)]
-        learned = [self._learned_at_once(*(part[rows] for part in inputs)) for rows in some]
-        return learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
-
-    def _learned_at_once(self, *inputs: Tensor) -> Learned:
         if isinstance(self._learn, Recorded):
             try:
                 return Learned(*(part.clone() for part in self._learn(*inputs)))
@@ -609,7 +607,7 @@ class Tracker:
         return self.mode != "correlation_filter"
 
     @property
-    def _learns(self) -> bool:
+    def _adapts(self) -> bool:
         return self.mode not in ("siamese", "naive_fusion")
 
     def _on_device(self, values: Any) -> Tensor:

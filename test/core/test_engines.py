@@ -31,7 +31,7 @@ from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import ProposalGraph, SearchGraph, SearchOutput, output
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
-from snscf_core.learning import Learning
+from snscf_core.filter_learning import Learning
 from snscf_core.network import SNSCF
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
