@@ -1,8 +1,8 @@
-"""What runs callbacks; of the tracker's node, one thread those that return at once, and others those that wait.
+"""Runs a node's callbacks: in one thread those that return at once, in others those that wait.
 
-rclpy's MultiThreadedExecutor is of no use here: until a thread of its pool has begun with a callback, it offers that
-callback again and again, and so keeps the interpreter from letting the pool's thread begin (so in Jazzy 7.1.6 and
-Kilted 9.1.2). It costs up to a core at 30 images a second, and images wait for hundredths of a second.
+rclpy's MultiThreadedExecutor does not serve in Jazzy 7.1.6 and Kilted 9.1.2: while a thread of its pool has not yet
+begun with a callback, it offers that callback again and again, and so keeps the interpreter from letting that thread
+begin. It costs up to a core at 30 images a second, and images wait for hundredths of a second.
 """
 
 from __future__ import annotations
@@ -11,14 +11,25 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
-from rclpy.executors import Executor, ShutdownException, TimeoutException
+from rclpy.context import Context
+from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
+from rclpy.node import Node
 
 _MOMENT = 0.001  # s; for a thread to begin with what it has been given
 
 
-def spin(executor: Executor) -> None:
+class Spinning(Protocol):
+    """What `spin` needs of an executor: rclpy's have it, and NodeExecutor."""
+
+    @property
+    def context(self) -> Context: ...
+
+    def spin(self) -> None: ...
+
+
+def spin(executor: Spinning) -> None:
     """Executes callbacks until the executor's context is shut down, by whatever thread at whatever moment."""
     try:
         executor.spin()
@@ -28,26 +39,48 @@ def spin(executor: Executor) -> None:
             raise
 
 
-class NodeExecutor(Executor):
+class NodeExecutor:
     """Executes callbacks in the thread that spins, and in one of `threads` others where `waits(entity)` says so.
 
     entity: the subscription, timer, service, ... whose callback it is. What a callback raises ends spinning.
+
+    It asks an executor of rclpy what is ready, and overrides nothing of it: which of its methods `spin` calls has
+    changed between releases (spin_once until 7.1.8, _spin_once_impl since).
     """
 
     def __init__(self, waits: Callable[[Any], bool], threads: int) -> None:
-        super().__init__()
+        self._rclpy = SingleThreadedExecutor()
         self._waits = waits
         self._pool = ThreadPoolExecutor(threads)
         # tasks that the pool has been given and not finished yet
         self._handed_over: set[Any] = set()
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        self._ended = False
 
-    def spin_once(self, timeout_sec: float | None = None) -> None:
+    @property
+    def context(self) -> Context:
+        return self._rclpy.context
+
+    def add_node(self, node: Node) -> None:
+        """Execute this node's callbacks too."""
+        self._rclpy.add_node(node)
+
+    def shutdown(self, timeout_sec: float | None = None) -> None:
+        """End spinning."""
+        self._ended = True
+        self._rclpy.shutdown(timeout_sec)
+
+    def spin(self) -> None:
+        """Execute callbacks until the executor or its context is shut down."""
+        while self.context.ok() and not self._ended:
+            self.spin_once()
+
+    def spin_once(self) -> None:
         """Wait for one callback and execute it, or hand it over."""
         if not self._errors.empty():
             raise self._errors.get()
         try:
-            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            task, entity, _ = self._rclpy.wait_for_ready_callbacks()
         except (ShutdownException, TimeoutException):
             return
         if task in self._handed_over:
@@ -66,4 +99,4 @@ class NodeExecutor(Executor):
         self._handed_over.discard(task)
         if (error := task.exception()) is not None:
             self._errors.put(error)
-            self.wake()
+            self._rclpy.wake()

@@ -8,7 +8,7 @@ import pytest
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from ros_harness import wait_for
 from std_srvs.srv import Trigger
 
@@ -20,13 +20,37 @@ class Counting(NodeExecutor):
 
     turns = 0
 
-    def spin_once(self, timeout_sec=None) -> None:
+    def spin_once(self) -> None:
         self.turns += 1
-        super().spin_once(timeout_sec)
+        super().spin_once()
+
+
+def _spin_of_2022(executor: Executor) -> None:
+    """Executor.spin of Humble, Jazzy until 7.1.8 and Kilted until 9.1.4: it calls a public method."""
+    while executor.context.ok():
+        executor.spin_once()
+
+
+def _spin_of_2025(executor: Executor) -> None:
+    """Executor.spin since Jazzy 7.1.9, Kilted 9.1.5 and Lyrical: it calls a private method."""
+    while executor.context.ok():
+        executor._spin_once_impl()
+
+
+def _not_implemented(*_: object) -> None:
+    raise NotImplementedError
+
+
+@pytest.fixture(params=[_spin_of_2022, _spin_of_2025], ids=["2022", "2025"])
+def shape(request, monkeypatch):
+    """rclpy's base class of executors as it was and as it is, whatever the installed one is like."""
+    monkeypatch.setattr(Executor, "spin", request.param)
+    for name in ("spin_once", "_spin_once_impl"):
+        monkeypatch.setattr(Executor, name, _not_implemented, raising=False)
 
 
 @pytest.fixture
-def spinning(peer):
+def spinning(peer, shape):
     """start(service callback) of a node with a service that waits and a timer that does not."""
     ended = []
 
@@ -91,16 +115,16 @@ def test_what_a_callback_raises_ends_spinning(spinning):
     assert str(raised[0]) == "as it must not"
 
 
-def test_a_shutdown_at_the_worst_moment_ends_spinning_without_an_error():
+def test_a_shutdown_at_the_worst_moment_ends_spinning_without_an_error(shape):
     """After rclpy has looked whether the context is there, and before it makes something of it."""
     context = Context()
     rclpy.init(args=[], context=context)
 
     class Late(SingleThreadedExecutor):
-        def spin_once(self, timeout_sec=None) -> None:
+        def wait_for_ready_callbacks(self, *args, **kwargs):
             context.try_shutdown()
             try:
-                super().spin_once(timeout_sec)
+                return super().wait_for_ready_callbacks(*args, **kwargs)
             except Exception as error:
                 raised.append(error)
                 raise
@@ -112,12 +136,12 @@ def test_a_shutdown_at_the_worst_moment_ends_spinning_without_an_error():
     executor.shutdown()
 
 
-def test_an_error_while_the_context_is_there_is_raised():
+def test_an_error_while_the_context_is_there_is_raised(shape):
     context = Context()
     rclpy.init(args=[], context=context)
 
     class Broken(SingleThreadedExecutor):
-        def spin_once(self, timeout_sec=None) -> None:
+        def wait_for_ready_callbacks(self, *args, **kwargs):
             raise RuntimeError("broken")
 
     executor = Broken(context=context)
