@@ -14,6 +14,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -26,7 +27,7 @@ from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, TrackerConfig, WeightsError
-from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware
+from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware, rclpy_private
 from snscf_ros.bearings import Bearings
 from snscf_ros.outputs import Outputs
 from snscf_ros.parameters import Parameters, Settings
@@ -77,6 +78,7 @@ class TrackerNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__(bringup.NODE_NAME)
+        rclpy_private.check(self)
         self._transition = threading.Lock()
         self._tracker: Tracker | None = None
         self._targets = Targets()
@@ -212,10 +214,9 @@ class TrackerNode(LifecycleNode):
         return self._thread is None or self._thread.stop(max(0.0, deadline - time.monotonic()))
 
     def destroy_node(self) -> None:
-        """Also lets go of the state machine, which rclpy forgets: it keeps the node in the graph, and its shared memory
-        on the disk, for as long as the process lives."""
+        """Also lets go of the state machine, which rclpy forgets."""
         super().destroy_node()
-        self._state_machine.destroy_when_not_in_use()
+        rclpy_private.destroy_state_machine(self)
 
     def _stop(self) -> None:
         for subscription in self._camera_subscriptions:
@@ -239,7 +240,7 @@ class TrackerNode(LifecycleNode):
     def _answer_illegal_transitions(self) -> None:
         """rclpy's own callback raises for a transition that the state does not allow, which ends the executor and
         leaves the caller without an answer."""
-        service = self._service_change_state
+        service = rclpy_private.service(self, ChangeState)
         change_state = service.callback
 
         def answer(request: Any, response: Any) -> Any:
@@ -255,8 +256,8 @@ class TrackerNode(LifecycleNode):
 
     def _answer_malformed_parameters(self) -> None:
         """The same for a parameter of a type that does not exist."""
-        services = {service.srv_type: service for service in self.services}
-        each, together = services[SetParameters], services[SetParametersAtomically]
+        each = rclpy_private.service(self, SetParameters)
+        together = rclpy_private.service(self, SetParametersAtomically)
         set_each, set_together = each.callback, together.callback
 
         def answer_each(request: Any, response: Any) -> Any:
@@ -434,6 +435,7 @@ class TrackerNode(LifecycleNode):
     # --- diagnostics ---
 
     def _start_diagnostics(self) -> None:
+        self._get_state = rclpy_private.service(self, GetState)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=5))
         self._diagnostics_timer = self.create_timer(
             1.0 / self.settings.diagnostics_rate,
@@ -452,7 +454,8 @@ class TrackerNode(LifecycleNode):
         hangs = 0.0 if thread is None else _hanging(thread, self.settings.camera_timeout)
         health = diagnostics.Health(
             node=self.get_fully_qualified_name(),
-            state=self._state_machine.current_state[1],
+            # as any client is told it: rclpy has no public name for the state itself
+            state=self._get_state.callback(GetState.Request(), GetState.Response()).current_state.label,
             enabled=thread is not None and thread.enabled,
             tracker={}
             if tracker is None
