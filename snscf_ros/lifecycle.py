@@ -27,8 +27,9 @@ from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, TrackerConfig, WeightsError
-from snscf_ros import bringup, cameras, diagnostics, images, messages, middleware, rclpy_private
+from snscf_ros import bringup, cameras, diagnostics, messages, middleware, rclpy_private
 from snscf_ros.bearings import Bearings
+from snscf_ros.bridge import find_bridge
 from snscf_ros.outputs import Outputs
 from snscf_ros.parameters import Parameters, Settings
 from snscf_ros.silence import Change, Silences
@@ -132,7 +133,7 @@ class TrackerNode(LifecycleNode):
         except (WeightsError, ValueError, FileNotFoundError) as error:
             self.get_logger().error(str(error))
             return _FAILURE
-        images.cv_bridge_conversion()
+        find_bridge()
         self._outputs = Outputs(self, settings.cameras, lambda: self.settings)
         self._tracker = tracker
         self.get_logger().info(

@@ -6,13 +6,14 @@ import configparser
 import dataclasses
 import importlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from rcl_interfaces.msg import ParameterDescriptor
 
-from snscf_ros import bringup, middleware, parameters
+from snscf_ros import bringup, encodings, middleware, parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,14 @@ def test_entry_point_is_the_node():
     module, _, function = scripts[bringup.EXECUTABLE].partition(":")
     assert module == bringup.MODULE
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_readme_lists_the_encodings():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| kind | `encoding` |\n|---|---|\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", table.replace("`height`", ""))
+    assert sorted(listed) == sorted(encodings.ENCODINGS)
+    assert f"[{len(listed)} encodings]" in readme
 
 
 def test_parameter_file_declarations_and_settings_have_the_same_names():
