@@ -1,13 +1,14 @@
 # make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
 # make test                           lint and the quick tests
 # make test-all                       lint and all tests
+# make wheels                         takes the newest wheels of ROS 2: environment/wheels-*.txt from the ranges in *.in
 #
 # Each makes the private environment .venv first where it is missing (environment/create.sh says what it obeys).
 
 RUN := bash environment/run.sh
 ARGS ?=
 
-.PHONY: demo test test-all lint environment clean
+.PHONY: demo test test-all lint environment wheels clean
 
 demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
@@ -24,6 +25,9 @@ lint: environment
 
 environment:
 	@bash environment/create.sh
+
+wheels:
+	@$(RUN) python environment/renew.py jazzy kilted
 
 clean:
 	rm -rf .venv demo_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
