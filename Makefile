@@ -1,12 +1,16 @@
 # make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
 # make test                           lint and the quick tests
 # make test-all                       lint and all tests
+#                                     WORKERS=N: processes that share the tests (default 2)
+#                                     ARGS=--long: soak and fuzz for long, not in slices
 # make wheels                         takes the newest wheels of ROS 2: environment/wheels-*.txt from the ranges in *.in
 #
 # Each makes the private environment .venv first where it is missing (environment/create.sh says what it obeys).
 
 RUN := bash environment/run.sh
 ARGS ?=
+WORKERS ?= 2
+PYTEST := python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-all lint environment wheels clean
 
@@ -14,10 +18,10 @@ demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
 
 test: lint
-	@$(RUN) python -m pytest -m "not slow" $(ARGS)
+	@$(RUN) $(PYTEST) -m "not slow" $(ARGS)
 
 test-all: lint
-	@$(RUN) python -m pytest $(ARGS)
+	@$(RUN) $(PYTEST) $(ARGS)
 
 lint: environment
 	@$(RUN) python -m ruff check .

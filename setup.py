@@ -31,6 +31,7 @@ EXTRAS = {
         "mypy~=2.4",
         "pytest>=7.4",
         "pytest-timeout>=2.1",
+        "pytest-xdist>=3.2",
         "ruff~=0.17.6",
         'vot-trax>=4.0; platform_machine == "x86_64"',
     ],

@@ -11,6 +11,13 @@ _DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[2]
 if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():
     # before anything is imported that reads it, and for every process that the tests start
     os.environ["SNSCF_WEIGHTS"] = str(_DATA / "weights")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the processors out among themselves: threads of their own would mostly wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="soak and fuzz the node for long, not in slices")
 
 
 @pytest.fixture(scope="session")

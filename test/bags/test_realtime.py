@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bag_harness import FRAMES, STAMPS, TRUTH, options, restamped, rewrite, true_box
+from domains import Domain
 
 pytest.importorskip("rclpy")
 
@@ -18,10 +19,12 @@ from snscf_ros import bag_command, bag_types
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """What playing sets is undone; the node works with one thread, as the tests do."""
+    """A domain for the test; what playing sets is undone; the node works with one thread, as the tests do."""
     before = dict(os.environ)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
+    with Domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain.number))
+        yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
 

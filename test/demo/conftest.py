@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 from demo_harness import Processes, Viewer, grey
+from domains import Domain
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    processes = Processes(random.SystemRandom().randint(1, 100), tmp_path)
-    yield processes
-    processes.close()
+    with Domain() as domain:
+        processes = Processes(domain.number, tmp_path)
+        yield processes
+        processes.close()
 
 
 @pytest.fixture

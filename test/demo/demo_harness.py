@@ -28,7 +28,7 @@ class Processes:
 
     def __init__(self, domain: int, folder: Path) -> None:
         self.domain = domain
-        # Other tests, of other people even, may have drawn the same domain.
+        # Other programs, of other people even, may be on the same domain.
         self.namespace = f"test_{os.getpid()}_{time.monotonic_ns()}"
         self._folder = folder
         self._started: list[subprocess.Popen] = []

@@ -3,55 +3,20 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from domains import Domain
 
 from snscf_ros import bringup
 
-_DOMAINS = list(range(1, 101))
-_COORDINATION_PORT = 22119  # of ROS 2's own domain_coordinator: one port for each domain, held while it is in use
-
-
-def _claim_domain() -> socket.socket:
-    """Sets ROS_DOMAIN_ID to a domain that no other test is using; the socket holds the claim."""
-    random.SystemRandom().shuffle(_DOMAINS)
-    for domain in _DOMAINS:
-        claim = socket.socket()
-        try:
-            claim.bind(("127.0.0.1", _COORDINATION_PORT + domain))
-        except OSError:
-            claim.close()
-            continue
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
-        return claim
-    raise RuntimeError("every ROS domain is in use")
-
-
 # before rclpy reads them, and for every process that the tests start
-_claim = _claim_domain()
+_DOMAIN = Domain()
+os.environ["ROS_DOMAIN_ID"] = str(_DOMAIN.number)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-_DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():
-    os.environ["SNSCF_WEIGHTS"] = str(_DATA / "weights")
 os.environ.update(bringup.profile_environment())
 # on a busy machine several threads mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture(scope="session")
-def weights() -> None:
-    """Skips where there are no weights to run the tracker with."""
-    from snscf_core import WeightsError
-    from snscf_core.checkpoints import find
-
-    try:
-        find("snscf_mobilenetv2")
-    except WeightsError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
