@@ -24,15 +24,16 @@ def newest(ranges: Path) -> dict[str, str]:
     return {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
 
 
+def locked(ranges: str, versions: dict[str, str]) -> str:
+    """The lines of `ranges` with the version of each package in place of its range."""
+    return _REQUIREMENT.sub(lambda match: f"{match['name']}{match['extras'] or ''}=={versions[match['name']]}", ranges)
+
+
 def main(distros: list[str]) -> None:
     for distro in distros:
         ranges = _HERE / f"wheels-{distro}.in"
-        versions = newest(ranges)
-        locked = _REQUIREMENT.sub(
-            lambda match: f"{match['name']}{match['extras'] or ''}=={versions[match['name']]}",
-            ranges.read_text(encoding="utf-8"),
-        )
-        ranges.with_suffix(".txt").write_text(locked, encoding="utf-8")
+        text = locked(ranges.read_text(encoding="utf-8"), newest(ranges))
+        ranges.with_suffix(".txt").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
