@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.editable_wheel import editable_wheel
 
+# package.xml holds the version, for catkin_prepare_release to raise.
+VERSION = re.search(r"<version>([^<]+)</version>", Path("package.xml").read_text(encoding="utf-8")).group(1)
 REQUIREMENTS = [
     "numpy>=1.23",
     "opencv-python-headless>=4.6",
@@ -48,12 +51,12 @@ class EditableWheel(editable_wheel):
 
 setup(
     name="snscf",
-    version="0.1.0",
+    version=VERSION,
     description="Visual object tracking with a Siamese network and correlation filters, with a ROS 2 node",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="snscf maintainers",
-    author_email="maintainers@snscf.dev",
+    author_email="snscf@example.org",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["snscf_core", "snscf_core.*", "snscf_ros", "snscf_ros.*"]),

@@ -11,6 +11,7 @@ from .config import MODES, TrackerConfig
 from .engines import ENGINES
 from .network import MODELS
 from .tracker import Target, Track, Tracker
+from .version import package_version
 
-__version__ = "0.1.0"
+__version__ = package_version()
 __all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -1,0 +1,26 @@
+"""The version, which stands in package.xml alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+
+def package_version() -> str:
+    """Return the version as "major.minor.patch".
+
+    Reads package.xml where the code runs from a source tree, else what pip or colcon wrote down at installation.
+    Returns "unknown" where neither is there.
+    """
+    manifest = Path(__file__).resolve().parents[1] / "package.xml"
+    if manifest.is_file():
+        found = re.search(r"<name>snscf_ros</name>\s*<version>([^<]+)</version>", manifest.read_text(encoding="utf-8"))
+        if found:
+            return found.group(1)
+    for distribution in ("snscf", "snscf_core"):  # pip's name, colcon's name
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
