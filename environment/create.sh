@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the private environment .venv, or brings it up to date; says nothing where there is nothing to do.
 #
-#   PYTHON            interpreter to use, 3.10 to 3.13 (default: the first suitable python3)
+#   PYTHON            interpreter to use, 3.10 to 3.14 (default: the first suitable python3)
 #   SNSCF_ROS_DISTRO  jazzy (default) or kilted: whose wheels to use where no ROS 2 is sourced
 #   SNSCF_ROS         wheels: use the wheels even where a ROS 2 is sourced
 #   SNSCF_TORCH       what to give to `pip install` for PyTorch (default: a CPU build unless nvidia-smi finds a GPU;
@@ -178,8 +178,8 @@ choose_python_and_ros
 base_hash=$(printf '%s\n' "$recipe" "$root" "$base" "$kind" "$distro" "$(cat "$wheels")" | hash_of)
 python_hash=$(printf '%s\n' "$base_hash" "$torch_version" "${SNSCF_TORCH:-}" "$(cat "$root/setup.py")" | hash_of)
 vision_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files environment/vision_msgs)" | hash_of)
-msgs_hash=$(printf '%s\n' "$vision_hash" "$(hash_of_files msg)" | hash_of)
-project_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files setup.py setup.cfg pyproject.toml)" | hash_of)
+msgs_hash=$(printf '%s\n' "$vision_hash" "$(hash_of_files msg/package.xml msg/CMakeLists.txt msg/msg msg/srv)" | hash_of)
+project_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files setup.py setup.cfg pyproject.toml package.xml)" | hash_of)
 
 up_to_date() {
   is_made base "$base_hash" && is_made python "$base" && is_made requirements "$python_hash" \

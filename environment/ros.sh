@@ -1,11 +1,11 @@
 # Sourced by create.sh and run.sh: which Python and which ROS 2 the private environment stands on.
 
-version_range='3.10 to 3.13'
+version_range='3.10 to 3.14'
 
 say() { printf 'environment: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-in_version_range() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+in_version_range() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
 
 # The interpreter behind a command (virtual environments and wrapper scripts resolved), and its version.
 interpreter() {
@@ -28,7 +28,7 @@ system_ros_python() {
 # The first Python in the supported range that can make a virtual environment and be built against, else the first.
 wheel_python() {
   local candidate first=
-  for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.11 python3.10 /usr/bin/python3}; do
+  for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.14 python3.11 python3.10 /usr/bin/python3}; do
     command -v "$candidate" >/dev/null && in_version_range "$candidate" || continue
     candidate=$(interpreter "$candidate" | sed -n 1p)
     "$candidate" -c 'import os, sysconfig, venv, ensurepip

@@ -48,7 +48,7 @@ def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Run:
         shutil.rmtree(copy)
         shutil.copytree(ROOT / ".venv", copy, symlinks=True)
     for name in (made / "snscf_msgs.files").read_text().splitlines():
-        (copy / Path(name).relative_to(ROOT / ".venv")).unlink()
+        (copy / Path(name).relative_to(ROOT / ".venv")).unlink(missing_ok=True)  # listed twice, some
     for folder in copy.glob("lib/python*/site-packages"):
         for path in [*folder.glob("__editable__*snscf*"), *folder.glob("snscf*")]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -69,7 +69,9 @@ def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_packages_of_others_build_on_our_messages_and_hear_the_status(in_ros: Run, tmp_path: Path, weights: Path) -> None:
+def test_packages_of_others_build_on_our_messages_and_hear_the_status(
+    in_ros: Run, tmp_path: Path, weights: Path
+) -> None:
     sources = tmp_path / "src"
     shutil.copytree(DOWNSTREAM, sources)
     (sources / "snscf_ros").symlink_to(ROOT)
@@ -79,7 +81,8 @@ def test_packages_of_others_build_on_our_messages_and_hear_the_status(in_ros: Ru
     assert order[0] == "snscf_msgs"
     assert sorted(order) == ["cpp_listener", "python_listener", "snscf_msgs", "snscf_ros"]
 
-    options = (f"-DPython3_EXECUTABLE={in_ros('which', 'python', folder=tmp_path).stdout.strip()}", "-DBUILD_TESTING=OFF")
+    python = in_ros("which", "python", folder=tmp_path).stdout.strip()
+    options = (f"-DPython3_EXECUTABLE={python}", "-DBUILD_TESTING=OFF")
     flags = ("-DCMAKE_C_FLAGS=-O0", "-DCMAKE_CXX_FLAGS=-O0")  # half of the time
     built = in_ros("colcon", "build", "--cmake-args", *options, *flags, folder=tmp_path)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -88,9 +91,10 @@ def test_packages_of_others_build_on_our_messages_and_hear_the_status(in_ros: Ru
     (messages,) = (tmp_path / "install").glob("*/share/snscf_msgs/package.xml")
     assert messages.parents[2].name == "snscf_msgs"
 
-    described = in_ros("bash", "-c", "source install/setup.bash; $(find -L install -name describe -type f)", folder=tmp_path)
+    describe = "source install/setup.bash; $(find -L install -name describe -type f)"
+    described = in_ros("bash", "-c", describe, folder=tmp_path)
     assert described.returncode == 0, described.stderr
-    assert "target_id: \"7\"" in described.stdout and "snscf_msgs/srv/InitTarget" in described.stdout
+    assert 'target_id: "7"' in described.stdout and "snscf_msgs/srv/InitTarget" in described.stdout
 
     heard = in_ros("bash", "-c", LISTEN, folder=tmp_path)
     assert heard.returncode == 0, heard.stdout + heard.stderr

@@ -24,7 +24,7 @@ def bare_tree(tmp_path: Path) -> Path:
     tree = tmp_path / "tree"
     for name in ("environment", "msg"):
         shutil.copytree(ROOT / name, tree / name)
-    for name in ("setup.py", "setup.cfg", "pyproject.toml"):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml"):
         shutil.copy(ROOT / name, tree)
     return tree
 
@@ -62,7 +62,7 @@ def test_a_python_out_of_range_is_named(bare_tree: Path, tmp_path: Path) -> None
     old.chmod(0o755)
     refused = create(bare_tree, PYTHON=str(old), SNSCF_ROS="wheels")
     assert refused.returncode == 1
-    assert str(old) in refused.stderr and "3.10 to 3.13" in refused.stderr
+    assert str(old) in refused.stderr and "3.10 to 3.14" in refused.stderr
     assert not (bare_tree / ".venv").exists()
 
 

@@ -71,14 +71,14 @@ def test_pip_is_told_of_every_library() -> None:
     lists = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign)
+        if isinstance(node, ast.Assign) and node.targets[0].id in ("REQUIREMENTS", "EXTRAS")
     }
     told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *lists["EXTRAS"]["demo"]]}
     ros = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
     assert {PIP_NAMES.get(name, name) for name in third_party_imports() - ros} <= told
 
 
-def test_interface_dependencies_are_in_the_only_manifest_that_rosdep_reads() -> None:
+def test_what_the_messages_depend_on_is_there_where_they_are_built_as_part_of_this_package() -> None:
     def dependencies(root: ElementTree.Element) -> set[tuple[str, str | None]]:
         return {(child.tag, child.text) for child in root if child.tag.endswith("depend")}
 
@@ -88,9 +88,12 @@ def test_interface_dependencies_are_in_the_only_manifest_that_rosdep_reads() -> 
 def test_versions_agree() -> None:
     version = manifest().findtext("version")
     assert manifest("msg/package.xml").findtext("version") == version
-    assert re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text()).group(1) == version
-    assert re.search(r"^(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE).group(1) == version
+    for changelog in (ROOT / "CHANGELOG.rst", ROOT / "msg" / "CHANGELOG.rst"):
+        assert re.search(r"^(\d+\.\d+\.\d+)", changelog.read_text(), re.MULTILINE).group(1) == version
     assert importlib.import_module("snscf_core").__version__ == version
+    command = [sys.executable, "setup.py", "--version"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert asked.stdout.split()[-1] == version
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
