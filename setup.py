@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Installs snscf_core, snscf_ros and the `snscf` command with pip; a ROS 2 workspace uses CMakeLists.txt instead."""
 
 from __future__ import annotations

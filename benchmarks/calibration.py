@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Fits what turns evidence into probabilities, and says how well they hold.
 
     python benchmarks/calibration.py --root DIR --scored DIR      # prints CALIBRATIONS for snscf_core/confidence.py

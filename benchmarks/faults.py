@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Faults, one after the other, against the real node while it follows two targets; a table of what happened.
 
     python benchmarks/faults.py [--output faults.json]

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How good are a network's proposals on pairs of frames, where no frame depends on the one before?
 
     python benchmarks/pairs.py --root SEQUENCES --model A.safetensors B.safetensors

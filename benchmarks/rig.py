@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the benchmarks of the node share: a camera process, the real node, and somebody who listens to it.
 
     python benchmarks/rig.py --topic /image_raw --size 640x480 --rate 30        # only the camera

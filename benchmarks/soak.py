@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The real node for minutes, hours or days: memory, latency, dropped images, and whether the targets are followed.
 
     python benchmarks/soak.py --minutes 10 --output soak/        # soak.json and soak.png

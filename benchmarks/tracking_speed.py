@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How long one frame takes: every engine at hand, one to many targets, OpenCV's trackers beside them.
 
     python benchmarks/tracking_speed.py                            # all that is installed: many minutes on a CPU

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How many pairs a second training handles, and what the time goes into.
 
     python benchmarks/training_throughput.py --pool pool.safetensors --batch 128            # on a GPU

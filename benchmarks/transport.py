@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How long an image takes from the camera's publish call to the arrival of its detections, without the network.
 
     python benchmarks/transport.py [--images 300] [--rate 30] [--output transport.json]

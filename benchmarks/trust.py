@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Does the tracker know when it has lost its target, and does it find it again?
 
     python benchmarks/trust.py --root DIR --output FOLDER               # every table and picture

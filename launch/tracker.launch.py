@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Starts the tracker node and brings it to active: a thin adapter over `snscf_ros.bringup`."""
 
 from __future__ import annotations

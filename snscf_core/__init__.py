@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """SNS-CF: visual tracking of any object, by a Siamese network with spatially semantic correlation features.
 
 >>> tracker = Tracker("snscf_mobilenetv2")

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Adaptive correlation filters (paper sections 3.5 and 3.6, eqs 5-9).
 
 A filter per level solves ridge regression over all circular shifts of a feature map in closed form. Its numerator and

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a target looks like: a second opinion on what the network, which knows shapes better, takes for it.
 
 Colours and the embedding (the network's features, averaged over the box) are both unit vectors, and compared alike.

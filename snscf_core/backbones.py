@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The two feature extractors: ResNet-50 v1 and MobileNetV2, both at stride 8 with three taps.
 
 Both are laid out so that a crop of 127 pixels gives 15 x 15 cells and one of 255 gives 31 x 31, with the centre of cell

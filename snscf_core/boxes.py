@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Boxes and the overlap between them.
 
 Inside the library a box is ``(cx, cy, w, h)``: centre and size, in pixels of the frame, as floats. Coordinates are

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What of the network's answer may be the target: the best few proposals in each search region.
 
 All of it is tensors of fixed shapes on one device, so that a GPU can record and replay it; little is copied back.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Weights: where they are looked for, how they are verified, and what is in them.
 
 Two kinds of files are understood, both safetensors (never pickles):

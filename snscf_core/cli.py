@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command ``snscf``: track in a video or sequence, evaluate on data sets and recordings, train, export."""
 
 from __future__ import annotations

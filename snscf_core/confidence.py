@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How sure the tracker is, and what it calls that: tracked, uncertain or lost."""
 
 from __future__ import annotations

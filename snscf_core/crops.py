@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Context crops: the square patch around a target that the network sees (SiamFC's protocol, paper section 4)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the filters learn from a frame: eq 8 on the target as found, and its running average."""
 
 from __future__ import annotations

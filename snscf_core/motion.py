@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a target is expected while it is hidden, where to look for it when it is lost, and what moves beside it."""
 
 from __future__ import annotations

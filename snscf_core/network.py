@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The network: backbone, reductions, heads and fusion weights; a pure function of weights and inputs.
 
 Nothing that changes from frame to frame lives here (that is ``tracker.Target``).

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command-line options that say which tracker, as several commands have them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Region proposals: reduction, depth-wise correlation, anchors, the heads and their fusion (section 3.2, eq 3)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A generated video with exact ground truth, made from photographs that come inside the scikit-image wheel.
 
 A cup and its saucer, cut out of a photograph, glide over a lawn with a gravel path, seen from above by a camera that

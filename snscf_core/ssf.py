@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Spatially semantic features: the levels of the backbone on one spatial grid (paper section 3.4, eq 4).
 
 Both backbones here have stride 8 on all three levels, so that these are on one grid as they come.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is remembered of a target, and what is told of it in each frame."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tracker: what happens from frame to frame. All that changes lives in a ``Target``, none in the ``Tracker``."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The version, which stands in package.xml alone."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The commands about bags: how the tracker does on a recording, and recordings made of sequences and videos.
 
     snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The images of one topic of a bag in order of their stamps, and where the target truly is in them.
 
 Stamps are those of the headers, in nanoseconds. An image without one (zero), or whose bytes cannot be understood, is

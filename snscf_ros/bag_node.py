@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording played to the real node at its own pace: how late the detections come, and what the dropped images cost.
 
 In lock-step an image is published only when the detections of the one before have come, so that none is dropped.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an evaluation on a bag leaves: a bag of detections to play beside the original, boxes, and measures.
 
 Two runs on the same bag give the same bytes. What differs from run to run, the speed, is in a file of its own.

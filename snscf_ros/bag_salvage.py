@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What can still be read of a damaged bag: its records one after the other, without an index.
 
 A recording that was cut off (no power, a full disk, a killed recorder) has no summary or index, and `rosbags` refuses

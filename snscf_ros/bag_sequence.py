@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags made of sequences and videos: images at an even pace, and the true boxes where there are any."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The message types that bags are read and written with, where no ROS is installed.
 
 vision_msgs is no part of what `rosbags` knows. Its definitions stand here, so that an installed package has them:

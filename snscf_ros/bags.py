@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings on a disk: rosbag2 (mcap or sqlite3, compressed by file, by message or not at all) and rosbag1.
 
 A bag is a folder, with or without its metadata.yaml, or one of its files. `rosbags` reads what is in order. A file that

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The directions to the targets, from what the cameras say of their calibration."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How the tracker is started: names, files and environment as plain data.
 
 The launch file, the demo and the tests all start the node from here, so they cannot disagree.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From pixels to directions: where a target is as seen from the camera, by the camera's calibration.
 
 Directions are unit vectors in the optical frame (x right, y down, z forward) that the image's `frame_id` names. Lenses:

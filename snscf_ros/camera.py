@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A camera without a camera: a node that publishes a generated scene, a recorded sequence, a video, or a real device.
 
 Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, where the truth is known, `ground_truth`

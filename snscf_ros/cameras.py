@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The cameras: which topics they are read from and with what QoS, and what comes from them."""
 
 from __future__ import annotations

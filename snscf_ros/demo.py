@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The main job, end to end: a camera and the tracker as ROS 2 processes, a target chosen over ROS, and what came of it.
 
     python -m snscf_ros.demo [--sequence DIR | --video FILE | --camera 0] [--box x,y,w,h]

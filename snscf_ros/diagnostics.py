@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node reports on /diagnostics: is it well, what does a frame cost, which cameras are silent, who is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Runs a node's callbacks: in one thread those that return at once, in others those that wait.
 
 rclpy's MultiThreadedExecutor does not serve in Jazzy 7.1.6 and Kilted 9.1.2: while a thread of its pool has not yet

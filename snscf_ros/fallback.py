@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From a device or engine that has failed to the CPU: the tracker is made anew there, and the targets go with it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Image messages to BGR frames, and frames to image messages.
 
 A message is checked against its own header before anything is allocated for it; what does not fit raises

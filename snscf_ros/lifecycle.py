@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The lifecycle node: wiring only.
 
 Images go from `cameras` to the thread in `tracking`, its results to `outputs`; services are answered here.

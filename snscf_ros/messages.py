@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Core values to ROS messages and back: the one place where the two kinds of boxes meet.
 
 The core's boxes are (x, y, w, h) from the top-left corner, those of vision_msgs are centre-based; both in pixels.

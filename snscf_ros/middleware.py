@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What Fast DDS and the allocator need so that camera images arrive, as environment variables for processes to come.
 
 Fast DDS puts messages into a shared-memory segment of 0.5 MB unless told otherwise; an image does not fit and is sent

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node's publishers, and what of a tracked frame goes to which."""
 
 from __future__ import annotations

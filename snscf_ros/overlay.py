@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node sees, drawn over the image: boxes coloured by state, their ids and scores, latency and rate."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Images, truths and tracks that arrive on topics of their own, brought together by the images' stamps."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node's parameters: their meaning, their ranges and when they may change, declared once.
 
 Their default values are those of `config/tracker.yaml` and stand nowhere else.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Child processes with a log each, ended with their parent whatever happens to it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node needs of rclpy beyond the names that rclpy makes public, all in this file.
 
 Checked with rclpy 7.1.5 and 7.1.11 (Jazzy), 9.1.2 and 9.1.5 (Kilted); see docs/ros_versions.md.

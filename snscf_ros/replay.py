@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording played to the tracker, every image of it: from message to track by what the node does, without ROS."""
 
 from __future__ import annotations

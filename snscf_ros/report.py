@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the demo leaves behind: a video with the boxes drawn in, a contact sheet, and scores."""
 
 from __future__ import annotations

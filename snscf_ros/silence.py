@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which cameras have fallen silent, and when that is to be said."""
 
 from __future__ import annotations

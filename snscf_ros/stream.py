@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One camera's stream of images: which one is next, which are remembered, and what became of the others."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The targets that the node follows: their names, their cameras, and which of them is the primary one."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The executable: it starts the node, spins it, and ends cleanly on Ctrl-C and SIGTERM at any moment.
 
 The node lives in a thread of its own and the main thread only waits for a signal. So there is no KeyboardInterrupt

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The thread that tracks: it takes the newest image of each camera and is the only one that touches the tracker.
 
 The node's callbacks put images into its slots and requests into its queue and never wait for a frame, except

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What tests of all parts share: where the development data is, if it is there."""
 
 from __future__ import annotations

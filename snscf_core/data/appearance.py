@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What cameras, light and codecs do to a picture, in batches on the device: the same object never looks the same twice.
 
 Template and search crop of a pair are degraded independently. Parameters are drawn first (``Appearance.draw``), one

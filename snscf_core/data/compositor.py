@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pairs that no camera took: objects cut out by their masks move over other photographs, with exact boxes.
 
 A scene has a background, two neighbours that may look like the target, the target, and perhaps something in front of

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Random numbers for a batch: all from one generator on one device, a function of (seed, step, rank) alone."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where crops lie: affine maps from crop pixels to image pixels, for batches of targets.
 
 An affine map is 2 x 3 and takes continuous crop coordinates (u, v, 1) to continuous image coordinates (x, y), as

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Image and mask files as data sets store them; a file that is cut off or is no image raises ValueError."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training pairs: a template crop, a search crop and where the template's object is in it, in batches on the device.
 
 As in section 4 of the paper: template and search come from two frames of one clip at most some frames apart, a still

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """All training images, decoded once and kept on one device, where crops are cut from them in batches."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Readers of published data sets, in the layouts in which they are published.
 
 A reader takes a data set's root folder and gives its clips, one for each object. What is broken or missing in a data

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The same network on several runtimes."""
 
 from .choice import ENGINES, Engine, make

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the network sees while it tracks: the frames that 8-bit ranges are taken from."""
 
 from __future__ import annotations

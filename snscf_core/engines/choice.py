@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which engine runs the network: the one that is asked for, or the fastest that agrees with torch."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The network in PyTorch: the engine that is always there, and what the others are compared with."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders that hold a network for one runtime, and what all engines that read them share."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The part of the network that runs on every frame, rewritten to compute the same with fewer and larger steps."""
 
 from __future__ import annotations

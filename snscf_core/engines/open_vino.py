@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The exported network in OpenVINO, on a CPU."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Steps of tensors that are recorded once and replayed from then on."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an engine runs: one network, as one tracker needs it."""
 
 from __future__ import annotations

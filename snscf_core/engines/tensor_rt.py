@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The exported network in TensorRT, on an NVIDIA GPU. A plan serves only the GPU and the version it was built with."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether one tracker is better than another: bootstrap over sequences (Efron and Tibshirani, 1993).
 
 Sequences are what a data set has drawn from the world, so they are drawn anew, with replacement; both trackers are

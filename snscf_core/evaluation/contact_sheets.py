@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Contact sheets: what a tracker saw where it did worst, best, and where it lost the target."""
 
 from __future__ import annotations

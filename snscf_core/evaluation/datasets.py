@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The benchmarks, in the layouts in which they are published. Nothing is ever downloaded.
 
 Every reader takes the folder that a data set was unpacked into. A folder that does not hold it is a FileNotFoundError

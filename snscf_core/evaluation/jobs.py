@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Work in processes of its own: what crashes takes nothing with it but itself."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How well a tracker knows where its target is not: long-term measures, events of loss and return, calibration.
 
 Sources: tracking precision, recall and F-score of the VOT-LT challenges (Lukežič et al., "Now you see me: evaluating

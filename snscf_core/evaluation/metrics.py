@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One-pass evaluation: success, precision, normalised precision and overlap, as the benchmarks' own kits count them.
 
 Boxes are N x 4, ``(x, y, w, h)``; NaN where the target is absent (truth) or where a tracker gave no box (prediction).

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tables 1 to 4 and Figure 4 of the paper (Sensors 2020), our figures beside those printed there."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Regions of the VOT challenges: how they are written, and how much they overlap.
 
 A region is the four numbers of a rectangle ``(x, y, w, h)``, the eight of a polygon ``(x1, y1, ..., x4, y4)``, or one

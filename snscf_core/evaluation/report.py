@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report of an evaluation: tables, and a folder with a page, plots, contact sheets, and every figure as JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The page of a report: one HTML file that needs no other."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an evaluation found: boxes and scores of every tracker on every sequence."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Runs trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
 
 Every finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which sequences the benchmarks consist of, and which frames of them, as their own configuration files say."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Annotated image sequences on disk, in OTB's layout: ``NAME/img/0001.jpg ...`` and ``NAME/groundtruth_rect.txt``."""
 
 from __future__ import annotations

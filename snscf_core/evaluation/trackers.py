@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Trackers under test: ours, OpenCV's, anybody's class, and result files of others.
 
 A tracker is two methods, the protocol of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lets the official VOT toolkit drive the tracker over the TraX protocol: ``python -m snscf_core.evaluation.trax``.
 
 Needs the extra ``snscf[vot]``. The toolkit's ``trackers.ini`` names the Python that snscf is installed for::

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The VOT challenges' short-term protocol of 2015 to 2019, with resets, and its measures.
 
 The tracker is started on the first frame with the true region. Where its region does not overlap the true one at all it

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pairs that went through the frozen layers once: training without a GPU, where these would take most of the time.
 
 What the backbone makes of a fixed number of pairs is written to files, which later steps read over and over. The heads

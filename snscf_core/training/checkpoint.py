@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A run on disk: one safetensors file with all tensors and, as JSON in its header, everything else. No pickles."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """``snscf train``: from data sets on disk to a trained network."""
 
 from __future__ import annotations

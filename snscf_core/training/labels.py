@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What each anchor should say of a pair: SiamRPN++'s assignment, for a whole batch at once, on its device.
 
 Boxes are (cx, cy, w, h) in crop pixels relative to the middle of the search crop, as in ``rpn.anchors``.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is minimised: "standard smooth loss (2) + correlation filter loss (7)" of the paper, in float32.
 
 Classification and boxes are judged on the fused proposals of eq 3; the filters on the weighted sum of their responses

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One process, or several started by ``torchrun``, one per device: who am I, and what do all of us have."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run tells: one JSON line per interval, a plot, TensorBoard, and the card that goes with the weights."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How the learning rates go over a run, and how long a run is.
 
 Two phases as in the paper (section 4): the heads alone, then end to end with the rate falling exponentially. Rates

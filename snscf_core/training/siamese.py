@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The network on a batch of pairs: one pass for all crops, as training wants it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The training loop: from pairs to weights that ship.
 
 Nothing in a step waits for the device: losses are summed there and read every ``log_every`` steps. Everything that

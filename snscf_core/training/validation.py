@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How well the weights track clips that were kept out of training."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the tests of bags share: a tiny sequence with a known target, and ways to rewrite bags."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags of a tiny sequence, and one evaluation."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An evaluation on a bag: the node's way from message to track, the same every time, without ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What can be read of a damaged bag is read, exactly, and what is lost is named."""
 
 from __future__ import annotations

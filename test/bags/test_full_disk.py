@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where there is no room for what a command about bags writes: one sentence, and earlier results as they were."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags made of sequences: the same bytes every time, and nothing is overwritten."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every kind of bag gives the same images, in order of their stamps."""
 
 from __future__ import annotations

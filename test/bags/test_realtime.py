@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The real node, played a bag, gives what the offline replay gives, when nothing is dropped."""
 
 from __future__ import annotations

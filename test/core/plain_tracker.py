@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One frame of the tracker as the method is written: one target, one level and one map after the other.
 
 What ``Tracker.update`` does in folded, batched steps must come out the same.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The benchmarks of trust, calibration, pairs and speed measure what they say."""
 
 from __future__ import annotations

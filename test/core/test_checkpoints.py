@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Weights: found in the documented places, verified, refused with the reason."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether trackers differ, and the paper's tables."""
 
 from __future__ import annotations

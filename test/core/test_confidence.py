@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What evidence says, and what a target is called after it."""
 
 from __future__ import annotations

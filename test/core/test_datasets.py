@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Readers of the benchmarks' published layouts, each on a tiny tree in that layout."""
 
 from __future__ import annotations

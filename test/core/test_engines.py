@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The network on other runtimes: the same results, and never silently other ones."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measures against published figures, and the command line."""
 
 from __future__ import annotations

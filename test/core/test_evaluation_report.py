@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reports of evaluations: their tables, page, plots, contact sheets and figures."""
 
 from __future__ import annotations

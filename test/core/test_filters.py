@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The closed-form filters against ridge regression solved by brute force, in float64."""
 
 from __future__ import annotations

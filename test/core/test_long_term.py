@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Long-term measures, losses and returns, calibration."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where targets are expected, where lost ones are looked for, and what is told apart from them."""
 
 from __future__ import annotations

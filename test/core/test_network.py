@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The networks: grids, alignment, heads, and the conventions of the ImageNet weights."""
 
 from __future__ import annotations

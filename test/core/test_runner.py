@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Running trackers over data sets: what is stored, what is skipped, and what a crash costs."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The generated scene is the demo's input and evaluation's: its truth has to be right and its frames reproducible."""
 
 from __future__ import annotations

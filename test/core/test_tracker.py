@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tracker on moving pictures: what a user of the library notices."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tracker behind the VOT toolkit's protocol: a real client and a real process that serves it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """VOT: regions and their overlap, runs with resets, the data set's layout, and the measures against known figures."""
 
 from __future__ import annotations

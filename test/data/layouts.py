@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes small files of the kinds that data sets consist of."""
 
 from __future__ import annotations

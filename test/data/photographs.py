@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small data sets on disk, of pictures whose content is known exactly, and pools of them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Composited scenes, measured in the crops: white objects over black pictures, counted pixel by pixel."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Image and mask files: what is stored comes back exactly, and what is broken says so."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pairs, measured in the crops that come out: pictures with rectangles of known colour go in."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The image pool: crops as the tracker cuts them, masks that lie where the object is, and what is broken left out."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Readers: each finds clips, boxes and masks in the layout its data set is published in, and names what is broken."""
 
 from __future__ import annotations

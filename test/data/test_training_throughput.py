@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The throughput benchmark runs as its text says."""
 
 from __future__ import annotations

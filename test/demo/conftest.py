@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes of the demo and of the camera, each test on a domain of its own."""
 
 from __future__ import annotations

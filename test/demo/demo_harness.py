@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo's and the camera's real processes, and a node that watches them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The camera node as its subscribers see it: a real process, its topics, its service and its exit code."""
 
 from __future__ import annotations

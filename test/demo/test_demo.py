@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo as a user runs it: one command, real processes, and files to look at."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Images, truths and tracks come on topics of their own, in any order; what belongs together is told by the stamps."""
 
 from __future__ import annotations

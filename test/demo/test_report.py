@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scores and pictures that the demo leaves behind."""
 
 from __future__ import annotations

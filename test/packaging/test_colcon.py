@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A colcon workspace like a user's: this tree, and packages of others that depend on snscf_msgs."""
 
 from __future__ import annotations

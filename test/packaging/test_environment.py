@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """environment/create.sh: what a user sees of it when nothing is to be done, and when something is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tree as a package: what pip, colcon and rosdep are told agrees with what is there."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Real processes over real middleware, on a domain of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the tests of the node share: pictures with a known target, and a real tracker process over real middleware."""
 
 from __future__ import annotations

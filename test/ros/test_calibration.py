@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Directions agree with what the lens models of OpenCV image, and are absent where there is none."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Child processes: what they inherit, and that none is left behind."""
 
 from __future__ import annotations

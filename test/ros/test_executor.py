@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Callbacks that wait keep nobody waiting, and nothing spins meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """When the device fails the CPU takes over, once, with the targets. The device is made up, the trackers are real."""
 
 from __future__ import annotations

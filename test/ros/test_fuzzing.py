@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whatever is sent to it, the node lives, answers every request, keeps its memory, and tracks the next good image.
 
 The messages are hypothesis's, the node is the real one in a process of its own.

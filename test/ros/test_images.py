@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every encoding against a computation of its own, no copies where none is needed, and nothing believed unchecked."""
 
 from __future__ import annotations

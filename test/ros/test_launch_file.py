@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What `ros2 launch snscf_ros tracker.launch.py` would do, where launch is installed."""
 
 from __future__ import annotations

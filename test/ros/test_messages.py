@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Boxes and tracks survive the way to messages and back."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The entry point, the parameter file, the node and what starts it agree on names."""
 
 from __future__ import annotations

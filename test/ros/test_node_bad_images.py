@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Images that cannot be used are counted and told, the node stays up, and the next good image is tracked."""
 
 from __future__ import annotations

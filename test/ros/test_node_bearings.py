@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Directions to the targets, where the camera says how it sees."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A box drawn on an image that has passed is put where the target is now."""
 
 from __future__ import annotations

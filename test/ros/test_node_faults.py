@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What fails is told, and nothing spins or stays broken."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node's life: transitions in any order, failures that leave it usable, and a clean end."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures for those who watch, diagnostics for those who care, and images that really arrive."""
 
 from __future__ import annotations

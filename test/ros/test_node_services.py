@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Requests that cannot be met are refused with the number or name that is wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From images to detections, over real middleware: the right pixels, stamps and names, whatever the stream does."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Weights that cannot be used are refused at configure, with the reason, by a node that is as good as new after."""
 
 from __future__ import annotations

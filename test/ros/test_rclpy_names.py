@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Private names of rclpy, which any release may change, are used in one file only, and that one notices a change."""
 
 from __future__ import annotations

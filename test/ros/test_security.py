@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The policy that ships with the node allows what the node does, and no more."""
 
 from __future__ import annotations

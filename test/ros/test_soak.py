@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Ten minutes of the real node under load: nothing grows, and every image is accounted for."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Who is followed, who is the primary target, and that a name is one object."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the tracking thread promises while a frame is being tracked, with a tracker that takes as long as a test wants.
 
 Only the time that tracking takes is made up here; the real tracker runs in the tests of the node.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Textured rectangles over smooth backgrounds, as training pairs; and a network small enough to learn them on a CPU.
 
 ``python squares.py OUT SETTINGS`` trains it in a process of its own, or several under torchrun.

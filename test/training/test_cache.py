@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pairs kept as features: the same as fresh ones, in new orders, and a run on them learns."""
 
 from __future__ import annotations

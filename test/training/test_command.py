@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """``snscf train`` as a user runs it."""
 
 from __future__ import annotations

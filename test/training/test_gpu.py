@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What only a GPU can show: that a step never waits for it, and that bf16 learns."""
 
 from __future__ import annotations

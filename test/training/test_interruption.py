@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A run in a process of its own, ended from outside at any moment, goes on as if nothing had happened."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The labels of anchors against the same rule written as loops over anchors."""
 
 from __future__ import annotations

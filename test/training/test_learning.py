@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """That training learns, and learns the same from the same seed."""
 
 from __future__ import annotations

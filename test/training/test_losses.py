@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The losses: against plain definitions, against what the tracker does online, and where their gradients go."""
 
 from __future__ import annotations

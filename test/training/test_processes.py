@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Several processes that share a batch, started by torchrun: the losses of one process with all of it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run leaves to read, and what of it survives being cut off."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The plan of a run and the rates along it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run starts from, and what trains in which phase."""
 
 from __future__ import annotations

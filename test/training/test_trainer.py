@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The training loop on a small network: it learns, repeats itself, stops, goes on, and survives broken steps."""
 
 from __future__ import annotations

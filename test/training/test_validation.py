@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Clips held out of training, and tracking them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A node that shares nothing with the tracker but snscf_msgs: it starts a target, hears its status, and ends."""
 
 from __future__ import annotations
