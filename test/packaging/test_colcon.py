@@ -58,7 +58,8 @@ def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ours = {"PYTHONPATH", "LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "COLCON_PREFIX_PATH"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"AMENT_PREFIX_PATH": str(copy), "CMAKE_PREFIX_PATH": str(copy), "VIRTUAL_ENV": str(copy)}
-    environment |= {"PATH": f"{copy}/bin:{environment['PATH']}", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    environment |= {"PATH": f"{copy}/bin:{environment['PATH']}", "LD_LIBRARY_PATH": f"{copy}/lib"}
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
     def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
