@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes wheels-DISTRO.txt anew, for each DISTRO given: the newest wheels that the ranges in wheels-DISTRO.in allow.
 
 usage: make wheels, or bash environment/run.sh python environment/renew.py jazzy kilted

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """cv_bridge, for the encodings that `encodings` does not know, where it is installed and works.
 
 A row is handed to cv_bridge without its padding and in this machine's byte order: cv_bridge misreads rows whose padding

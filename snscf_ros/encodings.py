@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pixel layouts of `sensor_msgs/Image` that are decoded here: how large their data are, and the way to BGR.
 
 Every decoder reads the message's data in place, through `step` and `is_bigendian`, so that padding behind a row is

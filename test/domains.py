@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """ROS domains for tests: each is used by one of all the test processes on this machine at a time."""
 
 from __future__ import annotations

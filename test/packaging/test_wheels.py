@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The wheels that the private environment is made from are in the ranges they were chosen from."""
 
 from __future__ import annotations
