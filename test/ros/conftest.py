@@ -64,6 +64,31 @@ def tracker(running_tracker) -> Iterator:
     running_tracker.reset()
 
 
+@pytest.fixture(scope="session")
+def running_spare(peer, weights) -> Iterator:
+    """One more tracker, in a namespace of its own, for all tests of its configuration."""
+    from ros_harness import Tracker, TrackerProcess
+
+    process = TrackerProcess(namespace="spare")
+    yield Tracker(peer, process)
+    process.close()
+
+
+@pytest.fixture
+def spare(running_spare) -> Iterator:
+    """A running tracker that is not configured and has default parameters, before and after."""
+    from snscf_ros.parameters import DECLARATIONS
+
+    assert running_spare.state == "unconfigured"
+    yield running_spare
+    assert running_spare.process.process.poll() is None, running_spare.process.log()
+    for state, transition in (("active", "deactivate"), ("inactive", "cleanup")):
+        if running_spare.state == state:
+            running_spare.transition(transition)
+    defaults = {name: v for name, v in bringup.default_parameters().items() if not DECLARATIONS[name].read_only}
+    assert all(result.successful for result in running_spare.set_parameters(defaults))
+
+
 @pytest.fixture
 def start(peer, weights) -> Iterator:
     """Starts further trackers: start(namespace=..., parameters=...)."""

@@ -39,8 +39,9 @@ def test_a_target_is_followed_on_the_right_pixels(tracker):
 
 
 @pytest.mark.slow
-def test_a_smaller_search_crop_follows_too(start):
-    tracker = start(namespace="small", parameters={"search_size": 191})
+def test_a_smaller_search_crop_follows_too(spare):
+    tracker = spare
+    assert tracker.set_parameter("search_size", 191).successful
     tracker.activate()
     with tracker.camera() as camera:
         begin(tracker, camera)

@@ -56,8 +56,9 @@ def wrong(weights, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_weights_that_cannot_be_used_are_refused_with_the_reason(start, wrong):
-    tracker = start(namespace="weights")
+def test_weights_that_cannot_be_used_are_refused_with_the_reason(spare, wrong):
+    tracker = spare
+    start = len(tracker.process.log())
     for path, told in wrong:
         assert tracker.set_parameter("model", str(path)).successful
         before = len(tracker.process.log())
@@ -68,7 +69,7 @@ def test_weights_that_cannot_be_used_are_refused_with_the_reason(start, wrong):
         assert len(errors) == 1, errors
         assert told in errors[0]
         assert str(path) in errors[0]
-    assert "Traceback" not in tracker.process.log()
+    assert "Traceback" not in tracker.process.log()[start:]
     assert tracker.set_parameter("model", "snscf_mobilenetv2").successful
     tracker.transition("configure")
     # from now on it is fixed, whether the node is active or not
@@ -78,4 +79,3 @@ def test_weights_that_cannot_be_used_are_refused_with_the_reason(start, wrong):
         assert "clean up the node" in refused.reason
         if tracker.state == "inactive":
             tracker.transition("activate")
-    assert tracker.process.interrupt() == 0
