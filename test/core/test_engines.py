@@ -477,6 +477,7 @@ def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking_speed.py"
     command = [sys.executable, str(script), "--models", str(heads), "--targets", "1,2", "--peers", "mil,csrt"]
     command += ["--engines", "torch,plain,steam", "--size", "160x120", "--rounds", "3", "--warm-up", "1", "--no-memory"]
+    command += ["--threads", "1"]
     command += ["--json", str(tmp_path / "speed.json"), "--peak-tflops", "0.1", "--bandwidth", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
