@@ -314,7 +314,7 @@ def _need_rosbags() -> None:
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"bags need the package rosbags ({error}): pip install 'snscf[eval]'") from None
+        raise ValueError(f"bags need the package rosbags ({error}): pip install rosbags") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

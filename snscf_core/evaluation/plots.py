@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The plots of a report, by matplotlib (``snscf[eval]``), which is loaded only when they are drawn."""
+"""The plots of a report, by matplotlib, which is loaded only when they are drawn."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def write_report(
         plots = write_plots(evaluation, folder / "plots")
     except ImportError as error:
         plots = {}
-        notes.append(f"There are no plots because matplotlib is missing ({error}): pip install 'snscf[eval]'.")
+        notes.append(f"There are no plots because matplotlib is missing ({error}): pip install matplotlib.")
     sheets, unread = contact_sheets(evaluation, frames) if frames else ([], {})
     _write_sheets(sheets, names, folder / "contact_sheets")
     notes += [f"The frames of {name} could not be read: {error}" for name, error in unread.items()]

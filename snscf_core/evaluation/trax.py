@@ -3,7 +3,7 @@
 
 """Lets the official VOT toolkit drive the tracker over the TraX protocol: ``python -m snscf_core.evaluation.trax``.
 
-Needs the extra ``snscf[vot]``. The toolkit's ``trackers.ini`` names the Python that snscf is installed for::
+Needs the package ``vot-trax``. The toolkit's ``trackers.ini`` names the Python that snscf is installed for::
 
     [SNSCF]
     label = SNS-CF
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import trax
     except ImportError:
-        print("snscf: the VOT toolkit is spoken to by the package vot-trax: install snscf[vot]", file=sys.stderr)
+        print("snscf: the VOT toolkit is spoken to by the package vot-trax: pip install vot-trax", file=sys.stderr)
         return 1
     try:
         tracker = tracker_of(options)

@@ -133,7 +133,7 @@ def test_without_vot_trax_one_sentence_says_what_to_install(monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "trax", None)
     assert main(["--device", "cpu"]) == 1
     printed = capsys.readouterr()
-    assert "snscf[vot]" in printed.err and len(printed.err.splitlines()) == 1 and not printed.out
+    assert "pip install vot-trax" in printed.err and len(printed.err.splitlines()) == 1 and not printed.out
 
 
 def test_wrong_options_are_refused_before_a_client_is_greeted(capfd):
