@@ -36,9 +36,9 @@ fi
 [ -n "$tip" ] || die "there is no branch $branch"
 git merge-base --is-ancestor HEAD "$tip" || die "$branch was not made from the newest commit here, whose changes would be undone"
 for package in snscf_msgs snscf_ros; do
-  folder=.
-  [ "$package" = snscf_ros ] || folder=msg
   git diff --quiet "$tree" "$tip" -- "$package" && continue
-  git diff --binary --relative="$package" "$tree" "$tip" | git apply --index --directory="$folder"
+  folder=()
+  [ "$package" = snscf_ros ] || folder=(--directory=msg)
+  git diff --binary --relative="$package" "$tree" "$tip" | git apply --index "${folder[@]}"
 done
 git status --short
