@@ -8,13 +8,24 @@
 >>> track = tracker.update(next_frame, target)
 """
 
-from .checkpoints import WeightsError
-from .confidence import TrackState
-from .config import MODES, TrackerConfig
-from .engines import ENGINES
-from .network import MODELS
-from .tracker import Target, Track, Tracker
+from .requirements import torch_missing
 from .version import package_version
+
+if _reason := torch_missing():
+
+    def __getattr__(name: str) -> object:
+        # not on import: the commands must get far enough to say it without a traceback
+        if name in __all__:
+            raise ModuleNotFoundError(_reason, name="torch")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+else:
+    from .checkpoints import WeightsError
+    from .confidence import TrackState
+    from .config import MODES, TrackerConfig
+    from .engines import ENGINES
+    from .network import MODELS
+    from .tracker import Target, Track, Tracker
 
 __version__ = package_version()
 __all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -1,0 +1,26 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``snscf``, where something that it needs may not be installed."""
+
+from __future__ import annotations
+
+import sys
+
+from .requirements import missing
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    try:
+        from .cli import main as run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("snscf"):
+            raise
+        print(f"snscf: {missing(error.name)}", file=sys.stderr)
+        return 1
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is not installed is said in one sentence that names the command, for the commands without a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# as in a Python that does not have the module: neither found nor imported
+WITHOUT = """if True:
+    import importlib.machinery, sys
+
+    class Finder(importlib.machinery.PathFinder):
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            return None if name == "{module}" else super().find_spec(name, path, target)
+
+    sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+    {run}
+"""
+
+
+def run_without(module: str, run: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python code where `module` is not installed."""
+    code = WITHOUT.format(module=module, run=run)
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+
+
+COMMANDS = {
+    "snscf": "from snscf_core.__main__ import main; sys.exit(main())",
+    "tracker_node": "from snscf_ros.tracker_node import main; main([])",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_without_torch_names_the_commands_that_install_it(command):
+    done = run_without("torch", COMMANDS[command])
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"{command}: PyTorch is not installed for {sys.executable}: ")
+    assert f"'{sys.executable} -m pip install torch'" in line
+    assert "--torch-backend=cpu torch'" in line
+
+
+def test_library_without_torch_says_so_when_it_is_used():
+    done = run_without("torch", "import snscf_core; print(snscf_core.__version__); snscf_core.Tracker")
+    assert done.stdout.strip()
+    assert "ModuleNotFoundError: PyTorch is not installed for" in done.stderr
+
+
+def test_torch_in_another_environment_is_named(tmp_path):
+    (tmp_path / "lib" / "python3.99" / "site-packages" / "torch").mkdir(parents=True)
+    done = run_without("torch", COMMANDS["snscf"], VIRTUAL_ENV=str(tmp_path))
+    assert done.returncode == 1
+    assert f"torch is installed in the virtual environment {tmp_path}, but this command runs" in done.stderr
+    assert "colcon build" in done.stderr
+
+
+@pytest.mark.parametrize("module, told", [("cv2", "install opencv-python-headless"), ("yaml", "install pyyaml")])
+def test_other_modules_are_named(module, told):
+    done = run_without(module, COMMANDS["tracker_node"])
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
