@@ -26,6 +26,7 @@ class Stream:
         self.last_received: float | None = None
         # of those that can be used
         self.last_usable: float | None = None
+        self.last_refusal = ""  # why the last image was not even taken; empty if it was
         self.epoch = 0  # rises when the counts begin anew
         self._spoilt = False  # the last image that was looked into could not be used
         self.waiting = False  # the newest image has not been taken yet
@@ -61,6 +62,7 @@ class Stream:
         if self.waiting:
             self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
         self.images.add(arrival, seconds, most_bytes)
+        self.last_refusal = ""
         self.waiting = wanted
         self._spoilt = self._spoilt and wanted
         if not self._spoilt:
@@ -81,8 +83,9 @@ class Stream:
         self.counts = replace(self.counts, received=self.counts.received + 1)
         self.last_received = time.monotonic()
 
-    def count_refused(self) -> None:
+    def count_refused(self, reason: str) -> None:
         """Of an image that was not even taken."""
+        self.last_refusal = reason
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
 
     def count_rejected(self, epoch: int) -> None:
@@ -109,6 +112,7 @@ class Stream:
         self.images.clear()
         self.waiting = False
         self.counts = Counts()
+        self.last_refusal = ""
         self.epoch += 1
         self._processed_at.clear()
 

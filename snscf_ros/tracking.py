@@ -222,7 +222,7 @@ class TrackingThread:
         except ImageRejected as reason:
             with self._news:
                 stream.count_received()
-                stream.count_refused()
+                stream.count_refused(str(reason))
             self._listener.rejected(camera_name, str(reason))
             return
         with self._news:
@@ -318,7 +318,13 @@ class TrackingThread:
             raise Refused("the tracker is being deactivated")
         newest, oldest = stream.images.newest, stream.images.oldest
         if newest is None or oldest is None:
-            raise Refused(f"no image has come from {f'camera {name!r}' if name else 'the camera'} yet")
+            source = f"camera {name!r}" if name else "the camera"
+            if not stream.last_refusal:
+                raise Refused(f"no image has come from {source} yet")
+            raise Refused(
+                f"no image from {source} could be used: {stream.counts.rejected} were rejected, the last one because"
+                f" {stream.last_refusal}"
+            )
         image = stream.images.find(stamp_ns) if stamp_ns else newest
         if image is None:
             raise Refused(

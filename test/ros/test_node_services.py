@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from ros_harness import image_message, stamp_of, wait_for
 
 WRONG_BOXES = {
     "negative width": ((10, 10, -48, 48), "-48"),
@@ -42,6 +43,21 @@ def test_nothing_starts_before_the_first_image(tracker):
     answer = tracker.init((10, 10, 40, 40))
     assert not answer.success
     assert "no image" in answer.message
+
+
+def test_nothing_starts_on_images_that_cannot_be_used_and_the_reason_is_given(tracker):
+    with tracker.camera() as camera:
+
+        def refused() -> str:
+            camera.send(image_message(camera.scene.frame(0), "rgba_of_tomorrow", stamp_of(0)))
+            answer = tracker.init(camera.truth)
+            assert not answer.success
+            return answer.message if "could be used" in answer.message else ""
+
+        message = wait_for(refused, "the refusal to tell of the images")
+        assert "rgba_of_tomorrow" in message
+        camera.next()
+        assert tracker.init(camera.truth).success
 
 
 def test_unknown_camera_and_target_are_refused_by_name(tracker):
