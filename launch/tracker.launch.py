@@ -1,44 +1,40 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Starts the tracker node and brings it to active: a thin adapter over `snscf_ros.bringup`."""
+"""Starts the tracker node, which brings itself to active: a thin adapter over `snscf_ros.bringup`."""
 
 from __future__ import annotations
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    OpaqueFunction,
-    RegisterEventHandler,
-    SetEnvironmentVariable,
-)
-from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessStart
-from launch.events import matches_action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler, SetEnvironmentVariable
+from launch.event_handlers import OnProcessExit, OnProcessIO, OnProcessStart
+from launch.events.process import ProcessExited, ProcessIO, ProcessStarted
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
+from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
 
-from snscf_ros import bringup, middleware
+from snscf_ros import bringup, supervision
 
 ARGUMENTS = {
     "image_topic": (bringup.IMAGE_TOPIC, "topic of the images of a camera without a name; if compressed, its base"),
     "params_file": (str(bringup.params_file()), "YAML file of the node's parameters"),
     "namespace": ("", "namespace of the node"),
     "autostart": ("true", "whether to configure and activate the node, or leave it to 'ros2 lifecycle set'"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "respawn": ("false", "whether to start the node again when it ends; otherwise its death ends the launch"),
+    "respawn_delay": ("2.0", "seconds after which it is started again"),
+    "required": ("true", "whether the launch ends, with status 1, when the node dies and is not started again"),
+    "log_level": ("info", "severity from which on messages are logged"),
+    "use_sim_time": ("", "whether the time is that of /clock, in place of the parameter file's"),
     "model": ("", "network or path of its weights, in place of the parameter file's"),
     "device": ("", "auto, cpu, cuda, cuda:1, ..., in place of the parameter file's"),
 }
+CHOICES = {"log_level": list(bringup.LOG_LEVELS)}
 
 
 def generate_launch_description() -> LaunchDescription:
+    supervision.leave_interrupts_to_launch()
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=CHOICES.get(name))
         for name, (default, text) in ARGUMENTS.items()
     ]
     # for all that is launched from here on, because an image goes through the memory of the camera that publishes it
@@ -48,35 +44,50 @@ def generate_launch_description() -> LaunchDescription:
 
 def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    # an argument left empty must not hide what the parameter file says
-    chosen = {name: ParameterValue(given[name], value_type=str) for name in ("model", "device") if given[name]}
-    node = LifecycleNode(
+    # of the type that they have here: launch would read the text of a model's name as YAML
+    parameters = {
+        name: ParameterValue(value, value_type=type(value)) for name, value in bringup.launch_parameters(given).items()
+    }
+    respawn = bringup.truth("respawn", given["respawn"])
+    node = Node(
         package=bringup.PACKAGE,
         executable=bringup.EXECUTABLE,
         name=bringup.NODE_NAME,
         namespace=given["namespace"],
-        parameters=[given["params_file"], *([chosen] if chosen else [])],
+        parameters=[bringup.existing_params_file(given["params_file"]), parameters],
         remappings=bringup.image_remappings(given["image_topic"]),
         ros_arguments=["--log-level", given["log_level"]],
-        additional_env=middleware.allocator_environment(),
+        additional_env=bringup.launch_environment(),
+        respawn=respawn,
+        respawn_delay=bringup.seconds("respawn_delay", given["respawn_delay"]),
         output="screen",
         emulate_tty=True,
     )
+    ends_launch = bringup.truth("required", given["required"]) and not respawn
+    return [*_handlers(node, ends_launch), node]
 
-    def change_state(transition: int) -> EmitEvent:
-        return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition))
 
-    autostart = IfCondition(given["autostart"])
-    on_start = OnProcessStart(target_action=node, on_start=[change_state(Transition.TRANSITION_CONFIGURE)])
-    on_configured = OnStateTransition(
-        target_lifecycle_node=node,
-        # not from 'deactivating': a user who deactivates the node wants it inactive
-        start_state="configuring",
-        goal_state="inactive",
-        entities=[change_state(Transition.TRANSITION_ACTIVATE)],
-    )
-    return [
-        RegisterEventHandler(on_start, condition=autostart),
-        RegisterEventHandler(on_configured, condition=autostart),
-        node,
+def _handlers(node: Node, ends_launch: bool) -> list[LaunchDescriptionEntity]:
+    """What is done when the node has started, printed something, and ended. They stand before the node, because launch
+    asks the handlers that were registered last first, and what raises keeps the others from being asked."""
+    error = ""
+
+    def started(event: ProcessStarted, context: LaunchContext) -> None:
+        supervision.count_start(event.env)
+
+    def printed(event: ProcessIO) -> None:
+        nonlocal error
+        error = supervision.last_error(event.text.decode(errors="replace")) or error
+
+    def ended(event: ProcessExited, context: LaunchContext) -> None:
+        reason = supervision.death(event.returncode, error)
+        if ends_launch and reason and not context.is_shutdown:
+            # this, and not an event of shutdown, gives 'ros2 launch' a status other than 0
+            raise RuntimeError(reason)
+
+    handlers = [
+        OnProcessStart(target_action=node, on_start=started),
+        OnProcessIO(target_action=node, on_stdout=printed, on_stderr=printed),
+        OnProcessExit(target_action=node, on_exit=ended),
     ]
+    return [RegisterEventHandler(handler) for handler in handlers]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from snscf_ros import middleware
+from snscf_ros import middleware, supervision
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -29,6 +29,7 @@ EXECUTABLE = "tracker_node"
 MODULE = "snscf_ros.tracker_node"
 NODE_NAME = "tracker"
 IMAGE_TOPIC = "image_raw"
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 _GREET_AGAIN = 2.0  # s
 _POLL = 0.01  # s
@@ -90,6 +91,50 @@ def default_parameters() -> dict[str, Any]:
     """The values in `config/tracker.yaml`, by parameter name."""
     content = yaml.safe_load(params_file().read_text(encoding="utf-8"))
     return dict(content["/**"]["ros__parameters"])
+
+
+def existing_params_file(path: str) -> Path:
+    """The parameter file at `path`. Raises FileNotFoundError if there is none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"params_file: there is no file '{path}'")
+    return file
+
+
+def launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
+    """Parameters that launch arguments set, by name, over those of the parameter file.
+
+    An argument that is left empty sets nothing, so that it does not hide what the parameter file says. Raises
+    ValueError for one that is neither true nor false and should be.
+    """
+    parameters: dict[str, str | bool] = {name: given[name] for name in ("model", "device") if given[name]}
+    if given["use_sim_time"]:
+        parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
+    parameters["autostart_node"] = truth("autostart", given["autostart"])
+    return parameters
+
+
+def truth(name: str, text: str) -> bool:
+    """The value of a launch argument that is true or false. Raises ValueError if it is neither."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"{name} is '{text}', must be true or false")
+    return text.lower() in ("true", "1")
+
+
+def seconds(name: str, text: str) -> float:
+    """The value of a launch argument that is a time. Raises ValueError if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"{name} is '{text}', must be a number of seconds")
+    return value
+
+
+def launch_environment() -> dict[str, str]:
+    """Variables of the node under `ros2 launch`, besides the middleware's profile: it ends when this process does."""
+    return {**middleware.allocator_environment(), **supervision.environment_of_child(os.getpid())}
 
 
 def image_remappings(image_topic: str) -> list[tuple[str, str]]:

@@ -72,6 +72,8 @@ class Health:
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     targets: Mapping[str, Track | None] = field(default_factory=dict)
     broken: str = ""  # why the tracker has given up, or that it hangs
+    restarts: int = 0  # of the process, by what supervises it
+    targets_lost: bool = False  # with the process before the last restart, and none has been started since
 
 
 def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
@@ -88,9 +90,11 @@ def _tracker_status(health: Health) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, health.state
     if health.broken:
         level, message = DiagnosticStatus.ERROR, health.broken
+    elif health.targets_lost:
+        level, message = DiagnosticStatus.WARN, f"{health.state}, started again: what was followed before is lost"
     elif health.state == "active":
         message = f"following {len(health.targets)}" if health.enabled else "disabled by ~/enable"
-    values = dict(health.tracker)
+    values = {**health.tracker, "restarts": str(health.restarts)}
     for stage, latency in health.stages.items():
         values[f"{stage} mean (ms)"] = f"{latency.mean * 1e3:.2f}"
         values[f"{stage} max (ms)"] = f"{latency.maximum * 1e3:.2f}"

@@ -30,7 +30,7 @@ from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, TrackerConfig, WeightsError
-from snscf_ros import bringup, cameras, diagnostics, messages, middleware, rclpy_private
+from snscf_ros import bringup, cameras, diagnostics, messages, middleware, parameters, rclpy_private, supervision
 from snscf_ros.bearings import Bearings
 from snscf_ros.bridge import find_bridge
 from snscf_ros.outputs import Outputs
@@ -55,11 +55,12 @@ def _transition(callback: _Transition) -> _Transition:
     @functools.wraps(callback)
     def guarded(self: TrackerNode, state: LifecycleState) -> TransitionCallbackReturn:
         with self._transition:
+            self._driven = True
             try:
                 return callback(self, state)
             except Exception:
                 name = callback.__name__.removeprefix("on_")
-                self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+                self._refuse(f"{name} failed:\n{traceback.format_exc()}")
                 self._stop()
                 return _FAILURE
 
@@ -77,6 +78,10 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+class NotBroughtUp(RuntimeError):
+    """The node could not configure or activate itself, as `autostart_node` asks."""
+
+
 class TrackerNode(LifecycleNode):
     """Follows targets in the images of one or more cameras. See the README for topics, services and parameters."""
 
@@ -91,6 +96,10 @@ class TrackerNode(LifecycleNode):
         self._camera_subscriptions: list[Subscription] = []
         self._activated = 0.0
         self._broken = ""  # why the tracker has given up
+        self._refusal = ""  # why the last transition failed
+        self._driven = False  # somebody has asked for a transition
+        self._restarts = supervision.restarts()
+        self._targets_lost = self._restarts > 0  # with the process before, and none has been started since
         self._left_behind = False  # a thread that could not be ended still works with the tracker and the targets
         self._stages = diagnostics.Stages()
         self._declared = Parameters(
@@ -102,19 +111,46 @@ class TrackerNode(LifecycleNode):
         self._answer_malformed_parameters()
         self._offer_services()
         self._start_diagnostics()
-        # in the node's own group, like the services of the transitions: it may ask for one
-        self.create_timer(_WATCH, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        for text in parameters.unknown(rclpy_private.parameter_overrides(self)):
+            self.get_logger().warning(text)
+        if self._restarts:
+            self.get_logger().warning(
+                f"started again (restart {self._restarts}): what the process before followed is lost; call init_target"
+            )
+        # both in the node's own group, like the services of the transitions: they may ask for one
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._bring_up_timer = self.create_timer(0.0, self._bring_up, clock=steady)
+        self.create_timer(_WATCH, self._watch, clock=steady)
 
     @property
     def settings(self) -> Settings:
         return self._declared.settings
 
     def waits(self, entity: object) -> bool:
-        """Whether a callback may take long, for the executor: init_target, and the node's own services, transitions
-        among them, which share a group that keeps them apart."""
+        """Whether a callback may take long, for the executor: init_target, the start by itself, and the node's own
+        services, transitions among them, which share a group that keeps them apart."""
+        if entity is self._bring_up_timer:
+            return True
         return isinstance(entity, Service) and entity.callback_group in (self._waiting, self.default_callback_group)
 
     # --- life cycle ---
+
+    def _bring_up(self) -> None:
+        """Configure and activate, if `autostart_node` says so and nobody else has begun to.
+
+        Raises NotBroughtUp, which ends the process.
+        """
+        self._bring_up_timer.cancel()
+        if not self.settings.autostart_node or self._driven:
+            return
+        for name, trigger in (("configure", self.trigger_configure), ("activate", self.trigger_activate)):
+            if trigger() != _SUCCESS:
+                raise NotBroughtUp(f"could not {name}: {self._refusal}")
+
+    def _refuse(self, reason: str) -> None:
+        """Log why a transition fails, and remember it."""
+        self.get_logger().error(reason)
+        self._refusal = reason.strip().splitlines()[-1]
 
     @_transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -134,10 +170,10 @@ class TrackerNode(LifecycleNode):
             )
             tracker.warm_up()
         except (WeightsError, ValueError, FileNotFoundError) as error:
-            self.get_logger().error(str(error))
+            self._refuse(str(error))
             return _FAILURE
         find_bridge()
-        self._outputs = Outputs(self, settings.cameras, lambda: self.settings)
+        self._outputs = Outputs(self, settings.cameras, lambda: self.settings, self._restarts)
         self._tracker = tracker
         self.get_logger().info(
             f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
@@ -150,7 +186,7 @@ class TrackerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._tracker is not None
         if self._left_behind:
-            self.get_logger().error("the tracker still hangs in an image of before; clean up and configure it anew")
+            self._refuse("the tracker still hangs in an image of before; clean up and configure it anew")
             return _FAILURE
         try:
             return self._begin(self._tracker, state)
@@ -349,6 +385,7 @@ class TrackerNode(LifecycleNode):
             started = self._active().init(request.camera, stamp_ns, box, request.target_id)
             response.target_id, response.frames_caught_up = started
             response.success = True
+            self._targets_lost = False
             x, y, w, h = box
             response.message = f"following '{response.target_id}' from x {x:g}, y {y:g}, width {w:g}, height {h:g}"
             if started.frames_caught_up:
@@ -477,6 +514,8 @@ class TrackerNode(LifecycleNode):
                 for name, report in thread.reports().items()
             },
             targets=self._targets.latest(),
+            restarts=self._restarts,
+            targets_lost=self._targets_lost,
             broken=f"busy with one image for {hangs:.1f} s" if hangs else self._broken,
         )
         array = diagnostics.report(health, self.settings.camera_timeout, self.get_clock().now().to_msg())

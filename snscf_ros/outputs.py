@@ -59,10 +59,13 @@ class _Overlay:
 
 
 class Outputs:
-    """Lifecycle publishers: silent unless the node is active."""
+    """Lifecycle publishers: silent unless the node is active. `restarts` of the process, for the status."""
 
-    def __init__(self, node: LifecycleNode, cameras: Iterable[str], settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self, node: LifecycleNode, cameras: Iterable[str], settings: Callable[[], Settings], restarts: int = 0
+    ) -> None:
         self._node = node
+        self._restarts = restarts
         self._settings = settings
         self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _QOS)
         self._detection = node.create_lifecycle_publisher(Detection2D, "~/detection", _QOS)
@@ -94,6 +97,7 @@ class Outputs:
                 )
         latency = time.monotonic() - result.received
         status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings)
+        status.restarts = self._restarts
         with self._status_lock:
             self._last_status[result.camera] = status
             self._status.publish(status)
@@ -117,5 +121,6 @@ class Outputs:
                     frames_dropped=counts.dropped,
                     frames_rejected=counts.rejected,
                     camera_silent=True,
+                    restarts=self._restarts,
                 )
             )

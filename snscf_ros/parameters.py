@@ -9,9 +9,10 @@ Their default values are those of `config/tracker.yaml` and stand nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class Settings:
     overlay_jpeg_quality: int
     diagnostics_rate: float
     camera_timeout: float
+    autostart_node: bool
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,15 @@ DECLARATIONS: Mapping[str, Declaration] = {
         minimum=0.05,
         maximum=3600.0,
     ),
+    "autostart_node": Declaration(
+        "Whether the node configures and activates itself when it starts, and ends with status 1 if it cannot.",
+        read_only=True,
+    ),
 }
 
+# what rclpy itself declares
+_OF_RCLPY = ("use_sim_time", "start_type_description_service")
+_PREFIXES_OF_RCLPY = ("qos_overrides.",)
 _CAMERA_NAME = re.compile(r"(?:[A-Za-z_~/][A-Za-z0-9_/]*)?")
 
 
@@ -196,6 +205,27 @@ def problem(name: str, value: Any) -> str | None:
         if len(set(names)) < len(names):
             return f"cameras: a name occurs twice in {list(names)}"
     return None
+
+
+def unknown(given: Iterable[str]) -> list[str]:
+    """What to warn of among the parameters that a node was given, one sentence each.
+
+    ROS takes a name that the node does not have without a word. A name close to a known one is a slip; all others share
+    a sentence, as a parameter file may be written for several nodes.
+    """
+    others = []
+    warnings = []
+    for name in given:
+        if name in DECLARATIONS or name in _OF_RCLPY or name.startswith(_PREFIXES_OF_RCLPY):
+            continue
+        if near := difflib.get_close_matches(name, [*DECLARATIONS, *_OF_RCLPY], n=2, cutoff=0.7):
+            meant = " or ".join(f"'{known}'" for known in near)
+            warnings.append(f"there is no parameter '{name}': did you mean {meant}?")
+        else:
+            others.append(name)
+    if others:
+        warnings.append(f"parameters that this node does not have are ignored: {', '.join(sorted(others))}")
+    return warnings
 
 
 class Parameters:

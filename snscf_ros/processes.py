@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from snscf_ros import supervision
+
 _LAST_LINES = 15
-_ERROR = re.compile(r"^\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]+\]: (.*)", re.MULTILINE)
 # Runs what follows in its place, and asks Linux to end it if the parent is killed and cannot do so itself. That is done
 # here because a fork that runs Python before the command (`preexec_fn`) can hang in a process with threads.
 _START = f"""\
@@ -99,6 +99,5 @@ class Child:
         return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
 
     def last_error(self) -> str:
-        """The message of the last error that ROS logged in it; empty if there is none."""
-        found = _ERROR.findall(self.log.read_text(errors="replace"))
-        return str(found[-1]) if found else ""
+        """The message of the last error that it printed; empty if there is none."""
+        return supervision.last_error(self.log.read_text(errors="replace"))

@@ -8,6 +8,7 @@ Checked with rclpy 7.1.5 and 7.1.11 (Jazzy), 9.1.2 and 9.1.5 (Kilted); see docs/
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,12 @@ def destroy_state_machine(node: LifecycleNode) -> None:
     memory on the disk, for as long as the process lives."""
     if hasattr(machine := _state_machine(node), "destroy_when_not_in_use"):
         machine.destroy_when_not_in_use()
+
+
+def parameter_overrides(node: Node) -> Collection[str]:
+    """The names of all parameters that the node was given when it started, declared or not; empty where the installed
+    rclpy does not say."""
+    return getattr(node, "_parameter_overrides", ())
 
 
 def _state_machine(node: LifecycleNode) -> Any:

@@ -17,6 +17,8 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from snscf_ros import supervision
+
 if TYPE_CHECKING:
     from snscf_ros.lifecycle import TrackerNode
 
@@ -56,7 +58,7 @@ class _Process:
             from rclpy.signals import SignalHandlerOptions
 
             from snscf_ros.executor import NodeExecutor, spin
-            from snscf_ros.lifecycle import TrackerNode
+            from snscf_ros.lifecycle import NotBroughtUp, TrackerNode
 
             self._initialised = True
             try:
@@ -64,24 +66,28 @@ class _Process:
                 node = TrackerNode()
             except (ParameterException, RuntimeError) as error:
                 # an RCLError, which has no public name, is a middleware or security that cannot be set up as asked
-                if not self.asked_to_end.is_set():
-                    print(f"tracker_node: {error}", file=sys.stderr)
-                    self._exit_code = 1
+                self._fail(str(error))
                 return
             executor = NodeExecutor(node.waits, _THREADS)
             executor.add_node(node)
             self._node = node
-            spin(executor)
+            try:
+                spin(executor)
+            except NotBroughtUp as error:
+                self._fail(str(error))
             executor.shutdown(timeout_sec=0)
             # this removes the shared memory, which would outlive the process
             node.destroy_node()
-        except BaseException:
-            # what fails while everything is being taken down is no news
-            if not self.asked_to_end.is_set():
-                self._exit_code = 1
-                traceback.print_exc()
+        except BaseException as error:
+            self._fail(_not_installed(error) or f"unexpected error\n{traceback.format_exc()}")
         finally:
             self.asked_to_end.set()
+
+    def _fail(self, reason: str) -> None:
+        """Say why the process ends with status 1; what fails while everything is being taken down is no news."""
+        if not self.asked_to_end.is_set():
+            self._exit_code = 1
+            print(f"tracker_node: {reason}", file=sys.stderr)
 
     def _end(self) -> None:
         """Let the frame at hand end and destroy the node, as far as that is possible within the grace."""
@@ -96,12 +102,25 @@ class _Process:
         self._thread.join(_GRACE)
 
 
+def _not_installed(error: BaseException) -> str:
+    """What helps where a package that is not ours could not be imported; else empty."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or "." in error.name:
+        return ""
+    if error.name in ("snscf_core", "snscf_ros"):
+        return ""
+    from snscf_core.requirements import missing
+
+    return missing(error.name)
+
+
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the tracker node; `args` as on the command line."""
     process = _Process(args)
     for number in (signal.SIGINT, signal.SIGTERM):
         # not in the handler itself: a signal that interrupts the handler would wait for the event's lock for ever
         signal.signal(number, lambda *_: _thread.start_new_thread(process.asked_to_end.set, ()))
+    if not supervision.end_with_parent():
+        process.asked_to_end.set()
     process.run()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,9 @@ def visit(module, **given):
 
 
 def the_node(actions):
-    from launch_ros.actions import LifecycleNode
+    from launch_ros.actions import Node
 
-    (node,) = [action for action in actions if isinstance(action, LifecycleNode)]
+    (node,) = [action for action in actions if isinstance(action, Node)]
     return node
 
 
@@ -64,8 +65,8 @@ def parameters_of(node, context) -> list:
 def test_every_argument_is_described(module):
     description, _, _ = visit(module)
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    names = {"image_topic", "params_file", "namespace", "autostart", "log_level", "model", "device"}
-    assert set(arguments) == names
+    started = {"image_topic", "params_file", "namespace", "autostart", "log_level", "use_sim_time", "model", "device"}
+    assert set(arguments) == started | {"respawn", "respawn_delay", "required"}
     for argument in arguments.values():
         assert argument.description != "no description given"
 
@@ -81,27 +82,35 @@ def test_node_is_the_one_of_bringup(module):
 
 def test_arguments_left_alone_do_not_hide_the_parameter_file(module):
     _, actions, context = visit(module)
-    (only,) = parameters_of(the_node(actions), context)
-    assert Path(only) == bringup.params_file()
+    file, chosen = parameters_of(the_node(actions), context)
+    assert Path(file) == bringup.params_file()
+    assert chosen == {"autostart_node": True}
 
 
 def test_arguments_given_come_after_the_parameter_file(module, tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("/**:\n  ros__parameters:\n    model: from_file\n", encoding="utf-8")
-    _, actions, context = visit(module, params_file=str(mine), model="0815", device="cpu")
+    given = {"params_file": str(mine), "model": "0815", "device": "cpu", "use_sim_time": "True", "autostart": "false"}
+    _, actions, context = visit(module, **given)
     file, chosen = parameters_of(the_node(actions), context)
     assert Path(file) == mine
-    assert chosen == {"model": "0815", "device": "cpu"}
+    assert chosen == {"model": "0815", "device": "cpu", "use_sim_time": True, "autostart_node": False}
 
 
-def test_autostart_configures_and_activates_and_can_be_left_out(module):
-    from launch.actions import RegisterEventHandler
-
-    for autostart in (True, False):
-        _, actions, context = visit(module, autostart=str(autostart).lower())
-        handlers = [action for action in actions if isinstance(action, RegisterEventHandler)]
-        assert len(handlers) == 2
-        assert all(handler.condition.evaluate(context) is autostart for handler in handlers)
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("params_file", "/nowhere/mine.yaml", "params_file: there is no file '/nowhere/mine.yaml'"),
+        ("log_level", "loud", '"loud" is not valid'),
+        ("use_sim_time", "perhaps", "use_sim_time is 'perhaps', must be true or false"),
+        ("autostart", "", "autostart is '', must be true or false"),
+        ("respawn", "always", "respawn is 'always'"),
+        ("respawn_delay", "-1", "respawn_delay is '-1', must be a number of seconds"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(module, name, value, told):
+    with pytest.raises((ValueError, FileNotFoundError, RuntimeError), match=re.escape(told)):
+        visit(module, **{name: value})
 
 
 def test_images_get_their_shared_memory_unless_the_user_has_a_profile(module, monkeypatch):
