@@ -18,7 +18,6 @@ REQUIREMENTS = [
     "numpy>=1.23",
     "opencv-python-headless>=4.6",
     "pyyaml>=5.4",
-    "safetensors>=0.4",
     "torch>=2.1",
     "tqdm>=4.60",
 ]
@@ -39,6 +38,8 @@ EXTRAS = {
         "pytest-timeout>=2.1",
         "pytest-xdist>=3.2",
         "ruff~=0.17.6",
+        # what our own reader and writer of that format are held to
+        "safetensors>=0.4",
         'vot-trax>=4.0; platform_machine == "x86_64"',
     ],
 }

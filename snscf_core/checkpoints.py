@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .network import MODELS, SNSCF
+from .tensor_files import TensorFileError, read_tensors, write_tensors
 
 WEIGHTS_VARIABLE = "SNSCF_WEIGHTS"
 CHECKSUMS = "SHA256SUMS"
@@ -123,11 +122,11 @@ def load(model: str | Path, channels: int = 256, *, untrained: bool = False) -> 
     metadata: dict[str, str] = {}
     for file in files:
         try:
-            with safe_open(str(file), framework="pt") as opened:
-                metadata = metadata or dict(opened.metadata() or {})
-                tensors.update({key: opened.get_tensor(key).float() for key in opened.keys()})
-        except (SafetensorError, OSError) as error:
+            stored, described = read_tensors(file)
+        except (TensorFileError, OSError) as error:
             raise WeightsError(f"{file} can't be read as safetensors: {error}") from error
+        metadata = metadata or described
+        tensors.update({key: tensor.float() for key, tensor in stored.items()})
     name = _name_of(files[0], tensors, metadata)
     if name is None:
         raise WeightsError(f"{files[0]} holds no network known here ({', '.join(MODELS)})")
@@ -175,10 +174,7 @@ def save(
     for index, shard in enumerate(shards, 1):
         suffix = "" if len(shards) == 1 else f"-{index:05d}-of-{len(shards):05d}"
         file = folder / f"{network.name}{suffix}.safetensors"
-        partial = file.with_suffix(".partial")
-        save_file(shard, str(partial), metadata=described)
-        partial.chmod(0o644)  # safetensors makes files that only their owner may read
-        os.replace(partial, file)
+        write_tensors(file, shard, described)
         files.append(file)
     sums = {name: digest for name, digest in _checksums(folder).items() if not name.startswith(network.name)}
     sums.update({file.name: _sha256(file) for file in files})

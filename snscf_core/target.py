@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from . import acf
 from .appearance import Memory
 from .confidence import Confidence, TrackState
 from .motion import Distractor, Motion, Point
+from .tensor_files import read_tensors, write_tensors
 
 Box = tuple[float, float, float, float]
 
@@ -135,15 +134,16 @@ class Target:
             "lost_at": self.lost_at,
             "weights": self.weights,
         }
-        save_file(tensors, str(path), metadata={"target": json.dumps(values)})
+        write_tensors(path, tensors, {"target": json.dumps(values)})
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Target:
         """A target written by ``save``. Raises ValueError if the file is none."""
         try:
-            with safe_open(str(path), framework="pt", device=str(device)) as opened:
-                values = json.loads((opened.metadata() or {})["target"])
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            stored, metadata = read_tensors(path)
+            values = json.loads(metadata["target"])
+            # Copies, so that the target does not change when the file does.
+            tensors = {key: tensor.to(device, copy=True) for key, tensor in stored.items()}
             levels = range(len(values["gains"]))
             numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
             filters = acf.FilterBank(
@@ -155,7 +155,7 @@ class Target:
             confidence = Confidence(**values["confidence"])
             confidence.state = TrackState(confidence.state)
             colours, embedding = (
-                Memory(*(tensors[f"{name}.{one}"].cpu().numpy() for one in ("given", "recent")), **values[name])
+                Memory(tensors[f"{name}.given"].cpu().numpy(), tensors[f"{name}.recent"].cpu().numpy(), **values[name])
                 for name in ("colours", "embedding")
             )
             template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
@@ -182,7 +182,7 @@ class Target:
                 _placed(values.get("lost_at")),
                 values.get("weights", ""),
             )
-        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
 
 

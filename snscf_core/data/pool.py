@@ -19,12 +19,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..boxes import Array, iou
+from ..tensor_files import read_tensors, write_tensors
 from .images import read_image, read_mask
 from .readers import Clip
 
@@ -160,38 +159,30 @@ class ImagePool:
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, whole or not at all, that ``load`` reads faster than images are decoded."""
-        path = Path(path)
         text = {
             "names": self.clip_names,
             "sources": self.sources,
             "longest_side": self.longest_side,
             "left_out": self.left_out,
         }
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            save_file(self._tensors(), str(part), metadata={"format": FORMAT, "pool": json.dumps(text)})
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_tensors(path, self._tensors(), {"format": FORMAT, "pool": json.dumps(text)})
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ImagePool:
         """A pool written by ``save``. Raises ValueError if the file is none."""
         try:
-            with safe_open(str(path), framework="pt", device=str(device)) as opened:
-                metadata = opened.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"its format is {metadata.get('format')!r} instead of {FORMAT!r}")
-                text = json.loads(metadata["pool"])
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            stored, metadata = read_tensors(path)
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r} instead of {FORMAT!r}")
+            text = json.loads(metadata["pool"])
             return cls(
-                **tensors,
+                **{name: tensor.to(device) for name, tensor in stored.items()},
                 clip_names=text["names"],
                 sources=text["sources"],
                 longest_side=int(text["longest_side"]),
                 left_out=text.get("left_out", []),  # older files don't say
             )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no image pool: {error}") from error
 
     def _tensors(self) -> dict[str, Tensor]:

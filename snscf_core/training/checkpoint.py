@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoints import WeightsError
+from ..tensor_files import TensorFileError, read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
 _VERSION = 1
@@ -30,13 +28,13 @@ class TrainingError(RuntimeError):
 class Checkpoints:
     """Writes the checkpoint of the run in ``folder``, in the background; whatever happens, a whole one is there.
 
-    The file is written under another name and then renamed, so a process that is killed leaves the one before.
+    A process that is killed leaves the one before.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self._thread: threading.Thread | None = None
-        self._error: OSError | SafetensorError | None = None
+        self._error: OSError | TensorFileError | None = None
 
     def write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Copies the tensors and begins to write; returns as soon as they may change.
@@ -58,13 +56,9 @@ class Checkpoints:
             raise TrainingError(f"{self.path} can't be written: {error}") from error
 
     def _write(self, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-        partial = self.path.with_suffix(".partial")
         try:
-            save_file(tensors, str(partial), metadata=header)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(partial, self.path)
-        except (OSError, SafetensorError) as error:
+            write_tensors(self.path, tensors, header)
+        except (OSError, TensorFileError) as error:
             self._error = error
 
 
@@ -77,10 +71,9 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(str(path), framework="pt") as opened:
-            state = json.loads((opened.metadata() or {})["run"])
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        tensors, metadata = read_tensors(path)
+        state = json.loads(metadata["run"])
+    except (OSError, KeyError, ValueError) as error:
         raise WeightsError(f"{path} is no checkpoint of a run: {error}") from error
     if state.get("version") != _VERSION:
         raise WeightsError(f"{path} was written by another version of this program")

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from snscf_core import Tracker, WeightsError, checkpoints
 from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
 from snscf_core.network import MODELS, SNSCF
+from snscf_core.tensor_files import read_tensors, write_tensors
 
 NAME = "snscf_mobilenetv2"
 
@@ -115,11 +114,9 @@ def test_a_missing_shard_is_named(folder):
 
 
 def test_weights_of_another_width_are_refused_naming_the_tensor(folder):
-    from safetensors.torch import load_file, save_file
-
     (folder / CHECKSUMS).unlink()
     file = next(folder.glob("*00001-of*"))
-    save_file(load_file(file), file, metadata={"model": NAME, "channels": "64"})
+    write_tensors(file, read_tensors(file)[0], {"model": NAME, "channels": "64"})
     with pytest.raises(WeightsError, match="does not fit the network"):
         load(folder)
 
@@ -131,9 +128,7 @@ def test_an_unknown_name_or_path_is_refused(what):
 
 
 def test_a_file_with_other_tensors_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
+    write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(3)}, {})
     with pytest.raises(WeightsError, match="holds no network"):
         load(tmp_path / "other.safetensors")
 
@@ -158,9 +153,7 @@ def test_resnet_without_conv5_tracks_with_two_levels(weights):
 def test_a_width_that_no_network_has_is_refused_before_anything_is_made(channels, folder):
     (folder / CHECKSUMS).unlink()
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(file), framework="pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
-            metadata = {**opened.metadata(), "channels": channels}
-        save_file(tensors, str(file), metadata=metadata)
+        tensors, metadata = read_tensors(file)
+        write_tensors(file, tensors, {**metadata, "channels": channels})
     with pytest.raises(WeightsError, match="channels"):
         load(folder)

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from snscf_core.backbones import FIRST_CELL, STRIDE, MobileNetV2
 from snscf_core.checkpoints import IMAGENET_FILES, load
 from snscf_core.network import MODELS, SNSCF
 from snscf_core.rpn import RATIOS, Proposals, anchors, decode, depthwise_correlation, fuse
+from snscf_core.tensor_files import read_tensors
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -134,7 +134,8 @@ class SameMobileNetV2(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def mobilenet(imagenet) -> dict[str, torch.Tensor]:
-    return {key: value.float() for key, value in load_file(imagenet / IMAGENET_FILES["snscf_mobilenetv2"]).items()}
+    stored, _ = read_tensors(imagenet / IMAGENET_FILES["snscf_mobilenetv2"])
+    return {key: value.float() for key, value in stored.items()}
 
 
 def test_mobilenet_features_are_those_of_the_original_between_its_strides(mobilenet):

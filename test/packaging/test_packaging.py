@@ -32,7 +32,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
-NO_ROSDEP_KEY = {"safetensors", "torch"}  # or one that fails on Ubuntu 24.04
+NO_ROSDEP_KEY = {"torch"}  # it has one, which fails on Ubuntu 24.04
 COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
 USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}

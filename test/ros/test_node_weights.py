@@ -10,9 +10,9 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from snscf_core.checkpoints import CHECKSUMS, find
+from snscf_core.tensor_files import read_tensors, write_tensors
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def wrong(weights, tmp_path_factory):
     """Files and what is said of them."""
     folder = tmp_path_factory.mktemp("weights")
     good = find("snscf_mobilenetv2")[0]
-    tensors = load_file(good)
+    tensors, _ = read_tensors(good)
 
     pickled = folder / "network.pth"
     torch.save(tensors, pickled)
@@ -34,14 +34,14 @@ def wrong(weights, tmp_path_factory):
     sums = "".join(f"{'0' * 64}  {good.name}\n")
     (changed.parent / CHECKSUMS).write_text(sums, encoding="ascii")
     other = folder / "other.safetensors"
-    save_file({"fc.weight": torch.zeros(3, 3)}, other)
+    write_tensors(other, {"fc.weight": torch.zeros(3, 3)}, {})
     lacking = folder / "lacking" / good.name
     lacking.parent.mkdir()
     keys = sorted(tensors)
-    save_file({key: tensors[key] for key in keys[1:]}, lacking)
+    write_tensors(lacking, {key: tensors[key] for key in keys[1:]}, {})
     misshapen = folder / "misshapen" / good.name
     misshapen.parent.mkdir()
-    save_file({**tensors, keys[0]: torch.zeros(1)}, misshapen)
+    write_tensors(misshapen, {**tensors, keys[0]: torch.zeros(1)}, {})
     return [
         (folder / "none.safetensors", "neither a model"),
         (folder, "there are no weights in"),
