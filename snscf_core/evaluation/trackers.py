@@ -141,6 +141,13 @@ class OpenCVTracker:
     """
 
     def __init__(self, kind: str, files: Sequence[Path] = ()) -> None:
+        names = _MODEL_FILES.get(kind, ())
+        if len(files) != len(names):
+            wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in names)])
+            raise ValueError(f"{kind} has {len(names)} model files, got {len(files)}: write {wanted}")
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(f"{file} does not exist")
         places = [place for place in (cv2, getattr(cv2, "legacy", None)) if hasattr(place, OPENCV[kind])]
         if not places:
             raise ValueError(
@@ -149,13 +156,6 @@ class OpenCVTracker:
             )
         self._class = getattr(places[0], OPENCV[kind])
         self._parameters = None
-        names = _MODEL_FILES.get(kind, ())
-        if len(files) != len(names):
-            wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in names)])
-            raise ValueError(f"{kind} has {len(names)} model files, got {len(files)}: write {wanted}")
-        for file in files:
-            if not file.is_file():
-                raise FileNotFoundError(f"{file} does not exist")
         if names:
             self._parameters = getattr(places[0], f"{OPENCV[kind]}_Params")()
             for name, file in zip(names, files, strict=True):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opencv_places import exact_side
 
 from snscf_core.crops import check_frame, context_side, crop, cut_crops, sample_crops
 
@@ -63,6 +64,7 @@ def test_crops_that_are_sampled_together_are_those_of_opencv(wanted):
 @pytest.mark.parametrize("side", [40.0, 63.0, 120.0, 126.0, 200.0])
 def test_crops_that_touch_the_border_are_those_of_opencv(side, size):
     frame = np.random.default_rng(0).integers(0, 256, (210, 330, 3), np.uint8)
+    side = exact_side(side, size)
     middles = [(side / 2, length - side / 2, length / 3) for length in (330, 210)]
     wanted = [((x, y), side) for x in middles[0] for y in middles[1]]
     one_by_one = np.stack([crop(frame, *place, size) for place in wanted]).astype(int)

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import cut_off, rectangle, write_image, write_mask, write_palette_png
+from opencv_places import exact_place
 from torch import Tensor
 
 from snscf_core.crops import Frame, crop
@@ -193,7 +194,7 @@ def test_crops_are_those_of_the_tracker(
 ) -> None:
     picture = smooth_noise(121, 80, 1.5, seed)
     pool = built(still(save(tmp_path_factory.mktemp("crop") / "a.png", picture)))
-    side = step * size
+    (cx, cy), side = exact_place((cx, cy), step * size, size)
     expected = crop(picture, (cx, cy), side, size)
     actual = cut(pool, 0, square((cx, cy), side, size), size)
     # Where the crop ends within half a pixel of the image's border, the tracker repeats the border.
@@ -209,7 +210,8 @@ def test_crops_that_shrink_are_those_of_the_tracker_too(tmp_path: Path, step: fl
     picture = np.random.default_rng(0).integers(0, 256, (167, 211, 3), np.uint8)
     pool = built(still(save(tmp_path / "a.png", picture)))
     size = 127
-    side, centre = step * size, (105.3, 83.8)
+    centre, side = exact_place((105.3, 83.8), step * size, size)
+    step = side / size
     expected = crop(picture, centre, side, size)
     actual = cut(pool, 0, square(centre, side, size), size)
     at = np.arange(size) + 0.5 - size / 2
@@ -222,9 +224,10 @@ def test_crops_that_shrink_from_anywhere_are_near_those_of_the_tracker(tmp_path:
     picture = smooth_noise(480, 360, 12)
     pool = built(still(save(tmp_path / "a.png", picture)))
     for step in (2.1, 2.9, 3.4):
-        for centre in ((240.0, 180.0), (251.3, 171.9)):
-            expected = crop(picture, centre, step * 100, 100)
-            np.testing.assert_allclose(cut(pool, 0, square(centre, step * 100, 100), 100), expected, atol=2)
+        for middle in ((240.0, 180.0), (251.3, 171.9)):
+            centre, side = exact_place(middle, step * 100, 100)
+            expected = crop(picture, centre, side, 100)
+            np.testing.assert_allclose(cut(pool, 0, square(centre, side, 100), 100), expected, atol=2)
 
 
 @settings(deadline=None, max_examples=60)
