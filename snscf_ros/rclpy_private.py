@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.service import Service
 
+
 class UnknownRclpyError(RuntimeError):
     """The installed rclpy lacks something that the node needs."""
 

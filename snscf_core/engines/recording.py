@@ -8,13 +8,14 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-Inputs = tuple[Tensor | None, ...]
-Result = TypeVar("Result", bound=tuple[Tensor | None, ...])
+# in quotes, so that the documentation is made without torch
+Inputs: TypeAlias = "tuple[Tensor | None, ...]"
+Result = TypeVar("Result", bound="tuple[Tensor | None, ...]")
 # A function of tensors that all have N in front, or are None; it returns a NamedTuple of such.
 Step = Callable[..., Result]
 

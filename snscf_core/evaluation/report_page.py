@@ -111,7 +111,8 @@ def page(content: Page) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(content.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(content.title)}</h1>\n{_evaluated(content)}\n<nav>{links}</nav>\n{''.join(bodies)}</body>\n</html>\n"
+        f"<h1>{escape(content.title)}</h1>\n{_evaluated(content)}\n<nav>{links}</nav>\n"
+        f"{''.join(bodies)}</body>\n</html>\n"
     )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..network import SNSCF, centre_crop
 from ..rpn import TEMPLATE_CELLS, Proposals, fuse
 
-Images = Tensor | Sequence[Tensor]  # crops, or taps of the backbone
+Images: TypeAlias = "Tensor | Sequence[Tensor]"  # crops, or taps of the backbone
 
 
 class Outputs(NamedTuple):

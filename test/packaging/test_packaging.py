@@ -88,6 +88,15 @@ def test_what_the_messages_depend_on_is_there_where_they_are_built_as_part_of_th
     assert dependencies(manifest("msg/package.xml")) <= dependencies(manifest())
 
 
+def test_every_source_file_names_its_copyright_and_licence() -> None:
+    folders = [folder for folder in ROOT.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    files = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
+    header = re.compile(r"(#!.*\n)?# Copyright \d{4} .+\n# SPDX-License-Identifier: Apache-2.0\n")
+    texts = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files}
+    assert len(texts) > 200
+    assert [name for name, text in texts.items() if text and not header.match(text)] == []
+
+
 def test_versions_agree() -> None:
     version = manifest().findtext("version")
     assert manifest("msg/package.xml").findtext("version") == version
