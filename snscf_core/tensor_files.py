@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Files of named tensors in the safetensors format: read without a copy, written whole, and never trusted.
 
 The format is small: the size of the header (8 bytes, little-endian), the header as JSON (for each tensor its dtype, its

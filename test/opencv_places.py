@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Places of crops at which every OpenCV interpolates exactly.
 
 OpenCV 5 does everywhere, for images of 8 bits; older ones round the place of each pixel to 1 / 32 of a source pixel.

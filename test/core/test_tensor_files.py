@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tensors on disk: the format of the safetensors library, and no damaged file is believed."""
 
 from __future__ import annotations
