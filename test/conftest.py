@@ -9,7 +9,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# How long an example takes says nothing of the code on a busy machine.
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeless")
 _DATA = Path(os.environ.get("SNSCF_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 if "SNSCF_WEIGHTS" not in os.environ and (_DATA / "weights").is_dir():
     # before anything is imported that reads it, and for every process that the tests start
