@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.node import Node
 
@@ -85,6 +86,9 @@ class NodeExecutor:
         try:
             task, entity, _ = self._rclpy.wait_for_ready_callbacks()
         except (ShutdownException, TimeoutException):
+            return
+        except InvalidHandle:
+            # another thread has destroyed something, by a transition, as this one was about to wait for it
             return
         if task in self._handed_over:
             # offered once more, as its thread has not begun yet

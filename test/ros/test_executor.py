@@ -11,7 +11,9 @@ import pytest
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.waitable import NumberOfEntities, Waitable
 from ros_harness import wait_for
 from std_srvs.srv import Trigger
 
@@ -52,6 +54,29 @@ def shape(request, monkeypatch):
         monkeypatch.setattr(Executor, name, _not_implemented, raising=False)
 
 
+class Leaving(Waitable):
+    """Is destroyed between the executor's look at it and its waiting for it."""
+
+    left = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def get_num_entities(self) -> NumberOfEntities:
+        return NumberOfEntities()
+
+    def is_ready(self, wait_set) -> bool:
+        return False
+
+    def add_to_wait_set(self, wait_set) -> None:
+        if not self.left:
+            self.left = True
+            raise InvalidHandle("destroyed")
+
+
 @pytest.fixture
 def spinning(peer, shape):
     """start(service callback) of a node with a service that waits and a timer that does not."""
@@ -61,6 +86,8 @@ def spinning(peer, shape):
         node = rclpy.create_node(f"executed_{len(ended)}")
         service = node.create_service(Trigger, "~/wait", answer, callback_group=MutuallyExclusiveCallbackGroup())
         ticks: list[int] = []
+        leaving = Leaving(MutuallyExclusiveCallbackGroup())
+        node.add_waitable(leaving)
         node.create_timer(0.01, lambda: ticks.append(1))
         executor = Counting(lambda entity: entity is service, threads=1)
         executor.add_node(node)
@@ -77,6 +104,7 @@ def spinning(peer, shape):
         ended.append((node, executor, thread))
         client = peer.node.create_client(Trigger, f"{node.get_name()}/wait")
         assert client.wait_for_service(60)
+        assert leaving.left
         return executor, ticks, raised, client
 
     yield start
