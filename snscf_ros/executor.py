@@ -34,13 +34,21 @@ class Spinning(Protocol):
 
 
 def spin(executor: Spinning) -> None:
-    """Executes callbacks until the executor's context is shut down, by whatever thread at whatever moment."""
-    try:
-        executor.spin()
-    except Exception:
-        # rclpy looks whether the context is there, and then makes its wait set of it: RCLError if it is gone by then
-        if executor.context.ok():
-            raise
+    """Executes callbacks until the executor or its context is shut down, by whatever thread at whatever moment.
+
+    Other threads may destroy what the executor waits for: rclpy raises InvalidHandle if that happens just before it
+    waits.
+    """
+    while True:
+        try:
+            executor.spin()
+        except InvalidHandle:
+            continue
+        except Exception:
+            # Once rclpy has found the context there it makes its wait set of it: RCLError if it is gone by then.
+            if executor.context.ok():
+                raise
+        return
 
 
 class NodeExecutor:
@@ -86,9 +94,6 @@ class NodeExecutor:
         try:
             task, entity, _ = self._rclpy.wait_for_ready_callbacks()
         except (ShutdownException, TimeoutException):
-            return
-        except InvalidHandle:
-            # another thread has destroyed something, by a transition, as this one was about to wait for it
             return
         if task in self._handed_over:
             # offered once more, as its thread has not begun yet

@@ -93,13 +93,13 @@ def spinning(peer, shape):
         executor.add_node(node)
         raised: list[BaseException] = []
 
-        def spin() -> None:
+        def run() -> None:
             try:
-                executor.spin()
+                spin(executor)
             except Exception as error:
                 raised.append(error)
 
-        thread = threading.Thread(target=spin, daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         ended.append((node, executor, thread))
         client = peer.node.create_client(Trigger, f"{node.get_name()}/wait")
@@ -180,3 +180,18 @@ def test_an_error_while_the_context_is_there_is_raised(shape):
         spin(executor)
     executor.shutdown()
     context.try_shutdown()
+
+
+def test_what_leaves_just_before_an_executor_of_rclpy_waits_does_not_end_spinning(shape, peer):
+    node = rclpy.create_node("left")
+    leaving = Leaving(MutuallyExclusiveCallbackGroup())
+    node.add_waitable(leaving)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    ticks: list[int] = []
+    node.create_timer(0.01, lambda: ticks.append(1))
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
+    thread.start()
+    wait_for(lambda: leaving.left and ticks, "the timer")
+    executor.shutdown(timeout_sec=1)
+    node.destroy_node()
