@@ -295,13 +295,16 @@ class TrackerNode(LifecycleNode):
         service.callback = answer
 
     def _answer_malformed_parameters(self) -> None:
-        """The same for a parameter of a type that does not exist."""
+        """The same for a parameter of a type that does not exist; and an unknown name is refused with the nearest."""
         each = rclpy_private.service(self, SetParameters)
         together = rclpy_private.service(self, SetParametersAtomically)
         set_each, set_together = each.callback, together.callback
 
         def answer_each(request: Any, response: Any) -> Any:
             for parameter in request.parameters:
+                if not self.has_parameter(parameter.name) and (reasons := parameters.unknown([parameter.name])):
+                    response.results.append(SetParametersResult(successful=False, reason=reasons[0]))
+                    continue
                 one = SetParameters.Request(parameters=[parameter])
                 try:
                     response.results += set_each(one, SetParameters.Response()).results

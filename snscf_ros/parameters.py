@@ -220,11 +220,11 @@ def unknown(given: Iterable[str]) -> list[str]:
             continue
         if near := difflib.get_close_matches(name, [*DECLARATIONS, *_OF_RCLPY], n=2, cutoff=0.7):
             meant = " or ".join(f"'{known}'" for known in near)
-            warnings.append(f"there is no parameter '{name}': did you mean {meant}?")
+            warnings.append(f"this node has no parameter {name}: did you mean {meant}?")
         else:
             others.append(name)
     if others:
-        warnings.append(f"parameters that this node does not have are ignored: {', '.join(sorted(others))}")
+        warnings.append(f"this node has no parameter {', '.join(sorted(others))}")
     return warnings
 
 

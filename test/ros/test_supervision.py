@@ -26,10 +26,11 @@ def test_node_brings_itself_up_and_says_that_it_was_started_again(start):
     parameters = {"autostart_node": True, "modle": "x", "rate_of_nothing": 3, "diagnostics_rate": 10.0}
     tracker = start(namespace="again", parameters=parameters, environment=environment)
     wait_for(lambda: tracker.state == "active", "the node to be active")
+    assert "did you mean 'device'?" in tracker.set_parameter("devise", "cpu").reason
     log = tracker.process.log()
     assert "started again (restart 2)" in log
-    assert "there is no parameter 'modle': did you mean 'mode' or 'model'?" in log
-    assert "does not have are ignored: rate_of_nothing" in log
+    assert "this node has no parameter modle: did you mean 'mode' or 'model'?" in log
+    assert "this node has no parameter rate_of_nothing" in log
     with (
         tracker.camera() as camera,
         tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses,
