@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # a Ctrl-C should end the process within a second, whatever it is doing
 _GRACE = 0.4
+# on a busy machine it takes longer to destroy the node, and what is not destroyed leaves its shared memory behind
+_FAREWELL = 3.0
 # init_target, and a transition or a parameter
 _THREADS = 2
 
@@ -99,7 +101,7 @@ class _Process:
             self._node.close(_GRACE)
         # this ends spinning, or the making of the node
         rclpy.try_shutdown()
-        self._thread.join(_GRACE)
+        self._thread.join(_FAREWELL)
 
 
 def _not_installed(error: BaseException) -> str:
