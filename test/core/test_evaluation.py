@@ -22,10 +22,8 @@ from snscf_core.evaluation.sequence_lists import OTB_2013
 from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
 from snscf_core.network import SNSCF
 
-# ResNet-50 takes ten minutes for all 17 sequences on two cores: six short ones, easy and hard, stand for them.
 # Everything in bfloat16 takes a third of the time where the processor has it; elsewhere it is float32.
 FAST = ["--engine", "openvino-bf16" if find_spec("openvino") else "torch"]
-SHORT = "Couple,Crossing,Dog,Man,uavdt_S0310,vot_ball1"
 PRINTED = 5.1e-5  # half of the last of four decimals
 
 
@@ -227,7 +225,8 @@ def test_the_eval_command_compares_modes_in_one_table(sequence, tmp_path, capsys
     torch.manual_seed(0)
     checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
     model, out = str(tmp_path / "weights"), tmp_path / "out"
-    assert main(["eval", "--root", str(sequence.parent), "--model", model, "--mode", "all", "--output", str(out)]) == 0
+    asked = ["--model", model, "--mode", "all", "--engine", "torch", "--output", str(out)]
+    assert main(["eval", "--root", str(sequence.parent), *asked]) == 0
     printed = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
     assert lines[0] == ["sequence", *(f"weights-{mode}" for mode in MODES)]
@@ -269,36 +268,43 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
     assert text in printed and "Traceback" not in printed
 
 
+# Sequences that do not hang by what the last bits round to, so that the floors lie within 0.03 of what was measured:
+# boxes that are half a cell off, or sizes that do not follow, are below them.
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("model", "sequences", "count", "floor"),
-    [("snscf_mobilenetv2", None, 17, 0.45), ("snscf_r50", SHORT, 6, 0.55)],
+    ("model", "sequences", "floor"),
+    [
+        ("snscf_mobilenetv2", "Couple,Crossing,DragonBaby,vot_ball1", 0.70),
+        ("snscf_r50", "Couple,Crossing,vot_ball1", 0.73),
+    ],
 )
-def test_correlation_filters_track_real_sequences(model, sequences, count, floor, data, imagenet, tmp_path):
-    """Mean success AUC on the development sequences, without any training."""
+def test_correlation_filters_track_real_sequences(model, sequences, floor, data, imagenet, tmp_path):
+    """Mean success AUC on development sequences, without any training."""
     backbone = str(imagenet / checkpoints.IMAGENET_FILES[model])
-    options = ["--model", backbone, "--mode", "correlation_filter", *FAST, "--jobs", "2", "--output", str(tmp_path)]
-    chosen = ["--sequences", sequences] if sequences else []
-    assert main(["eval", "--root", str(data / "sequences"), *chosen, *options]) == 0
-    (tracker,) = json.loads((tmp_path / "results.json").read_text())["trackers"].values()
-    assert len(tracker["sequences"]) == count
-    assert tracker["mean"]["success_auc"] >= floor
+    (auc,) = evaluated(data, tmp_path, sequences, "--model", backbone, "--mode", "correlation_filter").values()
+    assert auc >= floor
 
 
-# Without those that are kept or lost by what the last bits round to; of the large network, short ones.
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("model", "left_out", "floor"),
-    [("snscf_mobilenetv2", ("Bolt", "Skiing", "dtb70_Gull2"), 0.64), ("snscf_r50", None, 0.67)],
+    ("model", "sequences", "floor"),
+    [
+        ("snscf_mobilenetv2", "Couple,Crossing,DragonBaby,MotorRolling,vot_bag,vot_ball1", 0.71),
+        ("snscf_r50", "Couple,Crossing,DragonBaby", 0.71),
+    ],
 )
-def test_a_shipped_network_tracks_real_sequences_best_in_its_full_mode(model, left_out, floor, data, tmp_path):
-    names = {folder.name for folder in (data / "sequences").iterdir() if folder.is_dir()}
-    chosen = SHORT if left_out is None else ",".join(sorted(names - set(left_out)))
-    options = ["--mode", "snscf,correlation_filter", *FAST, "--jobs", "2", "--output", str(tmp_path)]
-    asked = ["--root", str(data / "sequences"), "--sequences", chosen, "--model", model]
-    assert main(["eval", *asked, *options]) == 0
-    trackers = json.loads((tmp_path / "results.json").read_text())["trackers"]
-    of_mode = {name.split("-")[1]: one["mean"]["success_auc"] for name, one in trackers.items()}
+def test_a_shipped_network_tracks_real_sequences_best_in_its_full_mode(model, sequences, floor, data, tmp_path):
+    aucs = evaluated(data, tmp_path, sequences, "--model", model, "--mode", "snscf,correlation_filter")
+    of_mode = {name.split("-")[1]: auc for name, auc in aucs.items()}
     assert of_mode["snscf"] >= floor and of_mode["snscf"] > of_mode["correlation_filter"]
+
+
+def evaluated(data, output, sequences, *options) -> dict[str, float]:
+    """The mean success AUC of each tracker on these development sequences."""
+    asked = ["--root", str(data / "sequences"), "--sequences", sequences, *options, *FAST, "--jobs", "2"]
+    assert main(["eval", *asked, "--output", str(output)]) == 0
+    trackers = json.loads((output / "results.json").read_text())["trackers"]
+    assert all(len(one["sequences"]) == len(sequences.split(",")) for one in trackers.values())
+    return {name: one["mean"]["success_auc"] for name, one in trackers.items()}
