@@ -19,7 +19,7 @@ SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 @pytest.mark.timeout(1800)
 def test_nothing_grows_and_no_image_goes_astray(weights, request, tmp_path):
     pytest.importorskip("matplotlib")
-    minutes = "10" if request.config.getoption("--long") else "2.5"
+    minutes = "10" if request.config.getoption("--long") else "4"
     run = ["--minutes", minutes, "--rate", "10", "--device", "cpu", "--output", str(tmp_path)]
     done = subprocess.run([sys.executable, str(SOAK), *run], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
