@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -500,11 +501,19 @@ def test_what_is_searched_for_a_lost_target_is_decided_when_it_is_lost(shipped):
     assert target.confidence.lost and target.lost_at == (place, size)
 
 
-def test_trackers_in_several_threads_leave_torch_its_threads(shipped):
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Torch has two threads, whatever it has in other tests."""
     before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_trackers_in_several_threads_leave_torch_its_threads(shipped, two_threads):
     frames = [picture(60 + 3 * step, 60)[0] for step in range(6)]
     others = [shipped, Tracker("snscf_mobilenetv2", device="cpu")]
-    if before == 1 or not shipped.runtime.threads:
+    if not shipped.runtime.threads:
         pytest.skip("no threads to be left")
 
     def follow(one: Tracker) -> None:
@@ -515,7 +524,7 @@ def test_trackers_in_several_threads_leave_torch_its_threads(shipped):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(follow, others))
     with ThreadPoolExecutor(1) as fresh:
-        assert fresh.submit(torch.get_num_threads).result() == torch.get_num_threads() == before
+        assert fresh.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
 
 
 def test_a_file_that_is_no_target_is_refused(tmp_path):
