@@ -110,6 +110,16 @@ def test_launch_ends_with_status_1_and_the_reason(launch, arguments, told):
     assert "Traceback" not in one.log()
 
 
+def test_death_of_an_active_node_ends_the_launch_with_status_1(launch):
+    one = launch("namespace:=dying")
+    wait_for(lambda: "active: reading" in one.log(), "the node to be active")
+    (pid,) = one.nodes()
+    os.kill(pid, signal.SIGKILL)
+    assert one.process.wait(DEADLINE) == 1
+    assert "the tracker ended by SIGKILL" in one.log()
+    assert "Traceback" not in one.log()
+
+
 def test_interrupt_at_any_moment_of_the_start_ends_with_status_0(launch):
     for hundredths in (0, 2, 5, 10, 15, 20, 25, 30, 40, 60, 100, 200):
         one = launch("namespace:=early")
