@@ -1,12 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The two feature extractors: ResNet-50 v1 and MobileNetV2, both at stride 8 with three taps.
+"""The feature extractors: ResNet-50 v1, MobileNetV2 and FBNet-C, with three taps each.
 
-Both are laid out so that a crop of 127 pixels gives 15 x 15 cells and one of 255 gives 31 x 31, with the centre of cell
-``k`` at crop pixel ``7 + 8 k`` (index of the pixel): strided convolutions do not pad, so the middle cell sits on the
-middle pixel and a template cell sees the same alignment as a search cell. Later stages keep stride 1 and dilate instead
-(SiamRPN++). Parameter names are those of the ImageNet weights (torchvision's), so these load unchanged.
+At stride 8 a crop of 127 pixels gives 15 x 15 cells and one of 255 gives 31 x 31, with the centre of cell ``k`` at crop
+pixel ``7 + 8 k`` (index of the pixel): strided convolutions do not pad, so the middle cell sits on the middle pixel and
+a template cell sees the same alignment as a search cell. ResNet-50 and MobileNetV2 keep stride 8 in later stages and
+dilate instead (SiamRPN++). FBNet-C goes on to stride 16: 7 x 7 and 15 x 15 cells, cell ``k`` at pixel ``15 + 16 k``.
+Parameter names are those of the files with initial weights, so these load unchanged.
 
 Input everywhere: N x 3 x H x W, BGR, values 0-255, float. Each backbone does its own normalisation.
 """
@@ -31,11 +32,12 @@ def cells(side: int) -> int:
 class Backbone(nn.Module):
     """A feature extractor with three taps.
 
-    ``channels`` are those of the taps, from shallow to deep; ``forward`` takes N x 3 x S x S and returns one
-    N x C_l x G x G tensor per requested level (0, 1, 2), stopping after the deepest one that is asked for.
+    ``channels`` and ``strides`` are those of the taps, from shallow to deep. ``forward`` takes N x 3 x S x S and returns
+    one N x C_l x G_l x G_l tensor per requested level (0, 1, 2), stopping after the deepest one that is asked for.
     """
 
     channels: tuple[int, int, int]
+    strides: tuple[int, int, int] = (STRIDE, STRIDE, STRIDE)
 
     def normalise(self, images: Tensor) -> Tensor:
         """The pixels as the first convolution takes them; affine in the three channels."""
@@ -189,5 +191,78 @@ class MobileNetV2(Backbone):
             x = taps[-1]
             for index in range(before + 1, last + 1):
                 x = self.features[index](x)
+            taps.append(x)
+        return [taps[level] for level in sorted(levels)]
+
+
+class FBNetC(Backbone):
+    """FBNet-C (Wu et al., CVPR 2019) up to stride 16, as FEAR-XS uses it (Borsuk et al., ECCV 2022).
+
+    Taps: 32 channels at stride 8, 64 and 112 channels at stride 16. Batch norm is folded into the convolutions. Input
+    normalisation: RGB minus the ImageNet mean, divided by its standard deviation.
+    """
+
+    channels = (32, 64, 112)
+    strides = (8, 16, 16)
+    mean: Tensor
+    deviation: Tensor
+    # (channels inside, 0 for no expansion; kernel; stride; output channels) of each inverted residual block
+    _BLOCKS = (
+        (0, 3, 1, 16),
+        *((96, 3, 2, 24), (0, 3, 1, 24), (0, 3, 1, 24)),
+        *((144, 5, 2, 32), (96, 5, 1, 32), (192, 5, 1, 32), (192, 3, 1, 32)),
+        *((192, 5, 2, 64), (192, 5, 1, 64), (384, 5, 1, 64), (384, 5, 1, 64)),
+        *((384, 5, 1, 112), (672, 5, 1, 112), (672, 5, 1, 112), (336, 5, 1, 112)),
+    )
+    _TAPS = (7, 11, 15)  # blocks
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean, deviation = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]]).view(2, 1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+        self._count = 0
+        self._add(nn.Conv2d(3, 16, 3, 2))
+        self._blocks: list[tuple[int, int, bool]] = []  # first convolution, end, whether the input is added
+        inputs = 16
+        for inside, kernel, stride, outputs in self._BLOCKS:
+            begin, hidden = self._count, inside or inputs
+            if inside:
+                self._add(nn.Conv2d(inputs, hidden, 1))
+            # A strided convolution pads one pixel less than half its kernel, so that odd sizes keep their middle.
+            padding = kernel // 2 - (stride == 2)
+            self._add(nn.Conv2d(hidden, hidden, kernel, stride, padding, groups=hidden))
+            self._add(nn.Conv2d(hidden, outputs, 1))
+            self._blocks.append((begin, self._count, stride == 1 and inputs == outputs))
+            inputs = outputs
+
+    def _add(self, convolution: nn.Conv2d) -> None:
+        self.add_module(f"conv{self._count:02d}", convolution)
+        self._count += 1
+
+    def _block(self, x: Tensor, number: int) -> Tensor:
+        begin, end, residual = self._blocks[number]
+        out = x
+        for index in range(begin, end):
+            out = self.get_submodule(f"conv{index:02d}")(out)
+            if index < end - 1:
+                out = F.relu(out, inplace=True)
+        return x + out if residual else out
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return (images.flip(1) - self.mean) / self.deviation
+
+    def first(self, images: Tensor) -> Tensor:
+        x = F.relu(self.get_submodule("conv00")(self.normalise(images)), inplace=True)
+        for number in range(self._TAPS[0] + 1):
+            x = self._block(x, number)
+        return x
+
+    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
+        taps = [first]
+        for before, last in zip(self._TAPS, self._TAPS[1 : max(levels) + 1], strict=False):
+            x = taps[-1]
+            for number in range(before + 1, last + 1):
+                x = self._block(x, number)
             taps.append(x)
         return [taps[level] for level in sorted(levels)]

@@ -20,7 +20,7 @@ from .backbones import STRIDE
 from .config import TrackerConfig
 from .engines import Engine
 from .engines.graph import SearchOutput
-from .rpn import MARGIN, RATIOS, anchors, decode
+from .rpn import decode
 from .ssf import spatially_semantic_features
 
 NUMBERS = 9  # of each candidate
@@ -71,7 +71,8 @@ class Search:
 class Selection(nn.Module):
     """Chooses by the scores, by the filters' response at the proposals' places, and by how a target would have changed.
 
-    sections: channels of each level of the features; level_weights (L): of their responses.
+    anchors: A x 4 x P x P, what the deltas refer to. sections: channels of each level of the features; level_weights
+    (L): of their responses.
     """
 
     anchors: Tensor
@@ -79,14 +80,15 @@ class Selection(nn.Module):
     window: Tensor
     level_weights: Tensor
 
-    def __init__(self, config: TrackerConfig, mode: str, sections: tuple[int, ...], level_weights: Tensor) -> None:
+    def __init__(
+        self, config: TrackerConfig, mode: str, anchors: Tensor, sections: tuple[int, ...], level_weights: Tensor
+    ) -> None:
         super().__init__()
         self.config, self.mode, self.sections = config, mode, sections
-        places = config.grid - MARGIN
-        marks = acf.hann_window(places) * config.window_influence
+        marks = acf.hann_window(anchors.shape[-1]) * config.window_influence
         for name, value in (
-            ("anchors", anchors(places)),
-            ("marks", marks.flatten().repeat(len(RATIOS))),
+            ("anchors", anchors),
+            ("marks", marks.flatten().repeat(len(anchors))),
             ("window", acf.hann_window(config.grid)),
             ("level_weights", level_weights),
         ):

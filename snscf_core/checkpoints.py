@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .network import MODELS, SNSCF
+from .network import MODELS, SNSCF, create
 from .tensor_files import TensorFileError, read_tensors, write_tensors
 
 WEIGHTS_VARIABLE = "SNSCF_WEIGHTS"
@@ -32,10 +32,12 @@ CHECKSUMS = "SHA256SUMS"
 IMAGENET_FILES = {
     "snscf_mobilenetv2": "mobilenet_v2_imagenet.safetensors",
     "snscf_r50": "resnet50_v1_imagenet_conv1-conv4.safetensors",
+    "snscf_nano": "fbnet_c_tracking.safetensors",
 }
 KNOWN_SHA256 = {
     "mobilenet_v2_imagenet.safetensors": "14a50d2f4fbb3e87a85b6a5aec3f9dc9ad7d096828b855a58bab506e80e0d91f",
     "resnet50_v1_imagenet_conv1-conv4.safetensors": "cc15f6c06a8a099128b8f44ca721fd620b7a5f008c9fc079c7dd6e24608b5d67",
+    "fbnet_c_tracking.safetensors": "8ba443edb397ca139c6db739ebdbd34d14c1b7f4b65e122e9d246b8660b55109",
 }
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
@@ -109,10 +111,11 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
     raise WeightsError(f"{str(model)!r} is neither a model ({', '.join(MODELS)}) nor an existing file or folder")
 
 
-def load(model: str | Path, channels: int = 256, *, untrained: bool = False) -> tuple[SNSCF, Weights]:
+def load(model: str | Path, channels: int | None = None, *, untrained: bool = False) -> tuple[SNSCF, Weights]:
     """The network in evaluation mode with the weights of ``find(model, untrained=untrained)``, and what they are.
 
-    ``channels``: width of the untrained heads where the weights have none; those that have any come with theirs.
+    ``channels``: width of the untrained heads where the weights have none (see `network.create`); those that have any
+    come with theirs.
     Raises WeightsError if they are missing, truncated, differ from their checksum, or do not fit the network.
     """
     files = find(model, untrained=untrained)
@@ -132,12 +135,12 @@ def load(model: str | Path, channels: int = 256, *, untrained: bool = False) -> 
         raise WeightsError(f"{files[0]} holds no network known here ({', '.join(MODELS)})")
     trained = any(key.startswith("heads.") for key in tensors)
     if trained:
-        network = SNSCF(name, _channels(files[0], metadata))
+        network = create(name, _channels(files[0], metadata))
         _fit(network, tensors, files[0], set())
         levels: tuple[int, ...] = (0, 1, 2)
     else:
         # ImageNet files carry a classifier that a tracker has no use for, and ResNet-50's lacks conv5.
-        network = SNSCF(name, channels)
+        network = create(name, channels)
         backbone = {k: v for k, v in tensors.items() if k in network.backbone.state_dict()}
         missing = {key for key in network.backbone.state_dict() if key.startswith("layer4.")} - backbone.keys()
         _fit(network.backbone, backbone, files[0], missing)
@@ -225,6 +228,8 @@ def _name_of(
         return "snscf_mobilenetv2"
     if tensors and "layer1.0.conv1.weight" in tensors:
         return "snscf_r50"
+    if tensors and "conv45.weight" in tensors:
+        return "snscf_nano"
     return None
 
 

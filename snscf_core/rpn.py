@@ -26,6 +26,7 @@ class Proposals(NamedTuple):
 
     scores: N x 5 x 25 x 25 logits (target against background).
     deltas: N x 5 x 4 x 25 x 25, (dx, dy, dw, dh) against the anchor as in Faster R-CNN.
+    Light heads have one box a cell in place of 5 anchors, on 15 x 15 cells.
     """
 
     scores: Tensor
@@ -126,6 +127,68 @@ class RegionProposal(nn.Module):
         """Template N x C x 7 x 7 and search N x C x 31 x 31 to proposals on 25 x 25 cells."""
         deltas = self.regression(template, search)
         return Proposals(self.classification(template, search), deltas.unflatten(1, (len(RATIOS), 4)))
+
+
+def cell_boxes(cells: int) -> Tensor:
+    """Returns 1 x 4 x cells x cells boxes (cx, cy, w, h) of 64 x 64 crop pixels, one on each cell of stride 16.
+
+    They are what the deltas of `LightRegionProposal` refer to, as those of other heads refer to anchors. Unit: crop
+    pixels relative to the middle of the crop.
+    """
+    at = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * (2 * STRIDE)
+    out = torch.full((1, 4, cells, cells), ANCHOR_AREA**0.5)
+    out[:, 0], out[:, 1] = at[None, :], at[:, None]
+    return out
+
+
+def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
+    """Correlates each cell of N x C x H x W with each of K template cells (N x K x C): N x K x H x W.
+
+    Source: Yan et al., Alpha-Refine, CVPR 2021, section 3.2.
+    """
+    # Sizes as numbers, not as tensors: runtimes want them fixed.
+    height, width = (int(size) for size in search.shape[-2:])
+    return (kernel @ search.flatten(2)).reshape(search.shape[0], kernel.shape[1], height, width)
+
+
+def _separable(channels: int) -> list[nn.Module]:
+    """A depth-wise 3 x 3 and a point-wise convolution, batch norm and ReLU."""
+    return [
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class LightRegionProposal(nn.Module):
+    """One light head: pixel-wise correlation, then depth-wise separable convolutions, one box a cell and no anchors."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Conv2d(channels, channels, 1)
+        self.encode = nn.Sequential(
+            nn.Conv2d(channels + TEMPLATE_CELLS**2, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            *_separable(channels),
+        )
+        self.classification = nn.Sequential(*_separable(channels), *_separable(channels), nn.Conv2d(channels, 1, 1))
+        self.regression = nn.Sequential(*_separable(channels), *_separable(channels), nn.Conv2d(channels, 4, 1))
+
+    def kernels(self, template: Tensor) -> Tensor:
+        """Returns N x 49 x C, one kernel a cell of N x C x 7 x 7 template features."""
+        return self.kernel(template).flatten(2).mT * template.shape[1] ** -0.5
+
+    def correlated(self, kernels: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns scores N x 1 x 15 x 15 and deltas N x 4 x 15 x 15, for kernels as above."""
+        encoded = self.encode(torch.cat([pixelwise_correlation(search, kernels.to(search.dtype)), search], 1))
+        return self.classification(encoded), self.regression(encoded)
+
+    def forward(self, template: Tensor, search: Tensor) -> Proposals:
+        """Template N x C x 7 x 7 and search N x C x 15 x 15 to proposals on 15 x 15 cells."""
+        scores, deltas = self.correlated(self.kernels(template), search)
+        return Proposals(scores, deltas[:, None])
 
 
 def fuse(levels: Sequence[Proposals], beta: Tensor, gamma: Tensor) -> Proposals:

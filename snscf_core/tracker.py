@@ -145,10 +145,11 @@ class Tracker:
         self.network = network.to(self.device)
         if self.device.type == "cpu":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        channels = network.backbone.channels
-        self._sections = tuple(network.channels if self.weights.trained else channels[level] for level in levels)
+        self._sections = self.subject.sections
         level_weights = torch.tensor(self._response_weights(levels))
-        self._selection = Selection(self.config, self.mode, self._sections, level_weights).to(self.device)
+        anchors = network.anchors_on(network.places(self.config.search_size))
+        selection = Selection(self.config, self.mode, anchors, self._sections, level_weights)
+        self._selection = selection.to(self.device)
         self._learning = Learning(self.config, self._sections, self.device)
         # The steps on the device, in the form in which the engine runs them fastest.
         self._search: Step[Seen] = self.runtime.recorded(Search(self.runtime, self._selection))
@@ -618,7 +619,7 @@ class Tracker:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
 
     def _kernels(self, targets: list[Target]) -> Tensor | None:
-        """N x 3 x 2C x 5 x 5."""
+        """N x ..., see `SNSCF.kernel_shape`."""
         if not self._uses_proposals:
             return None
         kernels = []

@@ -67,6 +67,9 @@ class PairConfig:
     search_stretch: float = field(default=1 / 8, metadata={"help": "width against height: 2^±"})
     flip: float = field(default=0.5, metadata={"help": "chance that both crops are mirrored"})
     grayscale: float = field(default=0.15, metadata={"help": "chance that both crops lose their colour"})
+    inverted: float = field(
+        default=0.0, metadata={"help": "share of the grey pairs whose light and dark change places, as in thermal images"}
+    )
     surround: float = field(
         default=0.4,
         metadata={"help": "chance that a search crop shows another image beyond its own's border, not a plain colour"},
@@ -82,7 +85,7 @@ class PairConfig:
     compositor: CompositorConfig = field(default_factory=CompositorConfig)
 
     def __post_init__(self) -> None:
-        for name in ("negatives", "look_alikes", "composited", "flip", "grayscale", "surround", "max_area"):
+        for name in ("negatives", "look_alikes", "composited", "flip", "grayscale", "inverted", "surround", "max_area"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is from 0 to 1, got {getattr(self, name)}")
         if self.stills is not None and not 0 <= self.stills <= 1:
@@ -333,9 +336,13 @@ class PairSource:
         # Appearance ---------------------------------------------------------------------------------------------------
         of_template, of_search = self._appearance.draw(draws, size), self._appearance.draw(draws, size)
 
+        # Drawn last, so that runs without inverted pairs see the pairs that they always saw.
+        inverted = grey & draws.chance(c.inverted, size) if c.inverted else torch.zeros_like(grey)
+
         def finished(crops: Tensor, what: Degradation) -> Tensor:
             noise = draws.normal(len(what.noisy), *crops.shape[1:])
-            return greyed(self._degraded(crops, what, noise), grey)
+            out = greyed(self._degraded(crops, what, noise), grey)
+            return torch.where(inverted[:, None, None, None], 255 - out, out)
 
         return PairBatch(
             finished(template, of_template),

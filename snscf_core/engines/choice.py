@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..boxes import iou
-from ..rpn import anchors, decode
+from ..rpn import decode
 from .eager import CudaGraphEngine, TorchEngine
 from .export import export, folder_name
 from .exported import MANIFEST, Manifest
@@ -71,7 +71,7 @@ class Engine(Protocol):
     def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
         """What the network says of N search crops.
 
-        crops: N x S x S x 3 uint8 BGR; kernels: N x 3 x 2C x 5 x 5, None without the heads; both on the tracker's
+        crops: N x S x S x 3 uint8 BGR; kernels: N x `SNSCF.kernel_shape`, None without the heads; both on the tracker's
         device, like the result, which may be overwritten by the next call.
         """
         ...
@@ -134,16 +134,17 @@ def check(engine: Engine, reference: Engine, subject: Subject) -> float:
             raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
     if expected.scores is not None:
         best = expected.scores[0].argmax()
-        overlap = float(iou(_box(expected, best), _box(found, best)))
+        anchors = subject.network.anchors_on(expected.scores.shape[-1])
+        overlap = float(iou(_box(expected, anchors, best), _box(found, anchors, best)))
         if not overlap >= OVERLAP[precision]:
             raise Disagreement(f"the best box overlaps torch's by {overlap:.2f}, {OVERLAP[precision]:g} is needed")
     return worst
 
 
-def _box(found: SearchOutput, index: Tensor) -> npt.NDArray[np.float32]:
+def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.float32]:
     """(x, y, w, h) of one proposal of the first crop."""
     assert found.deltas is not None
-    boxes = decode(found.deltas[:1], anchors(found.deltas.shape[-1]).to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
+    boxes = decode(found.deltas[:1], anchors.to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
     cx, cy, w, h = boxes[index].cpu().numpy()
     return np.array([cx - w / 2, cy - h / 2, w, h])
 

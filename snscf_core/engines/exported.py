@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..backbones import cells
-from ..rpn import MARGIN, RATIOS
 from .graph import SearchOutput, output
 from .recording import Result, Step
 from .subject import Subject
@@ -93,9 +92,7 @@ class ExportedEngine:
         self.manifest = Manifest.read(folder)
         self.manifest.check(folder, subject)
         self.subject = subject
-        graph_channels = subject.network.backbone.channels
-        trained = subject.weights.trained
-        self._channels = sum(subject.network.channels if trained else graph_channels[level] for level in subject.levels)
+        self._channels = sum(subject.sections)
         if self.manifest.precision != "f32":
             self.name = f"{self.name}-{self.manifest.precision}"
 
@@ -113,7 +110,9 @@ class ExportedEngine:
         features = torch.empty(total, self._channels, grid, grid, device=device)
         proposals = None
         if kernels is not None:
-            proposals = torch.empty(total, 5 * len(RATIOS), grid - MARGIN, grid - MARGIN, device=device)
+            network = self.subject.network
+            places = network.places(self.subject.search_size)
+            proposals = torch.empty(total, 5 * len(network.anchors), places, places, device=device)
         inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
         outputs = [part for part in (features, proposals) if part is not None]
         rows = [slice(start, start + batch) for start in range(0, total, batch)]
@@ -133,9 +132,7 @@ class ExportedEngine:
         """Those given, or any at all for a graph whose heads nobody asks."""
         if kernels is not None or not self.manifest.proposals:
             return kernels
-        return torch.zeros(
-            len(crops), len(self.subject.levels), 2 * self.subject.network.channels, 5, 5, device=crops.device
-        )
+        return torch.zeros(len(crops), *self.subject.network.kernel_shape, device=crops.device)
 
     def run_all(self, batches: Sequence[Batch]) -> None:
         """All batches, one after the other."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..network import LEVELS, SNSCF
-from ..rpn import RATIOS, RegionProposal
+from ..network import LEVELS, SNSCF, SNSCFNano
+from ..rpn import RATIOS, LightRegionProposal, RegionProposal
+from ..ssf import spatially_semantic_features
 
 
 class SearchOutput(NamedTuple):
@@ -23,7 +24,7 @@ class SearchOutput(NamedTuple):
 
     features: N x C x 31 x 31, what the filters work on: the reduced features of all levels side by side, or the
     backbone's taps where the heads are untrained. scores: N x 5 x 25 x 25 fused logits, deltas: N x 5 x 4 x 25 x 25
-    (eq 3); both None from a graph without heads.
+    (eq 3); both None from a graph without heads. Light heads: N x 1 x 15 x 15 and N x 1 x 4 x 15 x 15.
     """
 
     features: Tensor
@@ -32,9 +33,10 @@ class SearchOutput(NamedTuple):
 
 
 class SearchGraph(nn.Module):
-    """N x S x S x 3 uint8 BGR crops to the features of `SearchOutput`; ``sections``: channels of each level.
+    """N x S x S x 3 uint8 BGR crops to the features of `SearchOutput`.
 
-    The network is copied, its batch norms and the normalisation of the pixels are folded into the convolutions.
+    The network is copied, its batch norms and the normalisation of the pixels are folded into the convolutions. The
+    features are those that the filters of the trained network work on (``reduce``), or the taps on one grid.
     """
 
     def __init__(self, network: SNSCF, levels: Sequence[int], *, reduce: bool) -> None:
@@ -45,11 +47,11 @@ class SearchGraph(nn.Module):
         fold_normalisation(network)
         self.backbone = network.backbone
         self.reductions = nn.ModuleList()
-        self.sections = tuple(network.backbone.channels[level] for level in levels)
-        if reduce:
+        if reduce and isinstance(network, SNSCFNano):
+            self.reductions.extend(network.projections[level] for level in levels)
+        elif reduce:
             fold_batch_norms(network.reductions)
             self.reductions.extend(cast(nn.Sequential, network.reductions[level])[0] for level in levels)
-            self.sections = (network.channels,) * len(self.levels)
 
     def taps(self, crops: Tensor) -> list[Tensor]:
         # Crops are interleaved, so this is channels-last already.
@@ -60,8 +62,13 @@ class SearchGraph(nn.Module):
             return list(taps)
         return [reduction(tap) for reduction, tap in zip(self.reductions, taps, strict=True)]
 
+    def features(self, taps: Sequence[Tensor]) -> Tensor:
+        """All levels side by side on the grid of the shallowest tap."""
+        grid = int(max(tap.shape[-1] for tap in taps))
+        return torch.cat(spatially_semantic_features(self.reduced(taps), grid), 1)
+
     def forward(self, crops: Tensor) -> Tensor:
-        return torch.cat(self.reduced(self.taps(crops)), 1)
+        return self.features(self.taps(crops))
 
 
 class ProposalGraph(SearchGraph):
@@ -106,11 +113,45 @@ class ProposalGraph(SearchGraph):
         return torch.cat(reduced, 1), self.last(torch.cat(hidden, 1))
 
 
+class LightProposalGraph(SearchGraph):
+    """Crops and the templates' kernels (N x 3 x 49 x C, see ``SNSCFNano.kernels``) to features and proposals.
+
+    Returns features and N x 5 x 15 x 15: the score and the 4 deltas of each cell.
+    """
+
+    def __init__(self, network: SNSCFNano) -> None:
+        super().__init__(network, LEVELS, reduce=True)
+        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        fold_batch_norms(network.reductions)
+        fold_batch_norms(network.heads)
+        self.downsampling = network.downsampling
+        self.adjust = nn.ModuleList(cast(nn.Sequential, reduction)[0] for reduction in network.reductions)
+        self.heads = network.heads
+        # The weighted sum of eq 3 is multiplied into the last convolutions.
+        shares = network.gamma.softmax(0), network.beta.softmax(0)
+        for level, head in enumerate(cast(Sequence[LightRegionProposal], network.heads)):
+            for branch, share in zip((head.classification, head.regression), shares, strict=True):
+                last = cast(nn.Conv2d, branch[-1])
+                last.weight.mul_(share[level])
+                cast(Tensor, last.bias).mul_(share[level])
+
+    def forward(self, crops: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        taps = self.taps(crops)
+        scores, deltas = [], []
+        for level, head in enumerate(cast(Sequence[LightRegionProposal], self.heads)):
+            search = self.adjust[level](self.downsampling[level](taps[level]))
+            score, delta = head.correlated(kernels[:, level], search)
+            scores.append(score)
+            deltas.append(delta)
+        fused = torch.cat([scores[0] + scores[1] + scores[2], deltas[0] + deltas[1] + deltas[2]], 1)
+        return self.features(taps), fused
+
+
 def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
     """What a graph returned, by its parts."""
     if proposals is None:
         return SearchOutput(features, None, None)
-    anchors = len(RATIOS)
+    anchors = proposals.shape[1] // 5
     return SearchOutput(features, proposals[:, :anchors], proposals[:, anchors:].unflatten(1, (anchors, 4)))
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..checkpoints import Weights
 from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
-from ..network import SNSCF
-from .graph import ProposalGraph, SearchGraph
+from ..network import SNSCF, SNSCFNano
+from .graph import LightProposalGraph, ProposalGraph, SearchGraph
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,18 @@ class Subject:
 
     def graph(self) -> SearchGraph:
         """A new module on the CPU that does what is needed on every frame."""
+        if self.proposals and isinstance(self.network, SNSCFNano):
+            return LightProposalGraph(self.network).eval()
         if self.proposals:
             return ProposalGraph(self.network).eval()
         return SearchGraph(self.network, self.levels, reduce=self.weights.trained).eval()
+
+    @property
+    def sections(self) -> tuple[int, ...]:
+        """Channels of each level of the features that the filters work on."""
+        if self.weights.trained:
+            return (self.network.filter_channels,) * len(self.levels)
+        return tuple(self.network.backbone.channels[level] for level in self.levels)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
+from ..backbones import STRIDE
 from ..network import SNSCF, centre_crop
 from ..rpn import TEMPLATE_CELLS
 
@@ -107,7 +108,8 @@ class CachedPairs:
         }
         settings = json.loads(json.dumps(settings))
         done = self._found(settings)
-        cells = {"template": (15, TEMPLATE_CELLS, TEMPLATE_CELLS), "search": (31,) * 3, "context": (31,) * 3}
+        wide = tuple(31 if stride == STRIDE else 15 for stride in network.backbone.strides)
+        cells = {"template": (15, TEMPLATE_CELLS, TEMPLATE_CELLS), "search": wide, "context": wide}
         rows = {"template": pairs, "search": pairs, "context": contexts}
         shapes = {
             f"{kind}.{level}": (rows[kind], side, side, channels)

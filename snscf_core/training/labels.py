@@ -1,7 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What each anchor should say of a pair: SiamRPN++'s assignment, for a whole batch at once, on its device.
+"""What each anchor, or each cell, should say of a pair, for a whole batch at once, on its device.
+
+Anchors are assigned as in SiamRPN++, cells without anchors as in SiamBAN (Chen et al., CVPR 2020).
 
 Boxes are (cx, cy, w, h) in crop pixels relative to the middle of the search crop, as in ``rpn.anchors``.
 """
@@ -18,7 +20,7 @@ from ..backbones import STRIDE
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """SiamRPN++'s numbers: which anchors count, and how many of them."""
+    """SiamRPN++'s numbers: which anchors count, and how many of them; SiamBAN's: which cells count."""
 
     positive_overlap: float = field(default=0.6, metadata={"help": "IoU from which on an anchor is the target"})
     negative_overlap: float = field(default=0.3, metadata={"help": "IoU up to which an anchor is background"})
@@ -26,6 +28,12 @@ class LabelConfig:
     anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
     negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
     reach: int = field(default=3, metadata={"help": "these lie at most so many cells from what is there instead"})
+    target_ellipse: float = field(
+        default=0.5, metadata={"help": "a cell in the target's inscribed ellipse, shrunk by this, is the target"}
+    )
+    background_ellipse: float = field(
+        default=1.0, metadata={"help": "a cell outside of that ellipse, scaled by this, is background"}
+    )
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,28 @@ def assign(
 
     classes = torch.full_like(overlap, -1, dtype=torch.int8).masked_fill(around | other, 0).masked_fill(targets, 1)
     deltas = encode(box[:, None, :, None, None], anchors[None]) * with_target[:, :, None]
+    weights = targets.float()
+    return AnchorLabels(classes, deltas, weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1))
+
+
+def assign_cells(
+    box: Tensor, positive: Tensor, cells: Tensor, config: LabelConfig = LabelConfig()
+) -> AnchorLabels:
+    """Labels of N pairs for a network with one box a cell; cells: 1 x 4 x C x C (see ``rpn.cell_boxes``).
+
+    box and positive as in `assign`. Cells near the target's centre are the target, at least the nearest one; those
+    outside of the ellipse in its box are background, as are all cells of pairs without it.
+    """
+    box = torch.where(positive[:, None], box.float(), box.new_ones(()))
+    offset = cells[None, :, :2] - box[:, None, :2, None, None]  # N x 1 x 2 x C x C
+    distance = (offset / (box[:, None, 2:, None, None] / 2)).square().sum(2)
+    spacing = (cells[0, 0, 0, 1] - cells[0, 0, 0, 0]) / 2
+    nearest = (offset.abs() <= spacing).all(2)
+    with_target = positive[:, None, None, None]
+    targets = ((distance <= config.target_ellipse**2) | nearest) & with_target
+    background = ((distance > config.background_ellipse**2) | ~with_target) & ~targets
+    classes = torch.full_like(distance, -1, dtype=torch.int8).masked_fill(background, 0).masked_fill(targets, 1)
+    deltas = encode(box[:, None, :, None, None], cells[None]) * with_target[:, :, None]
     weights = targets.float()
     return AnchorLabels(classes, deltas, weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1))
 

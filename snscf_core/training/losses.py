@@ -28,6 +28,7 @@ from .labels import AnchorLabels, intersection_union_hull, iou
 from .siamese import Outputs
 
 BOX_LOSSES = ("smooth_l1", "giou", "diou")
+CLASS_LOSSES = ("logistic", "focal")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class LossConfig:
     """Weights of the terms, and their forms."""
 
     class_weight: float = field(default=1.0, metadata={"help": "of the classification loss"})
+    class_loss: str = field(
+        default="logistic", metadata={"help": "form of the classification loss", "choices": CLASS_LOSSES}
+    )
     box_weight: float = field(default=1.2, metadata={"help": "of the box loss (SiamRPN++: 1.2)"})
     ridge_weight: float = field(default=0.2, metadata={"help": "of the filters' loss; 0 leaves the filters out"})
     level_weight: float = field(default=0.0, metadata={"help": "of all terms on each level alone, besides the fused"})
@@ -45,6 +49,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.box_loss not in BOX_LOSSES:
             raise ValueError(f"unknown box loss {self.box_loss!r}; there are {', '.join(BOX_LOSSES)}")
+        if self.class_loss not in CLASS_LOSSES:
+            raise ValueError(f"unknown classification loss {self.class_loss!r}; there are {', '.join(CLASS_LOSSES)}")
         if self.ridge_every < 1:
             raise ValueError(f"ridge_every is at least 1, got {self.ridge_every}")
 
@@ -70,6 +76,17 @@ def classification_loss(
     counts = average(torch.stack([positive.sum(), negative.sum()]).float())
     sums = torch.stack([(F.softplus(-scores) * positive).sum(), (F.softplus(scores) * negative).sum()])
     return 0.5 * (sums / torch.where(counts > 0, counts, 1)).sum()
+
+
+def focal_loss(
+    scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017; alpha 0.25, gamma 2) of logits, per target cell; arguments as above."""
+    positive, negative = classes == 1, classes == 0
+    probability = scores.sigmoid()
+    missed = 0.25 * (1 - probability).square() * F.softplus(-scores) * positive
+    alarms = 0.75 * probability.square() * F.softplus(scores) * negative
+    return (missed.sum() + alarms.sum()) / average(positive.sum().float()).clamp(min=1)
 
 
 def box_loss(
@@ -168,8 +185,9 @@ def pair_losses(
     """
 
     def terms(proposals: Proposals, response: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        classification = focal_loss if config.class_loss == "focal" else classification_loss
         return (
-            classification_loss(proposals.scores, labels.classes, average),
+            classification(proposals.scores, labels.classes, average),
             box_loss(proposals.deltas, labels, anchors, config, average),
             box.new_zeros(()) if response is None else ridge_loss(response, truth, sigma),
         )

@@ -20,8 +20,8 @@ Images: TypeAlias = "Tensor | Sequence[Tensor]"  # crops, or taps of the backbon
 class Outputs(NamedTuple):
     """What the losses judge, all float32.
 
-    fused: eq 3. levels: each head alone. context, search: reduced features per level (M x C x 31 x 31) of the pairs
-    that go through the filters, empty without a context. response_weights: 3, they sum to 1.
+    fused: eq 3. levels: each head alone. context, search: what the filters work on, per level (M x C x 31 x 31), of the
+    pairs that go through the filters, empty without a context. response_weights: 3, they sum to 1.
     """
 
     fused: Proposals
@@ -43,17 +43,17 @@ class PairNetwork(nn.Module):
         ``every``-th pair. Or what the backbone makes of these: its shallowest tap, or all three.
         """
         network = self.network
-        template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in self._taps(template)]
+        template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in network.aligned(self._taps(template))]
         pairs = len(search if isinstance(search, Tensor) else search[0])
-        search_taps = self._taps(search if context is None else _joined(search, context))
+        taps = self._taps(search if context is None else _joined(search, context))
         z, x = [], []
-        for reduction, near, wide in zip(network.reductions, template_taps, search_taps, strict=True):
+        for reduction, near, wide in zip(network.reductions, template_taps, network.aligned(taps), strict=True):
             near, wide = _jointly(reduction, [near, wide])
             z.append(near)
             x.append(wide)
         levels = [head(near, wide[:pairs]) for head, near, wide in zip(network.heads, z, x, strict=True)]
         levels = [_float(level) for level in levels]
-        filtered = [] if context is None else x
+        filtered = [] if context is None else network.filter_features(taps, x)
         return Outputs(
             fuse(levels, network.beta, network.gamma),
             levels,

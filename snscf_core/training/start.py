@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backbones import MobileNetV2, ResNet50
+from ..backbones import FBNetC, MobileNetV2, ResNet50
 from ..checkpoints import load
 from ..network import LEVELS, SNSCF
 
@@ -21,10 +21,12 @@ STEMS = {
     # What stays as ImageNet left it: everything before stride 8.
     ResNet50: ("conv1.", "bn1.", "layer1."),
     MobileNetV2: ("features.0.", "features.1.", "features.2.", "features.3."),
+    FBNetC: tuple(f"conv{number:02d}." for number in range(10)),
 }
 TO_FIRST_TAP = {  # what a cache of features stands for
     ResNet50: (*STEMS[ResNet50], "layer2."),
     MobileNetV2: tuple(f"features.{block}." for block in range(7)),
+    FBNetC: tuple(f"conv{number:02d}." for number in range(22)),
 }
 
 

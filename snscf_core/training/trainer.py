@@ -34,10 +34,10 @@ from ..crops import SEARCH_SIZE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
 from ..data.readers import Clip
-from ..network import MODELS, SNSCF
+from ..network import MODELS, SNSCF, SNSCFNano, create
 from .cache import TapBatch
 from .checkpoint import Checkpoints, TrainingError, optimiser_state, part, prefixed, read, restore_optimiser
-from .labels import LabelConfig, assign
+from .labels import LabelConfig, assign, assign_cells
 from .losses import LossConfig, Losses, best_overlap, pair_losses
 from .processes import Processes, share_batch_norms
 from .record import Description, Record, card, commit
@@ -210,7 +210,7 @@ class _Run:
         if saved is not None:
             self._check_same(saved[1]["config"])
             self.conv5_new = saved[1]["conv5_new"]
-            network = network or SNSCF(saved[1]["model"], saved[1]["channels"])
+            network = network or create(saved[1]["model"], saved[1]["channels"])
         elif network is None:
             network, self.conv5_new = start(config.model, config.channels, config.seed, config.conv5)
         if processes.count > 1:
@@ -321,7 +321,10 @@ class _Run:
         self.draws.restart(~config.seed & 0xFFFFFFFFFFFF, self.step)
         keys = self.draws.uniform(0.0, 1.0, pairs * self.processes.count, *anchors.shape[:1], *anchors.shape[2:])
         keys = keys[pairs * self.processes.rank :][:pairs]
-        labels = assign(batch.box, batch.positive, anchors, keys, config.labels)
+        if isinstance(self.network, SNSCFNano):
+            labels = assign_cells(batch.box, batch.positive, anchors, config.labels)
+        else:
+            labels = assign(batch.box, batch.positive, anchors, keys, config.labels)
         losses = pair_losses(
             outputs,
             labels,
