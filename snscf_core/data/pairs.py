@@ -281,8 +281,8 @@ class PairSource:
         composed = int((step + 1) * size * self._composited + 1e-6) - int(step * size * self._composited + 1e-6)
         plain = size - composed
         grey = draws.chance(c.grayscale, size)
-        template_framing = _framing(draws, size, c.template_shift, c.template_scale, 0.0)
-        search_framing = _framing(draws, size, c.search_shift, c.search_scale, c.search_stretch)
+        template_framing = framing_drawn(draws, size, c.template_shift, c.template_scale, 0.0)
+        search_framing = framing_drawn(draws, size, c.search_shift, c.search_scale, c.search_stretch)
 
         # Where everything is ------------------------------------------------------------------------------------------
         template_view, search_view, positive = self._views(plain)
@@ -382,7 +382,7 @@ class PairSource:
         return self._image_order[position + torch.where(position >= start, own, 0)]
 
 
-def _framing(draws: Draws, size: int, shift: float, scale: float, stretch: float) -> Framing:
+def framing_drawn(draws: Draws, size: int, shift: float, scale: float, stretch: float) -> Framing:
     zoom, ratio = draws.uniform(-scale, scale, size), draws.uniform(-stretch / 2, stretch / 2, size)
     factors = torch.stack([zoom + ratio, zoom - ratio], 1).exp2()
     return Framing(draws.uniform(-shift, shift, size, 2), factors)

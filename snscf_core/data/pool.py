@@ -64,11 +64,11 @@ class ImagePool:
     sources: list[str]
     longest_side: int
     left_out: list[str] = field(default_factory=list)  # what was broken when the images were decoded, with the reason
-    _block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
+    block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
     _mask_block_starts: Tensor = field(init=False, repr=False)  # V x BLOCKS int64
 
     def __post_init__(self) -> None:
-        self._block_starts = _block_starts(self.starts, self.sizes)
+        self.block_starts = _block_starts(self.starts, self.sizes)
         self._mask_block_starts = _block_starts(self.mask_starts, self.mask_rectangles[:, [3, 2]])
 
     @property
@@ -134,7 +134,7 @@ class ImagePool:
         images, affine = images.long(), affine.float()
         x, y = _sample_points(affine, size)
         block = _block(affine)
-        start = self._block_starts[images, block - 1]
+        start = self.block_starts[images, block - 1]
         value, inside = _bilinear(self.pixels, start, self.sizes[images], block, x, y)
         return (value + (1 - inside) * self.means[images][:, None, None, :]).permute(0, 3, 1, 2)
 
