@@ -29,10 +29,11 @@ from .rpn import (
 )
 from .ssf import spatially_semantic_features
 
+NANO = "snscf_nano"
 BACKBONES: dict[str, type[Backbone]] = {
     "snscf_mobilenetv2": MobileNetV2,
     "snscf_r50": ResNet50,
-    "snscf_nano": FBNetC,
+    NANO: FBNetC,
 }
 MODELS = tuple(BACKBONES)
 LEVELS = (0, 1, 2)  # conv3, conv4, conv5
@@ -60,6 +61,8 @@ class SNSCF(nn.Module):
         super().__init__()
         if name not in BACKBONES:
             raise ValueError(f"unknown network {name!r}; there are {', '.join(MODELS)}")
+        if (name == NANO) != isinstance(self, SNSCFNano):
+            raise ValueError(f"{name} is no {type(self).__name__}: make it with create({name!r})")
         self.name = name
         self.channels = channels
         self.backbone = BACKBONES[name]()
@@ -146,7 +149,7 @@ class SNSCFNano(SNSCF):
 
     FILTER_CHANNELS = 32
 
-    def __init__(self, name: str = "snscf_nano", channels: int = 96) -> None:
+    def __init__(self, name: str = NANO, channels: int = 96) -> None:
         super().__init__(name, channels)
         strides, widths = self.backbone.strides, self.backbone.channels
         # A strided depth-wise convolution that does not pad keeps the middle cell.
@@ -192,5 +195,5 @@ def create(name: str, channels: int | None = None) -> SNSCF:
     ``channels``: width of the reductions and heads; None: 96 of ``snscf_nano``, 256 of the others. Raises ValueError
     for another name.
     """
-    kind = SNSCFNano if name == "snscf_nano" else SNSCF
+    kind = SNSCFNano if name == NANO else SNSCF
     return kind(name) if channels is None else kind(name, channels)

@@ -32,10 +32,12 @@ from snscf_core.engines.calibration import collect, sources
 from snscf_core.engines.eager import TorchEngine
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
-from snscf_core.engines.graph import ProposalGraph, SearchGraph, SearchOutput, output
+from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
 from snscf_core.filter_learning import Learning
-from snscf_core.network import SNSCF
+from snscf_core.network import SNSCF, SNSCFNano, create
+from snscf_core.rpn import anchors
+from snscf_core.ssf import spatially_semantic_features
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
 CPU = torch.device("cpu")
@@ -103,20 +105,23 @@ def pictures(count: int) -> list[tuple[np.ndarray, tuple[float, float, float, fl
 @pytest.mark.parametrize("name", MODELS)
 def test_the_folded_graph_is_the_network(name):
     torch.manual_seed(0)
-    network = lively(SNSCF(name, channels=64))  # between the channels of MobileNetV2's taps
+    network = lively(create(name, channels=64))  # between the channels of MobileNetV2's taps
     images = torch.rand(2, 255, 255, 3).mul(255).byte()
     with torch.inference_mode():
         search = images.permute(0, 3, 1, 2).float()
         template = network.template(network.reduce(network.extract(search[:, :, 64:191, 64:191])))
         taps = network.extract(search)
         proposals = network.propose(template, network.reduce(taps))
-        found = output(*ProposalGraph(network)(images, network.kernels(template)))
+        graph = LightProposalGraph if isinstance(network, SNSCFNano) else ProposalGraph
+        found = output(*graph(network)(images, network.kernels(template)))
         some = SearchGraph(network, (0, 1), reduce=False)(images)
-    expected = (torch.cat(network.reduce(taps), 1), proposals.scores, proposals.deltas)
+    features = network.filter_features(taps, network.reduce(taps))
+    expected = (torch.cat(features, 1), proposals.scores, proposals.deltas)
     for a, b in zip(expected, found, strict=True):
         assert a.shape == b.shape
         assert float((a - b).norm() / a.norm()) < 1e-5
-    assert torch.allclose(some, torch.cat(taps[:2], 1), rtol=1e-3, atol=1e-4 * float(taps[1].abs().max()))
+    on_one_grid = spatially_semantic_features(taps[:2], 31)
+    assert torch.allclose(some, torch.cat(on_one_grid, 1), rtol=1e-3, atol=1e-4 * float(taps[1].abs().max()))
 
 
 @pytest.mark.slow
@@ -733,7 +738,7 @@ def test_learning_needs_no_values_on_the_host():
 def test_the_choice_needs_no_values_on_the_host(mode):
     # On the device "meta" tensors have no values: whatever would wait for one, or mix devices, fails.
     meta = torch.device("meta")
-    selection = Selection(TrackerConfig(), mode, (32,) * 3, torch.ones(3)).to(meta)
+    selection = Selection(TrackerConfig(), mode, anchors(25), (32,) * 3, torch.ones(3)).to(meta)
     found = SearchOutput(*(torch.empty(2, *s, device=meta) for s in ((96, 31, 31), (5, 25, 25), (5, 4, 25, 25))))
     parts = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)
     filters = None if mode == "siamese" else acf.FilterBank(*parts, (32,) * 3, 0.1)
@@ -744,7 +749,8 @@ def test_the_choice_needs_no_values_on_the_host(mode):
 def test_only_what_is_needed_is_in_a_graph():
     network = SNSCF("snscf_r50", channels=16).eval().requires_grad_(False)
     weights = Weights("snscf_r50", (), False, (0, 1), {})
-    graph = Subject(network, weights, (0, 1), False, CPU).graph()
-    assert graph.sections == (512, 1024)
+    subject = Subject(network, weights, (0, 1), False, CPU)
+    graph = subject.graph()
+    assert subject.sections == (512, 1024)
     with torch.inference_mode():
         assert graph(torch.zeros(1, 255, 255, 3, dtype=torch.uint8)).shape == (1, 1536, 31, 31)

@@ -15,34 +15,54 @@ from torch.nn import functional as F
 
 from snscf_core.backbones import FIRST_CELL, STRIDE, MobileNetV2
 from snscf_core.checkpoints import IMAGENET_FILES, load
-from snscf_core.network import MODELS, SNSCF
-from snscf_core.rpn import RATIOS, Proposals, anchors, decode, depthwise_correlation, fuse
+from snscf_core.network import MODELS, NANO, SNSCF, create
+from snscf_core.rpn import (
+    RATIOS,
+    Proposals,
+    anchors,
+    cell_boxes,
+    decode,
+    depthwise_correlation,
+    fuse,
+    pixelwise_correlation,
+)
+from snscf_core.ssf import spatially_semantic_features
 from snscf_core.tensor_files import read_tensors
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def network(request) -> SNSCF:
     torch.manual_seed(0)
-    return SNSCF(request.param).eval()
+    return create(request.param).eval()
 
 
-def test_crops_give_grids_of_15_and_31_cells(network):
+def test_crops_give_grids_of_15_and_31_cells_at_stride_8_and_of_7_and_15_at_stride_16(network):
     with torch.inference_mode():
-        for size, cells in ((127, 15), (255, 31)):
+        for size, cells in ((127, {8: 15, 16: 7}), (255, {8: 31, 16: 15})):
             taps = network.extract(torch.rand(1, 3, size, size) * 255)
-            assert [tuple(tap.shape) for tap in taps] == [(1, c, cells, cells) for c in network.backbone.channels]
+            expected = zip(network.backbone.channels, network.backbone.strides, strict=True)
+            assert [tuple(tap.shape) for tap in taps] == [(1, c, cells[s], cells[s]) for c, s in expected]
 
 
-def test_a_cell_is_centred_on_its_pixel(network):
+@pytest.mark.parametrize("level", (0, 1))
+def test_a_cell_is_centred_on_its_pixel(network, level):
     """The gradient of a cell reaches as far to the left as to the right, and as far up as down."""
     image = torch.rand(1, 3, 255, 255, requires_grad=True)
-    cell = 15
-    network.extract(image * 255, (0,))[0][0, :, cell, cell].square().sum().backward()
+    (tap,) = network.extract(image * 255, (level,))
+    cell, stride = tap.shape[-1] // 2, network.backbone.strides[level]
+    tap[0, :, cell, cell].square().sum().backward()
     assert image.grad is not None
     weight = image.grad[0].abs().sum(0)
     for axis in (0, 1):
         reached = torch.nonzero(weight.sum(axis)).flatten()
-        assert abs(float(reached[0] + reached[-1]) / 2 - (FIRST_CELL + STRIDE * cell)) <= 1
+        assert abs(float(reached[0] + reached[-1]) / 2 - (FIRST_CELL + (stride - STRIDE) + stride * cell)) <= 1
+
+
+def test_levels_of_stride_16_come_to_the_grid_of_stride_8_without_a_shift():
+    at = 15 + 16 * torch.arange(15.0)  # the pixel of each cell
+    (fine,) = spatially_semantic_features([at.expand(1, 1, 15, 15)], 31)
+    expected = (7 + 8 * torch.arange(31.0)).clamp(15, 15 + 16 * 14)
+    assert torch.allclose(fine[0, 0], expected.expand(31, 31), atol=1e-3)
 
 
 def test_only_the_levels_asked_for_are_computed(network):
@@ -54,12 +74,13 @@ def test_only_the_levels_asked_for_are_computed(network):
 
 
 @pytest.mark.slow
-def test_heads_propose_on_25_cells_and_a_batch_is_its_members(network):
+def test_heads_propose_on_their_cells_and_a_batch_is_its_members(network):
     with torch.inference_mode():
         z, x = torch.rand(2, 3, 127, 127) * 255, torch.rand(2, 3, 255, 255) * 255
         together, alone = network(z, x), network(z[1:], x[1:])
-    assert together.scores.shape == (2, 5, 25, 25)
-    assert together.deltas.shape == (2, 5, 4, 25, 25)
+    anchors, places = (1, 15) if network.name == NANO else (5, 25)
+    assert together.scores.shape == (2, anchors, places, places)
+    assert together.deltas.shape == (2, anchors, 4, places, places)
     assert torch.allclose(together.deltas[1:], alone.deltas, rtol=1e-3, atol=1e-4)
 
 
@@ -78,6 +99,19 @@ def test_depthwise_correlation_is_the_sum_over_the_kernel():
     out = depthwise_correlation(search, kernel)
     assert out.shape == (2, 3, 5, 5)
     assert out[1, 2, 3, 4].item() == pytest.approx((search[1, 2, 3:5, 4:7] * kernel[1, 2]).sum().item(), rel=1e-4)
+
+
+def test_the_pixelwise_correlation_is_the_product_of_each_template_cell_with_each_cell():
+    search, kernel = torch.randn(2, 6, 5, 4), torch.randn(2, 9, 6)
+    out = pixelwise_correlation(search, kernel)
+    assert out.shape == (2, 9, 5, 4)
+    assert out[1, 7, 3, 2].item() == pytest.approx(float(search[1, :, 3, 2] @ kernel[1, 7]), rel=1e-4)
+
+
+def test_cell_boxes_are_16_pixels_apart_and_as_large_as_a_square_target():
+    boxes = cell_boxes(15)
+    assert boxes[0, :, 7, 7].tolist() == [0, 0, 64, 64]
+    assert boxes[0, :, 7, 8].tolist() == [16, 0, 64, 64] and boxes[0, :, 9, 7].tolist() == [0, 32, 64, 64]
 
 
 def test_anchors_lie_around_the_middle_and_zero_deltas_are_the_anchors():
@@ -99,6 +133,11 @@ def test_fusion_is_the_weighted_sum_of_eq_3():
 def test_an_unknown_network_is_refused():
     with pytest.raises(ValueError, match="snscf_vgg"):
         SNSCF("snscf_vgg")
+
+
+def test_a_network_with_heads_of_its_own_is_made_by_create():
+    with pytest.raises(ValueError, match="create"):
+        SNSCF(NANO)
 
 
 class SameMobileNetV2(torch.nn.Module):

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snscf_core.crops import context_side, crop
 from snscf_core.data.appearance import Appearance, AppearanceConfig, blur_kernels, blurred
+from snscf_core.data.cpu_pairs import CpuPairSource, _Looks
 from snscf_core.data.draws import Draws
 from snscf_core.data.pairs import PairBatch, PairConfig, PairSource
 
@@ -457,3 +458,63 @@ def test_compression_is_what_a_jpeg_encoder_does():
         # The encoder also rounds to whole numbers on its way.
         assert np.abs(ours - coded).mean() < min(1.2, lost / 3)
         assert np.abs(ours - picture).mean() == pytest.approx(lost, rel=0.03)
+
+
+# Pairs by OpenCV ------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_by_opencv_depend_only_on_seed_and_step_and_show_their_boxes(pool):
+    config = replace(PLAIN, context=True, flip=0)
+    source = CpuPairSource(pool, config, every=2, seed=5)
+    batches = [source.batch(step, 6) for step in range(3)]
+    assert same(CpuPairSource(pool, config, every=2, seed=5, threads=1).batch(2, 6), batches[2])
+    assert not torch.equal(batches[0].search, batches[1].search)
+    checked = 0
+    for batch in batches:
+        assert batch.template_context is not None
+        assert batch.template_context[1::2].abs().max() == 0 < batch.template_context[::2].mean((1, 2, 3)).min()
+        for crop_, box, name in zip(batch.search, batch.box, map(shown, batch.search), strict=True):
+            if name is not None:
+                assert np.abs(measured(crop_, COLOURS[name]) - edges(box, 255)).max() <= 1.5
+                checked += 1
+    assert checked >= 12
+
+
+def test_a_crop_by_opencv_is_the_crop_of_the_pool(pool):
+    source = CpuPairSource(pool, PLAIN, seed=1)
+    for step, (x, y) in ((0.4, (12.3, 20.1)), (1.0, (-15.0, 40.0)), (2.7, (-300.0, -200.0))):
+        affine = torch.tensor([[[step, 0, x], [0, -step, y + 127 * step]]])
+        expected = pool.crop(torch.tensor([0]), affine, 127)[0].permute(1, 2, 0)
+        found = torch.from_numpy(source._cut(0, affine[0].numpy(), 127, None)).float()
+        # OpenCV rounds to whole levels, and weighs neighbours in steps of 1 / 32.
+        assert (found - expected).abs().quantile(0.99) <= 4 and (found - expected).abs().mean() < 1
+
+
+def test_looks_by_opencv_are_those_of_the_batches():
+    config = AppearanceConfig(noise=0, compression=0, blur=1.0, light=0.5, contrast=0.5)
+    crops = cv2.resize(np.random.default_rng(0).integers(40, 200, (8, 8, 3), np.uint8), (127, 127))[None].repeat(3, 0)
+    draws = Draws(torch.device("cpu"))
+    draws.restart(1, 2)
+    appearance = Appearance(config, torch.device("cpu"))
+    what = appearance.draw(draws, 3)
+    batch = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    expected = appearance.apply(batch, what, torch.empty(0, 3, 127, 127)).permute(0, 2, 3, 1)
+    nobody = torch.zeros(3, dtype=torch.bool)
+    looks = _Looks(what, nobody, nobody)
+    for index in range(3):
+        found = torch.from_numpy(looks.applied(crops[index], index, np.random.default_rng(0))).float()
+        assert (found - expected[index]).abs().mean() < 1.5
+
+
+def test_pairs_by_opencv_refuse_what_they_can_not_make(pool):
+    with pytest.raises(ValueError, match=r"pairs\.composited=0"):
+        CpuPairSource(pool, PairConfig(), seed=1)
+
+
+def test_inverted_pairs_are_grey_and_change_light_for_dark(pool):
+    plain = replace(PLAIN, grayscale=1, negatives=0)
+    grey, inverted = (
+        CpuPairSource(pool, replace(plain, inverted=share), seed=3).batch(0, 4) for share in (0.0, 1.0)
+    )
+    for a, b in ((grey.search, inverted.search), (grey.template, inverted.template)):
+        assert torch.equal(a, 255 - b) and torch.equal(b[:, 0], b[:, 2])

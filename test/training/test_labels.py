@@ -12,8 +12,8 @@ import torch
 
 from snscf_core.boxes import cxcywh_to_xywh
 from snscf_core.boxes import iou as overlap_of_arrays
-from snscf_core.rpn import anchors, decode
-from snscf_core.training.labels import LabelConfig, assign, intersection_union_hull, iou
+from snscf_core.rpn import anchors, cell_boxes, decode
+from snscf_core.training.labels import LabelConfig, assign, assign_cells, intersection_union_hull, iou
 
 CELLS = 25
 ANCHORS = anchors(CELLS)
@@ -116,3 +116,26 @@ def test_overlap_of_tensors_is_that_of_arrays():
     assert iou(a, b).numpy() == pytest.approx(expected, abs=1e-5)
     _, _, hull = intersection_union_hull(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[10.0, 0, 2, 4]]))
     assert float(hull) == pytest.approx(12 * 4)
+
+
+def test_cells_near_the_centre_are_the_target_and_those_outside_the_ellipse_are_background():
+    box, positive, _ = pairs(24, seed=3)
+    box[0] = torch.tensor([7.0, -9.0, 6.0, 5.0])  # smaller than a cell
+    positive[:20], positive[20:] = True, False
+    box[23] = math.nan
+    cells = cell_boxes(15)
+    labels = assign_cells(box, positive, cells)
+    for index in range(24):
+        cx, cy, w, h = box[index].tolist()
+        for row in range(15):
+            for column in range(15):
+                x, y = 16 * (column - 7) - cx, 16 * (row - 7) - cy
+                expected = 0
+                if positive[index]:
+                    distance = math.hypot(2 * x / w, 2 * y / h)
+                    nearest = max(abs(x), abs(y)) <= 8
+                    expected = 1 if distance <= 0.5 or nearest else 0 if distance > 1 else -1
+                assert labels.classes[index, 0, row, column] == expected, (index, row, column)
+    assert torch.allclose(labels.weights.sum((1, 2, 3)), positive.float())
+    decoded = decode(labels.deltas[:20], cells)
+    assert torch.allclose(decoded, box[:20, None, :, None, None].expand_as(decoded), atol=1e-3)

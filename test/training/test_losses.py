@@ -22,6 +22,7 @@ from snscf_core.training.losses import (
     best_overlap,
     box_loss,
     classification_loss,
+    focal_loss,
     pair_losses,
     response_label,
     responses,
@@ -37,6 +38,16 @@ def labelled(n: int = 4, seed: int = 0) -> tuple[AnchorLabels, torch.Tensor, tor
     batch = Squares(seed).batch(0, n)
     keys = torch.rand(n, 5, 25, 25, generator=torch.Generator().manual_seed(seed))
     return assign(batch.box, batch.positive, ANCHORS, keys), batch.box, batch.positive
+
+
+def test_the_focal_loss_is_that_of_its_definition():
+    scores = torch.randn(3, 1, 15, 15, generator=torch.Generator().manual_seed(0))
+    classes = torch.randint(-1, 2, scores.shape, generator=torch.Generator().manual_seed(1))
+    p = 1 / (1 + np.exp(-scores.numpy().astype(np.float64)))
+    there, gone = classes.numpy() == 1, classes.numpy() == 0
+    total = -(0.25 * (1 - p) ** 2 * np.log(p))[there].sum() - (0.75 * p**2 * np.log(1 - p))[gone].sum()
+    assert float(focal_loss(scores, classes)) == pytest.approx(total / there.sum(), rel=1e-5)
+    assert torch.isfinite(focal_loss(scores, torch.zeros_like(classes)))
 
 
 def test_targets_and_background_count_the_same_however_many_they_are():
