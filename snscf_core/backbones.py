@@ -32,8 +32,8 @@ def cells(side: int) -> int:
 class Backbone(nn.Module):
     """A feature extractor with three taps.
 
-    ``channels`` and ``strides`` are those of the taps, from shallow to deep. ``forward`` takes N x 3 x S x S and returns
-    one N x C_l x G_l x G_l tensor per requested level (0, 1, 2), stopping after the deepest one that is asked for.
+    ``channels`` and ``strides`` are those of the taps, from shallow to deep. ``forward`` takes N x 3 x S x S and
+    returns one N x C_l x G_l x G_l tensor per requested level (0, 1, 2), stopping after the deepest one asked for.
     """
 
     channels: tuple[int, int, int]

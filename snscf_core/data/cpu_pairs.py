@@ -1,6 +1,6 @@
 """Training pairs by OpenCV, one after the other in a few threads: on a CPU many times faster than batches of tensors.
 
-The pairs are drawn and framed as those of `pairs.PairSource`; OpenCV cuts and degrades the crops. No pair is composited.
+`pairs.PairSource` draws and frames the pairs, and OpenCV cuts and degrades the crops. No pair is composited.
 """
 
 from __future__ import annotations

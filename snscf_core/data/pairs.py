@@ -68,7 +68,7 @@ class PairConfig:
     flip: float = field(default=0.5, metadata={"help": "chance that both crops are mirrored"})
     grayscale: float = field(default=0.15, metadata={"help": "chance that both crops lose their colour"})
     inverted: float = field(
-        default=0.0, metadata={"help": "share of the grey pairs whose light and dark change places, as in thermal images"}
+        default=0.0, metadata={"help": "share of the grey pairs in which light and dark change places, as in infrared"}
     )
     surround: float = field(
         default=0.4,

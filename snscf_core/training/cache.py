@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..backbones import STRIDE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
-from ..backbones import STRIDE
 from ..network import SNSCF, centre_crop
 from ..rpn import TEMPLATE_CELLS
 
