@@ -3,7 +3,7 @@
 
 """Fits what turns evidence into probabilities, and says how well they hold.
 
-    python benchmarks/calibration.py --root DIR --scored DIR      # prints CALIBRATIONS for snscf_core/confidence.py
+    python benchmarks/calibration.py --root DIR --scored DIR --model WEIGHTS --write    # into WEIGHTS' tuning file
 
 ``--root`` holds clips in OTB's or GOT-10k's layout. They are followed as they are and with the camera looking elsewhere
 for a while (``benchmarks/trust.py``), and so are generated scenes, from seeds that nothing else uses. From these come
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import math
 import os
 import sys
@@ -31,9 +32,11 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
-from snscf_core.confidence import CALIBRATIONS, Evidence, Logistic
+from snscf_core.checkpoints import find, sha256
+from snscf_core.confidence import Evidence, Logistic
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.tracker import Target
+from snscf_core.tuning import tuning_file, tuning_of
 
 FIRST_SEED = 1000
 FEATURES = ("classification", "response", "agreement", "motion", "colour", "embedding", "peak")
@@ -114,8 +117,10 @@ def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
     return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * (~hits).sum()))
 
 
-def judged(seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: Logistic) -> tuple[str, str]:
-    """A line for ``CALIBRATIONS`` of what overlaps by more, and how well it and the one in use hold."""
+def judged(
+    seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: Logistic
+) -> tuple[dict[str, Any], str]:
+    """The logistic regression on what overlaps by more, and how well it and the one in use hold."""
     used = (0, 4, 5) if searching else range(len(FEATURES))
     videos = [video for video, one in seen.items() if (one.searching == searching).any()]
     parts = [seen[video].searching == searching for video in videos]
@@ -137,7 +142,6 @@ def judged(seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: 
         if here.any():
             held_out[here] = probabilities(features[here], fit(features[~here], hits[~here], weights[~here], used))
     fitted = fit(features, hits, weights, used)
-    numbers = ", ".join(f"{value:.2f}" for value in fitted[0])
     alone = ", ".join(
         f"{name} {auroc(values * sign, hits):.3f}"
         for name, values, sign in zip(FEATURES, features.T, _SIGNS, strict=True)
@@ -149,7 +153,7 @@ def judged(seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: 
         for one in np.unique(folder)
     )
     used_now = probabilities(features, (np.array(in_use.weights), in_use.bias))
-    return f"Logistic(({numbers}), {fitted[1]:.2f})", (
+    return {"weights": [round(float(value), 3) for value in fitted[0]], "bias": round(fitted[1], 3)}, (
         f"{len(hits)} frames of {len(videos)} videos, {hits.mean():.0%} so; ECE "
         f"{long_term.reliability(held_out, hits).error:.3f} (by folder {errors}), AUROC {auroc(held_out, hits):.3f}; "
         f"in use: ECE {long_term.reliability(used_now, hits).error:.3f}, AUROC {auroc(used_now, hits):.3f}; "
@@ -170,6 +174,7 @@ def main() -> int:
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--write", action="store_true", help="put what was fitted into the tuning file of the weights")
     parser.add_argument("--keep", type=Path, help="folder for what was seen")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -181,6 +186,8 @@ def main() -> int:
         for name in trust.names_in(folder)
     ]
     videos += [trust.Video("scenes", str(FIRST_SEED + seed)) for seed in range(options.seeds)]
+    in_use = tuning_of(find(options.model)).calibrations
+    fitted: dict[str, Any] = {}
     for mode in options.modes:
         settings = {"model": options.model, "mode": mode, "engine": options.engine, "set": options.set}
         settings["root"] = ""
@@ -199,12 +206,25 @@ def main() -> int:
         deciding = deciding if options.scored is not None else seen
         for searching in (False, True):
             key = "searching" if searching else mode
-            print(f'    "{key}": Calibration(')
             for name, more, ones in (("right", 0.5, seen), ("there", 0.5 if searching else 0.1, deciding)):
-                line, words = judged(ones, searching, more, getattr(CALIBRATIONS[key], name))
-                print(f"        {name}={line},  # {words}")
-            print("    ),", flush=True)
+                logistic, words = judged(ones, searching, more, getattr(in_use[key], name))
+                fitted.setdefault(key, {})[name] = logistic
+                print(f"{key}, {name}: {logistic}\n    {words}", flush=True)
+    if options.write:
+        write(find(options.model), fitted)
     return 0
+
+
+def write(files: tuple[Path, ...], calibrations: dict[str, Any]) -> None:
+    """Puts calibrations into the tuning file of weights; settings and other calibrations that fit them stay."""
+    file = tuning_file(files)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    digests = [sha256(one) for one in files]
+    if content.get("weights") != digests:
+        content = {"weights": digests, "config": content.get("config", {}), "calibrations": {}}
+    content["calibrations"].update(calibrations)
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {file}")
 
 
 if __name__ == "__main__":

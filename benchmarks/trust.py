@@ -20,7 +20,6 @@ is found if within a second (30 frames) the target is reported on a box that ove
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import json
 import math
@@ -74,7 +73,10 @@ class Follower:
         keep_memory()
         self._options = options
         self._tracker: Any = self.kind()(
-            options["model"], mode=options["mode"], engine=options["engine"], config=configured(options["set"])
+            options["model"],
+            mode=options["mode"],
+            engine=options["engine"],
+            config=configured(options["model"], options["set"]),
         )
 
     def kind(self) -> Any:
@@ -103,20 +105,13 @@ def overlap(box: Sequence[float], truth: np.ndarray) -> float:
     return math.nan if np.isnan(truth).any() else float(iou(np.array(box), truth))
 
 
-def configured(settings: Sequence[str]) -> Any:
-    """The tracker's configuration with settings such as ``confidence.lost_after=6``."""
-    from snscf_core import TrackerConfig
+def configured(model: str, settings: Sequence[str]) -> Any:
+    """The configuration of a model with settings such as ``confidence.lost_after=6``."""
+    from snscf_core.config import changed
+    from snscf_core.tuning import tuned_config
 
-    config = TrackerConfig()
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        *parents, name = key.split(".")
-        owners = functools.reduce(lambda chain, parent: [*chain, getattr(chain[-1], parent)], parents, [config])
-        changed: Any = dataclasses.replace(owners[-1], **{name: json.loads(value)})
-        for owner, parent in zip(reversed(owners[:-1]), reversed(parents), strict=True):
-            changed = dataclasses.replace(owner, **{parent: changed})
-        config = changed
-    return config
+    given = dict(setting.split("=", 1) for setting in settings)
+    return changed(tuned_config(model), {name: json.loads(value) for name, value in given.items()})
 
 
 def started(box: np.ndarray, start: tuple[float, float, float], shape: tuple[int, ...]) -> list[float]:

@@ -24,6 +24,7 @@ from .rpn import decode
 from .ssf import spatially_semantic_features
 
 NUMBERS = 9  # of each candidate
+_PEAK = 40  # crop pixels from the peak of a map that do not count as sidelobe
 
 
 class Seen(NamedTuple):
@@ -85,6 +86,7 @@ class Selection(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.mode, self.sections = config, mode, sections
+        self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
         marks = acf.hann_window(anchors.shape[-1]) * config.window_influence
         for name, value in (
             ("anchors", anchors),
@@ -125,7 +127,7 @@ class Selection(nn.Module):
             else:
                 ranking = scores.lerp(sampled, 0.5 if self.mode == "naive_fusion" else config.response_share)
                 deciding = ranking.view_as(maps).amax(1)
-        quality = acf.peak_to_sidelobe_ratio(deciding)
+        quality = acf.peak_to_sidelobe_ratio(deciding, _PEAK // (STRIDE if self.mode == "paper" else self.spacing))
 
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2

@@ -39,7 +39,7 @@ KNOWN_SHA256 = {
     "resnet50_v1_imagenet_conv1-conv4.safetensors": "cc15f6c06a8a099128b8f44ca721fd620b7a5f008c9fc079c7dd6e24608b5d67",
     "fbnet_c_tracking.safetensors": "8ba443edb397ca139c6db739ebdbd34d14c1b7f4b65e122e9d246b8660b55109",
 }
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 class WeightsError(RuntimeError):
@@ -180,7 +180,7 @@ def save(
         write_tensors(file, shard, described)
         files.append(file)
     sums = {name: digest for name, digest in _checksums(folder).items() if not name.startswith(network.name)}
-    sums.update({file.name: _sha256(file) for file in files})
+    sums.update({file.name: sha256(file) for file in files})
     (folder / CHECKSUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
     return Weights(network.name, tuple(files), True, (0, 1, 2), described)
 
@@ -206,7 +206,7 @@ def _imagenet_files(folder: Path, model: str) -> tuple[Path, ...]:
 
 
 def _shards(file: Path) -> tuple[Path, ...]:
-    match = _SHARD.search(file.stem)
+    match = SHARD.search(file.stem)
     if not match:
         return (file,)
     stem, count = file.stem[: match.start()], int(match[2])
@@ -222,7 +222,7 @@ def _name_of(
     if metadata and metadata.get("model") in MODELS:
         return metadata["model"]
     for name in MODELS:
-        if file.name == IMAGENET_FILES[name] or _SHARD.sub("", file.stem) == name:
+        if file.name == IMAGENET_FILES[name] or SHARD.sub("", file.stem) == name:
             return name
     if tensors and "features.0.0.weight" in tensors:
         return "snscf_mobilenetv2"
@@ -259,7 +259,8 @@ def _checksums(folder: Path) -> dict[str, str]:
     return {name.strip().lstrip("*"): digest.lower() for digest, name in pairs}
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Returns the sha256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -269,5 +270,5 @@ def _sha256(file: Path) -> str:
 
 def _verify(file: Path) -> None:
     expected = _checksums(file.parent).get(file.name) or KNOWN_SHA256.get(file.name)
-    if expected and (found := _sha256(file)) != expected:
+    if expected and (found := sha256(file)) != expected:
         raise WeightsError(f"{file} is damaged or not what it says: its sha256 is {found}, expected {expected}")

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 from .backbones import cells
 from .confidence import ConfidenceConfig
@@ -64,3 +66,23 @@ class TrackerConfig:
     def grid(self) -> int:
         """Cells a side of the spatially semantic features: as many as the search crop has."""
         return cells(self.search_size)
+
+
+def changed(config: Any, settings: Mapping[str, Any]) -> Any:
+    """Returns a configuration with some settings replaced, by names such as ``confidence.lost_after``.
+
+    Lists become tuples. Raises ValueError for an unknown name, and whatever the configuration raises for a value.
+    """
+    known = {item.name: getattr(config, item.name) for item in fields(config)}
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        first, _, rest = name.partition(".")
+        if first not in known or is_dataclass(known[first]) != bool(rest):
+            raise ValueError(f"{type(config).__name__} has no setting {name!r}")
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            values[first] = tuple(value) if isinstance(value, list) else value
+    values.update({first: changed(known[first], rest) for first, rest in inner.items()})
+    return replace(config, **values)

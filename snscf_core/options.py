@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 
-from .config import MODES, TrackerConfig
+from .config import MODES
 from .crops import SEARCH_SIZE
 from .engines.choice import HELP as ENGINE_HELP
 from .network import MODELS
 from .tracker import Tracker
+from .tuning import tuned_config
 
 SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of the time and sees less far"
 
@@ -34,5 +35,5 @@ def add_search_size(parser: argparse.ArgumentParser) -> None:
 
 def tracker_of(options: argparse.Namespace) -> Tracker:
     """Raises as ``Tracker`` and ``TrackerConfig`` do."""
-    config = TrackerConfig(search_size=options.search_size)
+    config = tuned_config(options.model, search_size=options.search_size)
     return Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)

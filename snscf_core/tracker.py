@@ -28,8 +28,8 @@ from .backbones import STRIDE
 from .boxes import check_box
 from .candidates import NUMBERS, Search, Seen, Selection, embeddings
 from .checkpoints import load
-from .confidence import CALIBRATIONS, Confidence, Evidence, TrackState
-from .config import MODES, TrackerConfig
+from .confidence import Confidence, Evidence, TrackState
+from .config import MODES, TrackerConfig, changed
 from .crops import SEARCH_SIZE, TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
 from .engines import Engine, RecordingError, Subject, make
 from .engines.recording import Recorded, Step
@@ -38,6 +38,7 @@ from .motion import SCALES, Point, follow, owner, place
 from .network import LEVELS
 from .ssf import spatially_semantic_features
 from .target import Target, Track
+from .tuning import tuning_of
 
 _UNSEEN = 0.05  # how likely a box is to be right that is only expected
 _USUAL_RATE = 0.05  # of the mean size
@@ -99,7 +100,8 @@ class Tracker:
     model: a name (``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights. device: ``auto`` (a GPU if there is
     one), or what torch understands (``cpu``, ``cuda:0``). mode: ``auto`` (``snscf`` with trained heads, else
     ``correlation_filter``) or one of ``MODES``. engine, what runs the network: ``auto`` (the fastest that is installed
-    and agrees with torch), one of ``ENGINES``, or a folder that ``snscf export`` wrote.
+    and agrees with torch), one of ``ENGINES``, or a folder that ``snscf export`` wrote. config: None for that of the
+    weights, see ``tuning.tuned_config``.
 
     Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, for a mode that
     needs trained heads when there are none, or for an engine that is not there or was made of other weights. An engine
@@ -129,7 +131,9 @@ class Tracker:
             )
         self.mode = mode
         self.model = self.weights.model
-        self.config = config or TrackerConfig()
+        tuning = tuning_of(self.weights.files)
+        self.calibrations = tuning.calibrations
+        self.config: TrackerConfig = config or changed(TrackerConfig(), tuning.settings)
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
         self.subject = Subject(
@@ -384,7 +388,7 @@ class Tracker:
                 away = math.dist((x, y), last) / region.side * (self.config.search_size / SEARCH_SIZE)
                 prior -= self.config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
                 prior -= _LOYALTY if looking else 0.0
-            calibration = CALIBRATIONS[self.mode if here or not self._uses_proposals else "searching"]
+            calibration = self.calibrations[self.mode if here or not self._uses_proposals else "searching"]
             there, right = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
             matches.append(_Match(region, choice, (x, y), fitted, evidence, there, right, seen))
             if not lost and matches[0].there >= self.config.confidence.uncertain_below:

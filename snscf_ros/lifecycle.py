@@ -29,7 +29,8 @@ from rclpy.subscription import Subscription
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
-from snscf_core import Tracker, TrackerConfig, WeightsError
+from snscf_core import Tracker, WeightsError
+from snscf_core.tuning import tuned_config
 from snscf_ros import bringup, cameras, diagnostics, messages, middleware, parameters, rclpy_private, supervision
 from snscf_ros.bearings import Bearings
 from snscf_ros.bridge import find_bridge
@@ -162,7 +163,8 @@ class TrackerNode(LifecycleNode):
                 device=settings.device,
                 mode=settings.mode,
                 engine=settings.engine,
-                config=TrackerConfig(
+                config=tuned_config(
+                    settings.model,
                     search_size=settings.search_size,
                     coast=settings.coast_frames,
                     search_places=settings.search_places,

@@ -9,11 +9,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config import MODES, TrackerConfig
+from ..config import MODES
 from ..crops import SEARCH_SIZE
 from ..network import MODELS
 from ..options import add_search_size
 from ..tracker import Tracker
+from ..tuning import tuned_config
 from . import calibration
 from .choice import cache_folder, check
 from .eager import TorchEngine
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--frames is at least 1, got {options.frames}")
     sources = [one for path in options.calibrate for one in calibration.sources(path, _box(options.box))]
     device = "cuda" if options.format == "tensorrt" else "cpu"
-    config = TrackerConfig(search_size=options.search_size)
+    config = tuned_config(options.model, search_size=options.search_size)
     tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
     subject = tracker.subject
     items = calibration.collect(tracker, sources, options.frames) if sources else []

@@ -27,10 +27,11 @@ import numpy as np
 from .. import __version__
 from ..boxes import Array
 from ..checkpoints import load
-from ..config import MODES, TrackerConfig
+from ..config import MODES
 from ..crops import SEARCH_SIZE, Frame
 from ..network import MODELS
 from ..tracker import Target, Tracker
+from ..tuning import tuned_config
 from .sequences import read_boxes
 
 Box = tuple[float, float, float, float]
@@ -87,7 +88,7 @@ class Candidate:
         if _is_class(self.source):
             made: OnlineTracker = _class(self.source)()
             return made
-        config = TrackerConfig(search_size=self.search_size)
+        config = tuned_config(self.source, search_size=self.search_size)
         return SnscfTracker(
             Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine, config=config)
         )
@@ -106,7 +107,7 @@ class Candidate:
             return {"tracker": self.source, "module": _checksum(Path(module.__file__ or ""))}
         _, weights = load(self.source)
         mode = self.mode if self.mode != "auto" else ("snscf" if weights.trained else "correlation_filter")
-        config = TrackerConfig(search_size=self.search_size)
+        config = tuned_config(self.source, search_size=self.search_size)
         return {
             "tracker": weights.model,
             "mode": mode,

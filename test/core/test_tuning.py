@@ -1,0 +1,91 @@
+"""What stands beside weights: hyper-parameters and calibrations, and what happens where it does not belong to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from snscf_core import Tracker, TrackerConfig
+from snscf_core.checkpoints import WeightsError, save, sha256
+from snscf_core.confidence import CALIBRATIONS
+from snscf_core.config import changed
+from snscf_core.network import SNSCF
+from snscf_core.tuning import tuned_config
+
+LOGISTIC = {"weights": [1, 0, 0, -1, 0, 0, 0], "bias": -2}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    torch.manual_seed(0)
+    save(SNSCF("snscf_mobilenetv2", channels=8).eval(), tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **changes: object) -> Path:
+    content = {
+        "weights": [sha256(folder / "snscf_mobilenetv2.safetensors")],
+        "config": {"size_rate": 0.31, "confidence.lost_after": 7, "scale_steps": [0.9, 1.0, 1.1]},
+        "calibrations": {"snscf": {"right": LOGISTIC, "there": LOGISTIC}},
+    }
+    file = folder / "snscf_mobilenetv2.json"
+    file.write_text(json.dumps({**content, **changes}))
+    return file
+
+
+def test_a_tracker_takes_what_was_fitted_to_its_weights(folder):
+    write(folder)
+    tracker = Tracker(folder, device="cpu", engine="torch")
+    assert tracker.config.size_rate == 0.31
+    assert tracker.config.confidence.lost_after == 7
+    assert tracker.config.scale_steps == (0.9, 1.0, 1.1)
+    assert tracker.calibrations["snscf"].right.bias == -2
+    assert tracker.calibrations["searching"] == CALIBRATIONS["searching"]
+
+
+def test_a_setting_that_is_given_replaces_the_fitted_one(folder):
+    write(folder)
+    config = tuned_config(folder, size_rate=0.5)
+    assert (config.size_rate, config.confidence.lost_after) == (0.5, 7)
+    own = TrackerConfig(size_rate=0.7)
+    assert Tracker(folder, device="cpu", engine="torch", config=own).config == own
+
+
+@pytest.mark.parametrize(
+    "changes",
+    (
+        {"weights": ["0" * 64]},
+        {"config": {"sise_rate": 0.3}},
+        {"config": {"search_size": 250}},
+        {"calibrations": {"snscf": {"right": LOGISTIC}}},
+        {"calibrations": {"snscf": {"right": LOGISTIC, "there": {"weights": [1], "bias": 0}}}},
+        {"calibrations": []},
+    ),
+)
+def test_a_tuning_that_does_not_fit_is_left_out_with_a_warning(folder, changes, caplog):
+    file = write(folder, **changes)
+    tracker = Tracker(folder, device="cpu", engine="torch")
+    assert tracker.config == TrackerConfig()
+    assert tracker.calibrations == CALIBRATIONS
+    assert str(file) in caplog.text
+
+
+def test_a_damaged_tuning_is_left_out(folder, caplog):
+    write(folder).write_text("{")
+    assert Tracker(folder, device="cpu", engine="torch").config == TrackerConfig()
+    assert "defaults" in caplog.text
+
+
+def test_weights_that_are_not_there_have_no_configuration(tmp_path):
+    with pytest.raises(WeightsError):
+        tuned_config(tmp_path)
+
+
+def test_settings_are_replaced_by_name_and_unknown_ones_refused():
+    assert changed(TrackerConfig(), {}) == TrackerConfig()
+    for name in ("nothing", "confidence", "confidence.nothing", "size_rate.more"):
+        with pytest.raises(ValueError, match=name.rpartition(".")[2]):
+            changed(TrackerConfig(), {name: 1})
