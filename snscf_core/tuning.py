@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is fitted to weights besides the weights: hyper-parameters of the tracker and calibrations of its states.
 
 They stand in ``<model>.json`` beside ``<model>.safetensors``, with the sha256 of each file of weights that they were

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training pairs by OpenCV, one after the other in a few threads: on a CPU many times faster than batches of tensors.
 
 `pairs.PairSource` draws and frames the pairs, and OpenCV cuts and degrades the crops. No pair is composited.

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What stands beside weights: hyper-parameters and calibrations, and what happens where it does not belong to them."""
 
 from __future__ import annotations
