@@ -1,0 +1,1 @@
+"""Makes a pack of training pictures out of snapshots of public repositories; see ../README.md, *A pack*."""

@@ -1,0 +1,115 @@
+"""Labels of our own: boxes of a target through the frames of a public video, in a file apart from its pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from snscf_core.boxes import Array
+from snscf_core.crops import Frame
+from snscf_core.data.images import read_image
+
+from .snapshots import Snapshot
+from .sources import Report
+
+
+@dataclass(frozen=True)
+class Label:
+    """One target of a video, or of a folder of pictures (``path`` is a pattern then).
+
+    frames: numbers of the labelled frames, from 0. boxes: N x 4 (x, y, w, h), in pixels of a frame of ``size`` (width,
+    height); NaN where the target is absent. kind: who made the boxes. marks: words for the index.
+    """
+
+    repository: str
+    path: str
+    size: tuple[int, int]
+    licence: str
+    target: str
+    kind: str
+    frames: tuple[int, ...]
+    boxes: Array
+    marks: tuple[str, ...]
+
+
+def load_labels(file: Path) -> list[Label]:
+    """Reads a labels file; training/README.md describes its keys.
+
+    Raises OSError, or ValueError that names the entry and what is wrong with it.
+    """
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} holds no list")
+    labels = []
+    for number, entry in enumerate(entries):
+        try:
+            labels.append(_label(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{file}, entry {number}: {error!r}") from error
+    return labels
+
+
+def read_frames(path: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
+    """Yields the number and the picture of each wanted frame, in order. Raises OSError if there is no such video."""
+    if "*" in path or "?" in path:
+        names = snapshot.matching(path)
+        if not names:
+            raise FileNotFoundError(f"the snapshot has no {path}")
+        for number, name in enumerate(names):
+            if number in wanted:
+                try:
+                    yield number, read_image(snapshot.file(name))
+                except (OSError, ValueError) as error:
+                    report(name, str(error))
+        return
+    video = cv2.VideoCapture(str(snapshot.file(path)))
+    try:
+        if not video.isOpened():
+            raise OSError(f"{path} can't be read as a video")
+        for number in range(max(wanted) + 1):
+            if not video.grab():
+                report(path, f"the video ends before frame {number}")
+                return
+            if number in wanted:
+                readable, picture = video.retrieve()
+                if readable:
+                    yield number, picture
+                else:
+                    report(path, f"frame {number} can't be decoded")
+    finally:
+        video.release()
+
+
+def _label(entry: Any) -> Label:
+    boxes = np.array([[np.nan] * 4 if box is None else box for box in entry["boxes"]], np.float64)
+    frames = tuple(int(number) for number in entry["frames"])
+    width, height = entry["size"]
+    if boxes.shape != (len(frames), 4) or not frames:
+        raise ValueError(f"{len(frames)} frames have boxes of shape {boxes.shape}")
+    if sorted(set(frames)) != list(frames) or frames[0] < 0:
+        raise ValueError("the frames' numbers don't ascend from 0")
+    marks = [*filter(None, [entry.get("hard")]), *entry.get("marks", ())]
+    if entry.get("moving_camera"):
+        marks.append("moving_camera")
+    if np.isnan(boxes).any():
+        marks.append("absent")
+    return Label(
+        str(entry["repository"]),
+        str(entry["path"]),
+        (int(width), int(height)),
+        str(entry["licence"]),
+        str(entry["target"]),
+        str(entry["kind"]),
+        frames,
+        boxes,
+        tuple(dict.fromkeys(marks)),
+    )
