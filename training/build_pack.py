@@ -27,6 +27,7 @@ from tqdm import tqdm
 from snscf_core.data.images import read_image
 
 MIB = 1 << 20
+SHORTEST = 12  # frames of a labelled clip that must be readable
 
 
 class LeftOut:
@@ -55,7 +56,8 @@ def add_source(pack: Pack, source: Source, snapshots: Path) -> None:
             target, masked = run.objects[0].name, run.objects[0].mask is not None
             kind = "mask" if masked else "box"
             about = About(source.repository, run.paths[0], source.licence, kind, target, source.marks, "")
-            clip = pack.clip(about, np.array([item.box for item in run.objects]))
+            boxes = np.array([item.box for item in run.objects])
+            clip = pack.clip(about, boxes, min(source.shortest, len(boxes)))
             for number, (path, item) in enumerate(zip(run.paths, run.objects, strict=True)):
                 try:
                     clip.add(number, read_image(snapshot.file(path)), item.mask)
@@ -72,7 +74,7 @@ def add_labels(pack: Pack, labels: Sequence[Label], snapshots: Path) -> None:
         detail = f"{label.target}/{label.frames[0]}/{label.boxes[0].tolist()}"
         about = About(label.repository, path, label.licence, label.kind, label.target, label.marks, detail)
         rows = {frame: row for row, frame in enumerate(label.frames)}
-        clips.append((label.size, rows, pack.clip(about, label.boxes)))
+        clips.append((label.size, rows, pack.clip(about, label.boxes, min(SHORTEST, len(label.frames)))))
     with open_snapshot(snapshots, labels[0].repository) as snapshot:
         wanted = {frame for label in labels for frame in label.frames}
         for frame, picture in read_frames(path, snapshot, wanted, pack.report):
@@ -166,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="WORD", help="repositories with WORD in the name"
     )
     parser.add_argument("--protect", type=Path, metavar="FILE.npz", help="thumbnails of scenes to leave out")
-    parser.add_argument("--hold-out", type=int, default=8, metavar="N", help="every Nth video; 0: none (default 8)")
+    parser.add_argument("--hold-out", type=int, default=8, metavar="N", help="one video of N; 0: none (default 8)")
     parser.add_argument("--quality", type=int, default=80, metavar="Q", help="of WebP, 1 to 100 (default 80)")
     parser.add_argument("--part-mib", type=int, default=60, metavar="MIB", help="a part's size at most (default 60)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")

@@ -66,7 +66,7 @@ class Pack:
     """A pack in the making.
 
     out: a new folder. hold_out: clips whose SHA-256 of ``repository/path`` begins with a byte that this number divides
-    go to ``held_out/`` instead of ``clips/``; 0 for none. shortest: a clip with fewer frames is left out.
+    go to ``held_out/`` instead of ``clips/``; 0 for none.
     """
 
     out: Path
@@ -74,7 +74,6 @@ class Pack:
     protected: Protected | None = None
     hold_out: int = 8
     quality: int = 80
-    shortest: int = 12
     rows: list[Row] = field(default_factory=list)
     _images: list[dict[str, Any]] = field(default_factory=list)
     _annotations: list[dict[str, Any]] = field(default_factory=list)
@@ -104,9 +103,12 @@ class Pack:
             place = f"{STILLS}/images/{name}"
             self.rows.append(Row(place, "still", *about, 1, len(inside), False, len(content)))
 
-    def clip(self, about: About, boxes: Array) -> ClipWriter:
-        """Begins a clip of N frames with boxes N x 4 (x, y, w, h), NaN where the object is absent."""
-        return ClipWriter(self, about, boxes)
+    def clip(self, about: About, boxes: Array, shortest: int) -> ClipWriter:
+        """Begins a clip of N frames with boxes N x 4 (x, y, w, h), NaN where the object is absent.
+
+        If fewer than ``shortest`` frames turn out to be usable, the clip is left out.
+        """
+        return ClipWriter(self, about, boxes, shortest)
 
     def finish(self, part_bytes: int) -> int:
         """Writes the index, the stills' annotations and the parts; returns the number of parts.
@@ -229,8 +231,8 @@ class Pack:
 class ClipWriter:
     """Takes the frames of one clip, in order, and writes the clip when all are there."""
 
-    def __init__(self, pack: Pack, about: About, boxes: Array) -> None:
-        self._pack, self._about, self._boxes = pack, about, boxes
+    def __init__(self, pack: Pack, about: About, boxes: Array, shortest: int) -> None:
+        self._pack, self._about, self._boxes, self._shortest = pack, about, boxes, shortest
         self._windows: list[Window] = []
         self._size = (0, 0)
         self._encoded: list[bytes] = []
@@ -277,7 +279,7 @@ class ClipWriter:
         where = f"{self._about.path} ({self._about.target})"
         if self._judged:
             self._pack.report(where, "shows a protected scene")
-        elif len(self._encoded) < self._pack.shortest:
+        elif len(self._encoded) < self._shortest:
             self._pack.report(where, f"only {len(self._encoded)} frames can be used")
         else:
             self._pack.write_clip(self._about, self._encoded, np.array(self._moved), self._masks)
