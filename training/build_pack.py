@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Makes a pack of training pictures out of snapshots of public repositories: clips, stills, one index, parts to carry.
 
     python training/build_pack.py --snapshots DIR --sources training/sources.json --labels LABELS.json \

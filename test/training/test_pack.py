@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The builder of packs finds pictures in repositories, cuts them right, and leaves out what must not be trained on."""
 
 from __future__ import annotations

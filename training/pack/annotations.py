@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Annotations of pictures in the formats in which repositories hold them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Labels of our own: boxes of a target through the frames of a public video, in a file apart from its pictures."""
 
 from __future__ import annotations

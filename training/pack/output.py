@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes a pack: clips in GOT-10k's layout, stills in COCO's, an index, and parts to carry it in."""
 
 from __future__ import annotations

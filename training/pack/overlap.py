@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures that show a scene on which trackers are judged, found by thumbnails."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Snapshots of repositories on this machine, as git directories or plain folders, and the files in them."""
 
 from __future__ import annotations

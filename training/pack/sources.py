@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lists of sources of annotated pictures, and the stills and clips in them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Windows that are cut out of pictures: round the objects, with enough round them to search in."""
 
 from __future__ import annotations
