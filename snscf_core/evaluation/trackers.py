@@ -32,6 +32,7 @@ from ..crops import SEARCH_SIZE, Frame
 from ..network import MODELS
 from ..tracker import Target, Tracker
 from ..tuning import tuned_config
+from . import peers
 from .sequences import read_boxes
 
 Box = tuple[float, float, float, float]
@@ -46,7 +47,8 @@ OPENCV = {
 _MODEL_FILES = {"nano": ("backbone", "neckhead"), "vit": ("net",)}
 STORED = "results"
 HELP = (
-    f"{', '.join(MODELS)}, or a path of weights; OpenCV's kcf, csrt, mil, nano:BACKBONE.onnx:HEAD.onnx, vit:NET.onnx; "
+    f"{', '.join(MODELS)}, or a path of weights; OpenCV's kcf, csrt, mil, nano:BACKBONE.onnx:HEAD.onnx, vit:NET.onnx; by "
+    "ONNX Runtime fear:TEMPLATE.onnx:TRACK.onnx, nanotrack2: or nanotrack3:BACKBONE.onnx:HEAD.onnx; "
     f"MODULE:CLASS with init(image, box) and update(image); {STORED}:FOLDER with NAME.txt for each sequence"
 )
 
@@ -85,6 +87,8 @@ class Candidate:
         kind, *rest = self.source.split(":")
         if kind in OPENCV:
             return OpenCVTracker(kind, [Path(file) for file in rest])
+        if kind in peers.PEERS:
+            return peers.make(kind, [Path(file) for file in rest])
         if _is_class(self.source):
             made: OnlineTracker = _class(self.source)()
             return made
@@ -102,6 +106,10 @@ class Candidate:
             OpenCVTracker(kind, [Path(file) for file in rest])
             files = {Path(file).name: _checksum(Path(file)) for file in rest}
             return {"tracker": f"OpenCV {OPENCV[kind]}", "opencv": cv2.__version__, **files}
+        if kind in peers.PEERS:
+            peers.make(kind, [Path(file) for file in rest])
+            files = {Path(file).name: _checksum(Path(file)) for file in rest}
+            return {"tracker": peers.TITLES[kind], "onnxruntime": peers.version(), **files}
         if _is_class(self.source):
             module = sys.modules[_class(self.source).__module__]
             return {"tracker": self.source, "module": _checksum(Path(module.__file__ or ""))}
@@ -193,7 +201,7 @@ def candidates(
     found: list[Candidate] = []
     for source in dict.fromkeys(trackers):
         kind = source.partition(":")[0]
-        if kind in OPENCV or kind == STORED or _is_class(source):
+        if kind in OPENCV or kind in peers.PEERS or kind == STORED or _is_class(source):
             short = Path(source.partition(":")[2]).name if kind == STORED else kind
             short = source.partition(":")[2] if _is_class(source) else short
             found.append(Candidate(short, source))

@@ -1,0 +1,284 @@
+"""FEAR-XS and NanoTrack by ONNX Runtime: small Siamese trackers of others, to compare with and to learn from.
+
+Only their networks are files of others; what is done before and after them follows the published code: FEAR (Borsuk et
+al., ECCV 2022) and NanoTrack (a light SiamBAN, published as code only). Both have ``init(image, box)`` and
+``update(image)`` as in ``trackers.OnlineTracker``. Boxes are (x, y, w, h) in pixels, images H x W x 3 uint8 BGR.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..boxes import Array
+from ..crops import Frame, context_side
+
+Box = tuple[float, float, float, float]
+Part = tuple[int, int, int, int]  # a box in whole pixels
+Maps = npt.NDArray[np.float32]
+Network = Callable[..., list[Maps]]  # a function of the graph's inputs that returns its outputs
+
+STRIDE = 16  # pixels of the search crop a cell of the maps, for both
+
+# Names as arguments, and the model files that each needs.
+PEERS = {
+    "fear": ("template", "track"),
+    "nanotrack2": ("backbone", "head"),
+    "nanotrack3": ("backbone", "head"),
+}
+TITLES = {"fear": "FEAR", "nanotrack2": "NanoTrack v2", "nanotrack3": "NanoTrack v3"}
+
+
+def make(kind: str, files: list[Path]) -> FearTracker | NanoTracker:
+    """Returns one of `PEERS` with its networks, which run in as many threads as OpenCV is set to.
+
+    Raises ValueError if the files are not the ones needed or ONNX Runtime is not installed, FileNotFoundError.
+    """
+    if len(files) != len(PEERS[kind]):
+        wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in PEERS[kind])])
+        raise ValueError(f"{kind} has {len(PEERS[kind])} model files, got {len(files)}: write {wanted}")
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist")
+    first, second = files
+    if kind == "fear":
+        return FearTracker(_network(first), _network(second))
+    return NanoTracker(_network(first, side=NanoTracker.TEMPLATE), _network(first), _network(second), NANO[kind])
+
+
+def version() -> str:
+    """Returns the version of ONNX Runtime. Raises ValueError where it is not installed."""
+    return str(_required("onnxruntime").__version__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a box is chosen on P x P places, with the figures that a tracker has been published with.
+
+    places: P. window_influence: share of the cosine window in the rank of a place. change_penalty: on boxes of another
+    size or shape than the one before. size_rate: how fast the size follows.
+    """
+
+    places: int
+    window_influence: float
+    change_penalty: float
+    size_rate: float
+
+    def __call__(self, edges: Array, scores: Maps, before: Array) -> tuple[Array, Array]:
+        """Returns the centre and the size (2 each) of the chosen box, in pixels of the crop.
+
+        edges: left, top, right and bottom of the box of each place, 4 x P x P in pixels of the crop. scores: P x P, 0
+        to 1. before: width and height of the box before, in pixels of the crop.
+        """
+        left, top, right, bottom = edges
+        penalties = self._penalties(right - left, bottom - top, before)
+        ranks = penalties * scores * (1 - self.window_influence) + _window(self.places) * self.window_influence
+        row, column = np.unravel_index(np.nanargmax(ranks), ranks.shape)
+        low, high = edges[:2, row, column], edges[2:, row, column]
+        rate = penalties[row, column] * scores[row, column] * self.size_rate
+        return (low + high) / 2, before * (1 - rate) + (high - low) * rate
+
+    def _penalties(self, widths: Array, heights: Array, before: Array) -> Array:
+        """At most 1, P x P; NaN for what is no box."""
+
+        def extents(widths: Any, heights: Any) -> Any:
+            context = (widths + heights) / 2
+            return np.sqrt((widths + context) * (heights + context))
+
+        def changes(ratios: Array) -> Array:
+            return np.maximum(ratios, 1 / ratios)
+
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shapes = changes((before[0] / before[1]) / (widths / heights))
+            sizes = changes(extents(widths, heights) / extents(*before))
+            return np.asarray(np.exp((1 - shapes * sizes) * self.change_penalty))
+
+
+FEAR = Choice(16, 0.38, 0.062, 0.765)
+NANO = {"nanotrack2": Choice(16, 0.490, 0.150, 0.385), "nanotrack3": Choice(15, 0.455, 0.138, 0.348)}
+
+
+class FearTracker:
+    """FEAR: one template of 128 pixels with a fifth of the box around it, and search crops of five boxes a side.
+
+    Crops have the shape of the box, so the network sees every target as a square. Boxes are whole pixels.
+
+    template: 1 x 3 x 128 x 128 RGB (0 to 255, float32) -> [features]. search: 1 x 3 x 256 x 256 RGB, features ->
+    [distances 1 x 4 x 16 x 16 from each cell to left, top, right and bottom in crop pixels, logits 1 x 1 x 16 x 16].
+    """
+
+    TEMPLATE, SEARCH = 128, 256
+    _SMALLEST = 3  # pixels a side of a box
+
+    def __init__(self, template: Network, search: Network) -> None:
+        self._template_network, self._search_network = template, search
+        self._columns, self._rows = np.meshgrid(*[np.arange(FEAR.places) * STRIDE] * 2)
+        self._box = (0, 0, 1, 1)
+        self._fill: list[float] = []
+        self._features: Maps | None = None
+
+    def init(self, image: Frame, box: Box) -> None:
+        x, y, w, h = (round(value) for value in box)
+        self._box = self._inside((x, y, w, h), image)
+        self._fill = image.mean(axis=(0, 1)).tolist()
+        crop, _ = self._crop(image, around=0.2, size=self.TEMPLATE)
+        (self._features,) = self._template_network(crop)
+
+    def update(self, image: Frame) -> Box:
+        if self._features is None:
+            raise ValueError("update before init")
+        crop, part = self._crop(image, around=2.0, size=self.SEARCH)
+        distances, logits = self._search_network(crop, self._features)
+        pixels = np.array(part[2:]) / self.SEARCH  # of the image for one of the crop, across and down
+        edges = _edges(self._columns, self._rows, distances[0])
+        centre, size = FEAR(edges, 1 / (1 + np.exp(-logits[0, 0])), np.array(self._box[2:]) / pixels)
+        x, y = (round(value) for value in (centre - size / 2) * pixels + part[:2])
+        w, h = (round(value) for value in size * pixels)
+        self._box = self._inside((x, y, max(self._SMALLEST, w), max(self._SMALLEST, h)), image)
+        x, y, w, h = self._box
+        return float(x), float(y), float(w), float(h)
+
+    def _crop(self, image: Frame, around: float, size: int) -> tuple[Maps, Part]:
+        """The network's input, and the part of the image that it shows: the box with so many more on each side."""
+        x, y, w, h = self._box
+        wide = 1 + 2 * around
+        part = round(x - w * around), round(y - h * around), round(w * wide), round(h * wide)
+        return _input(cv2.cvtColor(_cut(image, part, size, self._fill), cv2.COLOR_BGR2RGB)), part
+
+    def _inside(self, box: Part, image: Frame) -> Part:
+        """The part of a box that lies in the image, at least `_SMALLEST` wide and high."""
+        (x, w), (y, h) = (
+            self._side(start, start + side, limit)
+            for start, side, limit in zip(box[:2], box[2:], image.shape[1::-1], strict=True)
+        )
+        return x, y, w, h
+
+    def _side(self, start: int, end: int, limit: int) -> tuple[int, int]:
+        start, end = min(max(0, start), limit), min(max(0, end), limit)
+        if end - start >= self._SMALLEST:
+            return start, end - start
+        return start - max(0, start + self._SMALLEST - limit), self._SMALLEST
+
+
+class NanoTracker:
+    """NanoTrack: template of 127 and search crop of 255 pixels, square and with context as in SiamFC.
+
+    template, search: 1 x 3 x S x S BGR (0 to 255, float32) -> [features]. head: features of the template, features of
+    the search crop -> logits 1 x 2 x P x P, of which the second is the target's, and distances 1 x 4 x P x P from each
+    cell to left, top, right and bottom in crop pixels, in whatever order.
+    """
+
+    TEMPLATE, SEARCH = 127, 255
+    _SMALLEST = 10  # pixels a side of a box
+
+    def __init__(self, template: Network, search: Network, head: Network, choice: Choice) -> None:
+        self._template_network, self._search_network, self._head = template, search, head
+        self._choice = choice
+        self._columns, self._rows = np.meshgrid(*[(np.arange(choice.places) - choice.places // 2) * STRIDE] * 2)
+        self._centre, self._size = np.zeros(2), np.ones(2)
+        self._fill: list[float] = []
+        self._features: Maps | None = None
+
+    def init(self, image: Frame, box: Box) -> None:
+        x, y, w, h = box
+        self._centre, self._size = np.array([x + (w - 1) / 2, y + (h - 1) / 2]), np.array([w, h], float)
+        self._fill = image.mean(axis=(0, 1)).tolist()
+        (self._features,) = self._template_network(self._crop(image, context_side(w, h), self.TEMPLATE))
+
+    def update(self, image: Frame) -> Box:
+        if self._features is None:
+            raise ValueError("update before init")
+        side = context_side(*self._size)
+        pixels = side / self.TEMPLATE  # of the image for one of the crop
+        (seen,) = self._search_network(self._crop(image, side * self.SEARCH / self.TEMPLATE, self.SEARCH))
+        logits, distances = sorted((one[0] for one in self._head(self._features, seen)), key=len)
+        edges = _edges(self._columns, self._rows, distances)
+        offset, size = self._choice(edges, _softmax(logits)[1], self._size / pixels)
+        limits = np.array(image.shape[1::-1])
+        self._centre = np.clip(self._centre + offset * pixels, 0, limits)
+        self._size = np.clip(size * pixels, self._SMALLEST, limits)
+        x, y, w, h = (*(self._centre - self._size / 2).tolist(), *self._size.tolist())
+        return x, y, w, h
+
+    def _crop(self, image: Frame, side: float, size: int) -> Maps:
+        """The network's input: the square around the centre."""
+        pixels = round(side)
+        left, top = (math.floor(middle - (pixels + 1) / 2 + 0.5) for middle in self._centre)
+        return _input(_cut(image, (left, top, pixels, pixels), size, self._fill))
+
+
+def _edges(columns: Array, rows: Array, distances: Maps) -> Array:
+    """Left, top, right and bottom, 4 x P x P, from the distances to them."""
+    left, top, right, bottom = distances
+    return np.stack([columns - left, rows - top, columns + right, rows + bottom])
+
+
+@cache
+def _window(places: int) -> Array:
+    return np.outer(np.hanning(places), np.hanning(places))
+
+
+def _cut(image: Frame, part: Part, size: int, fill: list[float]) -> Frame:
+    """A part (x, y, w, h) of an image, resized to a square; what lies outside has the colour ``fill``."""
+    x, y, w, h = part
+    rows, columns = image.shape[:2]
+    seen = image[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
+    above, before = max(0, -y), max(0, -x)
+    below, after = max(0, y + h - rows), max(0, x + w - columns)
+    if above or before or below or after:
+        seen = cv2.copyMakeBorder(seen, above, below, before, after, cv2.BORDER_CONSTANT, value=fill)
+    return np.asarray(cv2.resize(seen, (size, size)), np.uint8)
+
+
+def _input(crop: Frame) -> Maps:
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32)
+
+
+def _softmax(logits: Maps) -> Maps:
+    powers = np.exp(logits - logits.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
+
+
+def _network(file: Path, side: int | None = None) -> Network:
+    """The graph of a file. side: of the square input image, where it is another than the one in the file."""
+    runtime = _required("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = max(1, cv2.getNumThreads())
+    options.log_severity_level = 3
+    # Threads that spin on after a run take the time of everything else on the machine.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    graph: str | bytes = str(file) if side is None else _resized(file, side)
+    session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return partial(_call, session, [one.name for one in session.get_inputs()])
+
+
+def _call(session: Any, names: list[str], *inputs: Maps) -> list[Maps]:
+    found: list[Maps] = session.run(None, dict(zip(names, inputs, strict=True)))
+    return found
+
+
+def _resized(file: Path, side: int) -> bytes:
+    """The graph for another size of images: the sizes that the file says for what follows no longer hold."""
+    model = _required("onnx").load(str(file))
+    for index in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[index].dim_value = side
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    return bytes(model.SerializeToString())
+
+
+def _required(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"FEAR and NanoTrack need {module}, which is not installed ({error})") from error
