@@ -1,4 +1,5 @@
 # make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
+# make accuracy ARGS="--root NAME=DIR ..."   success and precision under conditions, result in accuracy_output/
 # make test                           lint and the quick tests
 # make test-all                       lint and all tests
 #                                     WORKERS=N: processes that share the tests (default 2)
@@ -12,10 +13,13 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all lint environment wheels clean
+.PHONY: demo accuracy test test-all lint environment wheels clean
 
 demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
+
+accuracy:
+	@$(RUN) python -m snscf_core.cli eval accuracy $(ARGS)
 
 test: lint
 	@$(RUN) $(PYTEST) -m "not slow" $(ARGS)

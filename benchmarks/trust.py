@@ -36,15 +36,15 @@ from snscf_core.boxes import iou
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.evaluation.metrics import success_auc
 from snscf_core.evaluation.sequences import ImageSequence, read_boxes, read_sequence
+from snscf_core.evaluation.starts import MOVES, moved
 from snscf_core.scenes import Scene
 
 SECOND = 30  # frames
 KINDS = ("sequences", "cuts", "scenes")
-_STARTS = ((0.0, 0.0, 1.0), (0.04, -0.03, 1.05), (-0.04, 0.03, 0.96), (0.03, 0.04, 1.0), (-0.03, -0.04, 1.02))
 
 
 class Video(NamedTuple):
-    """kind: one of ``KINDS``. name: of a sequence, or the seed of a scene. start: which of ``_STARTS``."""
+    """kind: one of ``KINDS``. name: of a sequence, or the seed of a scene. start: which of ``MOVES``."""
 
     kind: str
     name: str
@@ -88,7 +88,7 @@ class Follower:
     def __call__(self, video: Video, advance: Callable[[int], None]) -> Followed:
         frames, truth = frames_of(video, Path(self._options["root"]))
         first = next(frames)
-        target = self._tracker.init(first, started(truth[0], _STARTS[video.start], first.shape))
+        target = self._tracker.init(first, moved(truth[0], MOVES[video.start]))
         tracks = []
         for frame in frames:
             tracks.append(self._tracker.update(frame, target))
@@ -112,12 +112,6 @@ def configured(model: str, settings: Sequence[str]) -> Any:
 
     given = dict(setting.split("=", 1) for setting in settings)
     return changed(tuned_config(model), {name: json.loads(value) for name, value in given.items()})
-
-
-def started(box: np.ndarray, start: tuple[float, float, float], shape: tuple[int, ...]) -> list[float]:
-    """A box moved by shares of its size, and scaled."""
-    (x, y, w, h), (right, down, scale) = box, start
-    return [x + w * (0.5 + right - scale / 2), y + h * (0.5 + down - scale / 2), w * scale, h * scale]
 
 
 def frames_of(video: Video, root: Path) -> tuple[Iterator[np.ndarray], np.ndarray]:
@@ -284,7 +278,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seeds", type=int, default=40, help="number of scenes")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--starts", type=int, default=3, choices=range(1, len(_STARTS) + 1), help="of each sequence")
+    parser.add_argument("--starts", type=int, default=3, choices=range(1, len(MOVES) + 1), help="of each sequence")
     parser.add_argument("--model", default="snscf_mobilenetv2")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--engine", default="torch")

@@ -20,6 +20,7 @@ from .checkpoints import WeightsError
 from .crops import Frame
 from .engines.command import add_arguments as add_export_arguments
 from .engines.command import run as export
+from .evaluation.accuracy_command import add_command as add_accuracy_command
 from .evaluation.command import add_arguments as add_evaluation_arguments
 from .evaluation.command import add_commands as add_evaluation_commands
 from .evaluation.command import run as evaluate
@@ -50,8 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     evaluation = commands.add_parser("eval", help="trackers on data sets and recordings: tables and a report")
     add_evaluation_arguments(evaluation)
     evaluation.set_defaults(run=evaluate)
-    evaluations = evaluation.add_subparsers(title="instead of a data set", metavar="{bag,compare,paper}")
+    evaluations = evaluation.add_subparsers(title="instead of a data set", metavar="{accuracy,bag,compare,paper}")
     add_evaluation_commands(evaluations)
+    add_accuracy_command(evaluations)
     _add_bag_commands(commands, evaluations)
 
     training = commands.add_parser("train", help="train a network on annotated clips and stills")

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
     )
-    _add_run_arguments(parser)
+    add_run_arguments(parser)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,11 +64,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     papering.add_argument("--vot", type=Path, help="folder of VOT-2018")
     papering.add_argument("--lasot", type=Path, help="folder of LaSOT")
     papering.add_argument("--tracker", "--model", default=MODELS[0], help=f"network (default {MODELS[0]})")
-    _add_run_arguments(papering)
+    add_run_arguments(papering)
     papering.set_defaults(run=run_paper)
 
 
-def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """How our networks run, how many processes there are, and where results go."""
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
     # not the fastest of the moment: a figure must not depend on what that is
     parser.add_argument(
@@ -91,13 +92,13 @@ def run(options: argparse.Namespace) -> None:
     """``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a run that failed."""
     if options.root is None:
         raise ValueError("say where the data set lies with --root FOLDER")
-    dataset = read_dataset(options.dataset, options.root, _list(options.sequences) if options.sequences else None)
+    dataset = read_dataset(options.dataset, options.root, listed(options.sequences) if options.sequences else None)
     trackers = candidates(
-        _list(options.tracker),
-        _list(options.mode),
+        listed(options.tracker),
+        listed(options.mode),
         options.device,
-        _list(options.engine),
-        _sizes(options.search_size),
+        listed(options.engine),
+        sizes_of(options.search_size),
     )
     found = _run(dataset, trackers, options.output, options)
     if found is None:
@@ -123,7 +124,7 @@ def run_compare(options: argparse.Namespace) -> None:
     if len({run.dataset for run in runs}) > 1:
         raise ValueError(f"the reports are on different data sets: {', '.join(sorted({run.dataset for run in runs}))}")
     for table in compare.comparison_tables(runs):
-        _print_table(table)
+        print_table(table)
 
 
 def run_paper(options: argparse.Namespace) -> None:
@@ -131,7 +132,7 @@ def run_paper(options: argparse.Namespace) -> None:
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("say where the data lies with --otb, --vot or --lasot")
-    sizes = _sizes(options.search_size)
+    sizes = sizes_of(options.search_size)
     if len(sizes) != 1:
         raise ValueError("the paper's tables have one tracker in several modes: give one --search-size")
     trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], sizes)
@@ -161,7 +162,7 @@ def run_paper(options: argparse.Namespace) -> None:
     measured = paper.Measured(evaluations.get("otb"), evaluations.get("lasot"), results, speeds, coverage)
     tables = paper.tables(measured)
     for table in tables:
-        _print_table(table)
+        print_table(table)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         text = "\n\n".join(f"## {table.title}\n\n{table.markdown()}\n\n{table.note}" for table in tables)
@@ -257,12 +258,12 @@ def _tables(evaluation: Evaluation, by_tracker: Mapping[str, paper.VotResult]) -
 
 def _print(evaluation: Evaluation, tables: Sequence[Table]) -> None:
     if len(evaluation.trackers) == 1:
-        _print_table(_one_tracker(evaluation))
+        print_table(_one_tracker(evaluation))
     else:
-        _print_table(sequence_table(evaluation))
-        _print_table(mean_table(evaluation))
+        print_table(sequence_table(evaluation))
+        print_table(mean_table(evaluation))
     for table in tables:
-        _print_table(table)
+        print_table(table)
     if evaluation.missing:
         print(f"\n{len(evaluation.missing)} sequences were not there: {', '.join(evaluation.missing)}")
 
@@ -286,7 +287,8 @@ def _one_tracker(evaluation: Evaluation) -> Table:
     return Table(tracker.name, ("sequence", "frames", *MEASURES.values(), "fps"), tuple(rows))
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Prints a table with its title and note."""
     print(f"\n{table.title}\n\n{table.markdown()}")
     if table.note:
         print(f"\n{table.note}")
@@ -309,12 +311,14 @@ def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
-def _list(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The parts between commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _sizes(text: str) -> list[int]:
+def sizes_of(text: str) -> list[int]:
+    """The numbers of ``--search-size``. Raises ValueError."""
     try:
-        return [int(part) for part in _list(text)]
+        return [int(part) for part in listed(text)]
     except ValueError:
         raise ValueError(f"--search-size must be whole numbers separated by commas, got {text!r}") from None

@@ -36,6 +36,16 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    @property
+    def signed(self) -> str:
+        """As a difference is written."""
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+    @property
+    def verdict(self) -> str:
+        """What a difference says: better or worse where the interval leaves out 0."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "undecided"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -88,8 +98,8 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
                     run.name,
                     str(bootstrap(a, weights)),
                     str(bootstrap(b, weights)),
-                    f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]",
-                    _verdict(difference),
+                    difference.signed,
+                    difference.verdict,
                     f"{int((b > a).sum())}/{int((b == a).sum())}/{int((b < a).sum())}",
                 )
             )
@@ -163,8 +173,8 @@ def _table(title: str, runs: Sequence[Run]) -> Table:
             difference = bootstrap(
                 np.array([run.values[measure][n] - runs[0].values[measure][n] for n in common]), _weights(run, common)
             )
-            cells[3] = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-            cells[4] = _verdict(difference)
+            cells[3] = difference.signed
+            cells[4] = difference.verdict
         rows.append(tuple(cells))
     first = runs[0].name if runs else ""
     header = ("tracker", "sequences", label, f"difference from {first}", "is")
@@ -176,10 +186,6 @@ def _note(sequences: int) -> str:
         f"95 % intervals by bootstrap over {sequences} sequences ({RESAMPLES} resamples, both trackers on the same); "
         "better or worse where the interval of the difference leaves out 0."
     )
-
-
-def _verdict(difference: Interval) -> str:
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "undecided"
 
 
 def _common(a: Run, b: Run, measure: str) -> list[str]:

@@ -121,7 +121,7 @@ class FearTracker:
 
     def __init__(self, template: Network, search: Network) -> None:
         self._template_network, self._search_network = template, search
-        self._columns, self._rows = np.meshgrid(*[np.arange(FEAR.places) * STRIDE] * 2)
+        self._columns, self._rows = _grid(np.arange(FEAR.places))
         self._box = (0, 0, 1, 1)
         self._fill: list[float] = []
         self._features: Maps | None = None
@@ -152,7 +152,7 @@ class FearTracker:
         x, y, w, h = self._box
         wide = 1 + 2 * around
         part = round(x - w * around), round(y - h * around), round(w * wide), round(h * wide)
-        return _input(cv2.cvtColor(_cut(image, part, size, self._fill), cv2.COLOR_BGR2RGB)), part
+        return _input(_cut(image, part, size, self._fill)[..., ::-1]), part
 
     def _inside(self, box: Part, image: Frame) -> Part:
         """The part of a box that lies in the image, at least `_SMALLEST` wide and high."""
@@ -183,7 +183,7 @@ class NanoTracker:
     def __init__(self, template: Network, search: Network, head: Network, choice: Choice) -> None:
         self._template_network, self._search_network, self._head = template, search, head
         self._choice = choice
-        self._columns, self._rows = np.meshgrid(*[(np.arange(choice.places) - choice.places // 2) * STRIDE] * 2)
+        self._columns, self._rows = _grid(np.arange(choice.places) - choice.places // 2)
         self._centre, self._size = np.zeros(2), np.ones(2)
         self._fill: list[float] = []
         self._features: Maps | None = None
@@ -206,14 +206,20 @@ class NanoTracker:
         limits = np.array(image.shape[1::-1])
         self._centre = np.clip(self._centre + offset * pixels, 0, limits)
         self._size = np.clip(size * pixels, self._SMALLEST, limits)
-        x, y, w, h = (*(self._centre - self._size / 2).tolist(), *self._size.tolist())
-        return x, y, w, h
+        (x, y), (w, h) = self._centre - self._size / 2, self._size
+        return float(x), float(y), float(w), float(h)
 
     def _crop(self, image: Frame, side: float, size: int) -> Maps:
         """The network's input: the square around the centre."""
         pixels = round(side)
         left, top = (math.floor(middle - (pixels + 1) / 2 + 0.5) for middle in self._centre)
         return _input(_cut(image, (left, top, pixels, pixels), size, self._fill))
+
+
+def _grid(places: npt.NDArray[np.int_]) -> tuple[Array, Array]:
+    """Columns and rows of the middles of P x P cells, in pixels of the crop."""
+    columns, rows = np.meshgrid(places * float(STRIDE), places * float(STRIDE))
+    return columns, rows
 
 
 def _edges(columns: Array, rows: Array, distances: Maps) -> Array:
@@ -231,7 +237,7 @@ def _cut(image: Frame, part: Part, size: int, fill: list[float]) -> Frame:
     """A part (x, y, w, h) of an image, resized to a square; what lies outside has the colour ``fill``."""
     x, y, w, h = part
     rows, columns = image.shape[:2]
-    seen = image[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
+    seen: Any = image[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
     above, before = max(0, -y), max(0, -x)
     below, after = max(0, y + h - rows), max(0, x + w - columns)
     if above or before or below or after:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,20 +59,27 @@ def shortened(name: str, length: int = 44) -> str:
     return f"{name[:head]}…{name[head + 1 - length :]}"
 
 
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draws as all pictures of reports are drawn, wherever that is. Raises ImportError without matplotlib."""
+    from matplotlib import style
+
+    # from the defaults, so that the user's own settings don't change the files
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # a sign that the font lacks becomes a box here; names stand in full on the page
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
 def write_plots(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
     """Draws ``PLOTS`` into ``folder`` as NAME.png and NAME.svg, and returns the SVG files by name.
 
     ``attributes`` only if the data set has any. The same evaluation gives the same bytes. Raises ImportError without
     matplotlib.
     """
-    from matplotlib import style
-
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
-    # from the defaults, so that the user's own settings don't change the files
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # a sign that the font lacks becomes a box here; names stand in full on the page
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with styled():
         for name in PLOTS:
             if name == "attributes" and not evaluation.attributes:
                 continue

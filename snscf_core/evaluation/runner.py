@@ -171,7 +171,7 @@ def run(
             todo.append(job)
     total = sum(len(job.sequence) for job in todo)
     threads = max(1, (os.cpu_count() or 1) // max(1, workers))
-    factory = _Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
+    factory = Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
     for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
         if isinstance(done.result, jobs.Failure):
             results.failed[done.job.key] = done.result.error
@@ -222,11 +222,12 @@ def evaluation(
 
 
 @dataclass(frozen=True)
-class _Factory:
-    """Makes what each process works with. gpu: the one that is this process's, under torchrun."""
+class Factory:
+    """Makes what each process does its jobs with: their `Outcome`. threads: that it may use. gpu: the one that is this
+    process's, under torchrun."""
 
     threads: int
-    gpu: int | None
+    gpu: int | None = None
 
     def __call__(self) -> _Work:
         import torch

@@ -47,8 +47,8 @@ OPENCV = {
 _MODEL_FILES = {"nano": ("backbone", "neckhead"), "vit": ("net",)}
 STORED = "results"
 HELP = (
-    f"{', '.join(MODELS)}, or a path of weights; OpenCV's kcf, csrt, mil, nano:BACKBONE.onnx:HEAD.onnx, vit:NET.onnx; by "
-    "ONNX Runtime fear:TEMPLATE.onnx:TRACK.onnx, nanotrack2: or nanotrack3:BACKBONE.onnx:HEAD.onnx; "
+    f"{', '.join(MODELS)}, or a path of weights; OpenCV's kcf, csrt, mil, nano:BACKBONE.onnx:HEAD.onnx, vit:NET.onnx; "
+    "by ONNX Runtime fear:TEMPLATE.onnx:TRACK.onnx, nanotrack2: or nanotrack3:BACKBONE.onnx:HEAD.onnx; "
     f"MODULE:CLASS with init(image, box) and update(image); {STORED}:FOLDER with NAME.txt for each sequence"
 )
 
@@ -124,6 +124,7 @@ class Candidate:
             "snscf": __version__,
             "engine": self.engine,
             "search size": str(self.search_size),
+            **({"export": _checksums(Path(self.engine))} if Path(self.engine).is_dir() else {}),
         }
 
 
@@ -268,6 +269,10 @@ def _class(source: str) -> Any:
 
 def _checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "none"
+
+
+def _checksums(folder: Path) -> str:
+    return " ".join(_checksum(file) for file in sorted(folder.iterdir()) if file.is_file())
 
 
 def read_result(file: Path) -> tuple[Array, Array]:

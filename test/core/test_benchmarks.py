@@ -49,13 +49,6 @@ def test_a_cut_shows_another_sequence_and_the_target_is_absent_meanwhile(clips):
     assert np.isnan(boxes[20:50]).all() and boxes[[19, 50], 0].tolist() == [19, 23] and len(boxes) == len(greys)
 
 
-def test_starts_are_moved_and_scaled_about_the_middle():
-    import trust
-
-    assert trust.started(np.array([10.0, 20, 40, 20]), (0.0, 0.0, 1.0), ()) == pytest.approx([10, 20, 40, 20])
-    assert trust.started(np.array([10.0, 20, 40, 20]), (0.1, 0.0, 0.5), ()) == pytest.approx([24, 25, 20, 10])
-
-
 def test_settings_reach_the_configuration_they_name():
     import trust
 

@@ -1,0 +1,106 @@
+"""Conditions under which a sequence is filmed anew: other light, a worse camera, fewer or smaller images.
+
+Each changes one frame at a time: ``(frame, index, rng) -> frame``, H x W x 3 uint8 BGR both; ``index`` counts frames
+from the one that the tracker is given the box in, ``rng`` is drawn from by noise alone. The functions are pure: the
+same arguments give the same frame. Each stands by itself, so that `Condition.fingerprint` knows all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..crops import Frame
+from .fingerprints import of_code
+
+Change = Callable[[Frame, int, np.random.Generator], Frame]
+
+
+def as_it_is(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """The frame itself."""
+    return frame
+
+
+def grey(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """Luminance alone, in all three channels."""
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def inverted_grey(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """Luminance upside down about mid-grey and at 0.4 of its contrast, as a thermal camera may show it: 77 to 179."""
+    luminance = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return np.repeat(np.rint(127.5 + 0.4 * (127.5 - luminance)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def dimming(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """All levels times a factor that goes from 1 to 0.25 and back within 120 frames, as a cosine, again and again."""
+    factor = 0.625 + 0.375 * np.cos(2 * np.pi * index / 120)
+    return np.rint(frame * np.float32(factor)).astype(np.uint8)
+
+
+def light_steps(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """All levels times 0.4 in every other 30 frames; the first 30 are as they are."""
+    return np.rint(frame * np.float32(0.4)).astype(np.uint8) if index // 30 % 2 else frame
+
+
+def noise(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """Gaussian noise of sigma 20 levels, of each pixel and channel alone."""
+    grain = rng.standard_normal(frame.shape, np.float32) * 20
+    return np.clip(np.rint(frame + grain), 0, 255).astype(np.uint8)
+
+
+def jpeg(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """Compressed as JPEG of quality 12."""
+    _, file = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 12])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
+
+
+def motion_blur(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """The mean of 9 neighbouring pixels in a row, as when a camera pans."""
+    return np.asarray(cv2.blur(frame, (9, 1)), np.uint8)
+
+
+def half_size(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
+    """Half as wide and high, averaged over areas."""
+    return np.asarray(cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """title: in tables and plots. change: of each frame. step: frames from one that is shown to the next. scale: of the
+    changed frames' width and height."""
+
+    name: str
+    title: str
+    change: Change
+    step: int = 1
+    scale: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that the frames depend on."""
+        text = f"{of_code([inspect.getsource(self.change)])} {self.step} {self.scale}"
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+AS_IT_IS = Condition("as_it_is", "as it is", as_it_is)
+CONDITIONS = {
+    one.name: one
+    for one in (
+        AS_IT_IS,
+        Condition("grey", "grey", grey),
+        Condition("inverted_grey", "inverted grey, low contrast", inverted_grey),
+        Condition("dimming", "dimmed to 1/4 and back", dimming),
+        Condition("light_steps", "light steps × 0.4", light_steps),
+        Condition("noise", "noise, sigma 20", noise),
+        Condition("jpeg", "JPEG, quality 12", jpeg),
+        Condition("motion_blur", "motion blur, 9 pixels", motion_blur),
+        Condition("half_rate", "half the frame rate", as_it_is, step=2),
+        Condition("half_size", "half the size", half_size, scale=0.5),
+    )
+}
