@@ -6,6 +6,8 @@
     python benchmarks/tracking_speed.py                            # all that is installed: many minutes on a CPU
     python benchmarks/tracking_speed.py --models snscf_mobilenetv2 --targets 1 --peers csrt,kcf,mil \\
         --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
+    python benchmarks/tracking_speed.py --models snscf_nano --engines openvino --targets 1 --threads 1 \\
+        --peers fear:TEMPLATE.onnx:TRACK.onnx,nanotrack3:BACKBONE.onnx:HEAD.onnx
 
 In every round each contestant tracks one frame, so that whatever else goes on hits all alike; ``best`` is the figure
 to compare on a machine that others use, too. The scene is generated: textured squares that move before a texture. Each
@@ -14,6 +16,9 @@ filters learn only in some frames, ``best`` and ``p50`` of ours are of the mean 
 written ``NAME@191`` has search crops of 191 pixels, ``NAME:heads`` or ``NAME:heads@191`` random heads, for networks
 that have no trained weights yet. Peers follow one target each. The engine ``plain`` is the same network in plain eager
 code, as pysot runs SiamRPN++, without filters.
+
+Idle threads of one runtime may spin and disturb another in the same process. So every peer has a process of its own;
+ours share one, and to compare them with peers name one engine.
 
 Crops and the network are also run alone in every round, as an update does them; what an update takes beyond both is
 that of filters and all the rest, and less than nothing only by chance, on a busy machine. On a GPU, ``--peak-tflops``
@@ -49,7 +54,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 60
-PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}
+PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}  # of OpenCV
+ONNX_PEERS = ("fear", "nanotrack2", "nanotrack3")  # of the evaluation, by ONNX Runtime
 # Dense TensorFloat-32 and memory, as NVIDIA publishes them.
 GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
 Box = tuple[float, float, float, float]
@@ -229,20 +235,21 @@ class Ours:
         return time.perf_counter()
 
 
-class Peers:
-    """OpenCV's trackers in a process of their own, maybe of another interpreter; they follow the first target."""
+class Peer:
+    """A tracker of others in a process of its own; it follows the first target. OpenCV's may be those of another
+    interpreter. ``times``: seconds of each update. missing: why it can't be had, else empty."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        command = [str(options.peer_python or sys.executable), str(Path(__file__).resolve()), "--serve-peers"]
-        command += ["--peers", options.peers, "--size", options.size, "--threads", str(options.threads)]
+    def __init__(self, source: str, options: argparse.Namespace) -> None:
+        python = options.peer_python if options.peer_python and _kind(source) in PEERS else sys.executable
+        command = [str(python), str(Path(__file__).resolve()), "--serve-peer", source]
+        command += ["--size", options.size, "--threads", str(options.threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         hello = self._ask(None)
-        self.opencv, self.missing = hello["opencv"], hello["missing"]
-        self.times: dict[str, list[float]] = {name: [] for name in hello["names"]}
+        self.title, self.missing = hello["title"], hello["missing"]
+        self.times: list[float] = []
 
     def track(self, step: int) -> None:
-        for name, seconds in self._ask(step).items():
-            self.times[name].append(seconds)
+        self.times.append(self._ask(step))
 
     def _ask(self, step: int | None) -> Any:
         assert self._process.stdin and self._process.stdout
@@ -250,7 +257,7 @@ class Peers:
             print(step, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"the peers' process ended with exit code {self._process.wait()}")
+            raise SystemExit(f"a peer's process ended with exit code {self._process.wait()}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -259,32 +266,46 @@ class Peers:
         self._process.wait()
 
 
-def serve_peers(options: argparse.Namespace) -> None:
-    """Answers each line with a step on standard input by the seconds of each peer on that frame."""
+def serve_peer(options: argparse.Namespace) -> None:
+    """Answers each line with a step on standard input by the seconds that the peer takes for that frame."""
     cv2.setNumThreads(options.threads)
     scene = Scene(*_size(options.size), 1)
-    made, missing = {}, []
-    for text in filter(None, options.peers.split(",")):
-        kind, *files = text.split(":")
-        place = next((m for m in (cv2, getattr(cv2, "legacy", None)) if hasattr(m, PEERS[kind])), None)
-        if place is None:
-            missing.append(kind)
-            continue
-        arguments = []
-        if files:
-            parameters = getattr(place, f"{PEERS[kind]}_Params")()
-            parameters.backbone, parameters.neckhead = files
-            arguments = [parameters]
-        made[kind] = getattr(place, PEERS[kind]).create(*arguments)
-        made[kind].init(scene.frames[0], tuple(int(v) for v in scene.boxes[0][0]))
-    print(json.dumps({"names": list(made), "missing": missing, "opencv": cv2.__version__}), flush=True)
+    title, missing, tracker = "", "", None
+    try:
+        title, tracker = _peer(options.serve_peer)
+        tracker.init(scene.frames[0], tuple(int(value) for value in scene.boxes[0][0]))
+    except (ValueError, FileNotFoundError) as error:
+        missing = str(error)
+    print(json.dumps({"title": title or options.serve_peer, "missing": missing}), flush=True)
     for line in sys.stdin:
-        times = {}
-        for name, tracker in made.items():
-            began = time.perf_counter()
-            tracker.update(scene.frames[int(line)])
-            times[name] = time.perf_counter() - began
-        print(json.dumps(times), flush=True)
+        began = time.perf_counter()
+        tracker.update(scene.frames[int(line)])
+        print(json.dumps(time.perf_counter() - began), flush=True)
+
+
+def _peer(source: str) -> tuple[str, Any]:
+    """A peer and its name in tables. Raises ValueError or FileNotFoundError if it can't be had."""
+    kind, *files = source.split(":")
+    if kind in ONNX_PEERS:
+        from snscf_core.evaluation import peers
+
+        tracker = peers.make(kind, [Path(file) for file in files])
+        return f"{peers.TITLES[kind]}, ONNX Runtime {peers.version()}", tracker
+    place = next((m for m in (cv2, getattr(cv2, "legacy", None)) if hasattr(m, PEERS[kind])), None)
+    if place is None:
+        raise ValueError(
+            f"OpenCV {cv2.__version__} has no {kind.upper()}: use --peer-python with opencv-contrib-python"
+        )
+    arguments = []
+    if files:
+        parameters = getattr(place, f"{PEERS[kind]}_Params")()
+        parameters.backbone, parameters.neckhead = files
+        arguments = [parameters]
+    return f"OpenCV {cv2.__version__} {kind.upper()}", getattr(place, PEERS[kind]).create(*arguments)
+
+
+def _kind(source: str) -> str:
+    return source.partition(":")[0]
 
 
 # Measuring ------------------------------------------------------------------------------------------------------------
@@ -315,7 +336,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 networks[name] = network_cost(tracker.subject)
                 for count in counts:
                     contestants[name, engine, count] = Ours(tracker, scenes[count])
-    peers = Peers(options) if options.peers else None
+    others = [Peer(source, options) for source in options.peers.split(",") if source]
+    left_out |= {one.title: one.missing for one in others if one.missing}
+    peers = [one for one in others if not one.missing]
     seconds = dict.fromkeys(contestants, 0.0)
     for turn in range(options.rounds + options.warm_up):
         step = 1 + turn % (FRAMES - 1)
@@ -328,10 +351,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if turn == 0:
                 one.ready()
             seconds[key] += sum(one.times[-1])
-        if peers is not None:
-            peers.track(step)
-    if peers is not None:
-        peers.close()
+        for peer in peers:
+            peer.track(step)
+    for peer in others:
+        peer.close()
     floors = _floors(networks, options)
     memory = {} if options.no_memory else _memory(options, list(contestants))
     unknown = {"peak_memory_mib": None, "peak_gpu_memory_mib": None}
@@ -339,7 +362,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         {**_row(*key, one, options.warm_up, floors.get(key[0])), **memory.get(key, unknown)}
         for key, one in contestants.items()
     ]
-    others = peers.times if peers else {}
     return {
         "machine": {
             "processor": _processor(),
@@ -352,9 +374,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "size": options.size,
         "rounds": options.rounds,
         "ours": rows,
-        "peers": [_statistics(name, values[options.warm_up :]) for name, values in others.items()],
-        "peers_opencv": peers.opencv if peers else None,
-        "peers_missing": peers.missing if peers else [],
+        "peers": [_statistics(peer.title, peer.times[options.warm_up :]) for peer in peers],
         "left_out": left_out,
         "networks": networks,
         "floor": floors,
@@ -373,7 +393,7 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Pla
     from snscf_core import Tracker, TrackerConfig
     from snscf_core.checkpoints import save
     from snscf_core.confidence import ConfidenceConfig
-    from snscf_core.network import SNSCF
+    from snscf_core.network import create
 
     always = ConfidenceConfig(tracked_above=0.0, uncertain_below=0.0, coast_below=0.0)
     name, _, search_size = name.partition("@")
@@ -388,7 +408,7 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Pla
         source = folder / model
         if not source.is_dir():
             torch.manual_seed(0)
-            save(SNSCF(model).eval(), source)
+            save(create(model).eval(), source)
     if engine == Plain.engine:
         return Plain(source, device, config)
     return Tracker(source, device=device, engine=engine, config=config)
@@ -535,7 +555,7 @@ def table(result: dict[str, Any]) -> str:
         cells += [_text(row[key], 0) for key in ("peak_memory_mib", "peak_gpu_memory_mib")]
         lines.append("| " + " | ".join(cells) + " |")
     for row in result["peers"]:
-        cells = [f"OpenCV {result['peers_opencv']} {row['name'].upper()}", "", "1"]
+        cells = [row["name"], "", "1"]
         cells += [f"{row[key]:.1f}" for key in ("best_ms", "p50_ms", "p95_ms", "p99_ms", "fps_best", "fps")]
         cells += [""] * (len(head) - len(cells))
         lines.append("| " + " | ".join(cells) + " |")
@@ -545,9 +565,6 @@ def table(result: dict[str, Any]) -> str:
         if name in result["floor"]:
             text += f"; floor {1e6 * result['floor'][name]:.0f} us"
         lines.append(f"- {text}")
-    for name in result["peers_missing"]:
-        opencv = result["peers_opencv"]
-        lines.append(f"- OpenCV {opencv} has no {name.upper()}: use --peer-python with opencv-contrib-python")
     lines += [f"- left out: {name}: {reason}" for name, reason in result["left_out"].items()]
     return "\n".join(lines)
 
@@ -571,25 +588,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--warm-up", type=int, default=3, help="rounds that do not count")
     parser.add_argument("--seconds", type=float, default=30.0, help="at most, of one contestant, beyond three rounds")
-    parser.add_argument("--peers", default="mil,kcf,csrt", help="mil, kcf, csrt, nano:BACKBONE.onnx:HEAD.onnx; or none")
-    parser.add_argument("--peer-python", type=Path, help="interpreter for the peers (default: this one)")
+    parser.add_argument(
+        "--peers",
+        default="mil,kcf,csrt",
+        help="OpenCV's mil, kcf, csrt, nano:BACKBONE.onnx:HEAD.onnx; by ONNX Runtime fear:TEMPLATE.onnx:TRACK.onnx, "
+        "nanotrack2: or nanotrack3:BACKBONE.onnx:HEAD.onnx; or none",
+    )
+    parser.add_argument("--peer-python", type=Path, help="interpreter for OpenCV's peers (default: this one)")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the floor")
     parser.add_argument("--bandwidth", type=float, help="of the device's memory in GB/s, for the floor")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--markdown", type=Path, help="write the table there, too")
-    parser.add_argument("--serve-peers", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve-peer", help=argparse.SUPPRESS)
     parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.peers = "" if options.peers == "none" else options.peers
-    if unknown := [text for text in options.peers.split(",") if text and text.partition(":")[0] not in PEERS]:
-        parser.error(f"unknown peer {unknown[0]!r}; there are {', '.join(PEERS)}")
+    kinds = (*PEERS, *ONNX_PEERS)
+    if unknown := [text for text in options.peers.split(",") if text and _kind(text) not in kinds]:
+        parser.error(f"unknown peer {unknown[0]!r}; there are {', '.join(kinds)}")
     if options.device == "auto":
         import torch
 
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if options.serve_peers:
-        return serve_peers(options)
+    if options.serve_peer:
+        return serve_peer(options)
     if options.serve_memory:
         return serve_memory(options)
     result = measure(options)
