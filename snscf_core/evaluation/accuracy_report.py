@@ -136,7 +136,7 @@ def draw(accuracy: Accuracy, folder: Path) -> None:
     below = 0.75 + 0.22 * math.ceil(len(trackers) / 3)
     with styled():
         figure = Figure(figsize=(1.9 + 3.1 * len(panels), height + below + 0.4))
-        every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, subsets) in zip(every, panels.items(), strict=True):
             for place, tracker in enumerate(trackers):
                 found = [interval(accuracy, tracker, subsets, one, "success_auc") for one in conditions]
@@ -175,7 +175,7 @@ def draw(accuracy: Accuracy, folder: Path) -> None:
 
 
 def _preface(accuracy: Accuracy) -> list[str]:
-    lines = [f"{accuracy.starts} starts in each sequence. Trackers:", ""]
+    lines = [f"Starts in each sequence: {accuracy.starts}. Trackers:", ""]
     for name, description in accuracy.trackers.items():
         lines.append(f"- **{name}**: {', '.join(f'{key} {value}' for key, value in description.items())}")
     if accuracy.failed:
@@ -256,7 +256,7 @@ def _note(accuracy: Accuracy, subsets: Sequence[str]) -> str:
     first = accuracy.conditions[0].name
     count = max(len(accuracy.values(tracker, subsets, first, MEASURES[0])) for tracker in accuracy.trackers)
     return (
-        f"Means over {count} sequences, of {accuracy.starts} starts each; 95 % intervals by bootstrap over the "
+        f"Means over {count} sequences; starts in each: {accuracy.starts}; 95 % intervals by bootstrap over the "
         f"sequences ({RESAMPLES} resamples)."
     )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,13 @@ def _weights(run: Run, names: Sequence[str]) -> Array | None:
 
 def _resampled(values: Array, weights: Array | None, seed: int) -> Array:
     """The means of `RESAMPLES` draws of the S values."""
-    rng = np.random.default_rng(seed)
     weights = np.ones(len(values)) if weights is None else weights
-    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES) * weights
+    counts = _drawn(len(values), seed) * weights
     return np.asarray((counts * values).sum(axis=1) / counts.sum(axis=1))
+
+
+@lru_cache(maxsize=4)
+def _drawn(count: int, seed: int) -> Array:
+    """How often each of so many sequences is in each of `RESAMPLES` draws, RESAMPLES x count."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return drawn.astype(np.float64)
