@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Success and precision of trackers under `CONDITIONS`, from several starts in each sequence, on several sets.
 
 Every run is stored at once under the fingerprint of all that it depends on (tracker, weights, code, condition, images,

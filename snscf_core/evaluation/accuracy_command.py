@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command ``snscf eval accuracy``: trackers on several sets, under several conditions."""
 
 from __future__ import annotations

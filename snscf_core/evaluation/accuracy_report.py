@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report of `accuracy.measure`: tables with 95 % intervals, every figure as JSON, and a picture."""
 
 from __future__ import annotations

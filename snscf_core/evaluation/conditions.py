@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Conditions under which a sequence is filmed anew: other light, a worse camera, fewer or smaller images.
 
 Each changes one frame at a time: ``(frame, index, rng) -> frame``, H x W x 3 uint8 BGR both; ``index`` counts frames

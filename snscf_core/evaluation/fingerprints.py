@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Fingerprints of code: two sources that do the same have the same, whatever their comments and docstrings say."""
 
 from __future__ import annotations

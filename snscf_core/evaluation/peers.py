@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """FEAR-XS and NanoTrack by ONNX Runtime: small Siamese trackers of others, to compare with and to learn from.
 
 Only their networks are files of others; what is done before and after them follows the published code: FEAR (Borsuk et

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Several starts in one sequence: other first frames and boxes, as one run alone may decide by chance."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report of accuracy under conditions: what is filmed, stored, told and drawn."""
 
 from __future__ import annotations

@@ -52,10 +52,10 @@ def test_a_cut_shows_another_sequence_and_the_target_is_absent_meanwhile(clips):
 def test_settings_reach_the_configuration_they_name():
     import trust
 
-    config = trust.configured(["confidence.lost_after=7.5", "coast=3"])
+    config = trust.configured("snscf_mobilenetv2", ["confidence.lost_after=7.5", "coast=3"])
     assert (config.confidence.lost_after, config.coast) == (7.5, 3)
-    with pytest.raises(TypeError):
-        trust.configured(["confidence.magic=1"])
+    with pytest.raises(ValueError, match="magic"):
+        trust.configured("snscf_mobilenetv2", ["confidence.magic=1"])
 
 
 def test_the_fit_finds_what_made_the_data_and_leaves_out_what_it_may_not_use():

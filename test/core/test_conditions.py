@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Conditions change light, detail, rate and size by what they say, and starts are where they should be."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """FEAR-XS and NanoTrack: what is done around their networks, and that they give their published results."""
 
 from __future__ import annotations
