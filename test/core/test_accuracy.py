@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -44,7 +43,6 @@ class Bright:
             return None
         return columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1
 '''
-ROOTS = ["--root", "first=first", "--root", "second=second"]
 
 
 def make_sequence(folder: Path, frames: int = 40) -> None:
@@ -166,13 +164,13 @@ def test_requests_that_cannot_be_met_are_told(workshop, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_measures_reports_and_repeats_nothing(workshop):
-    command = [sys.executable, "-m", "snscf_core.cli", "eval", "accuracy", *ROOTS, "--output", "out", "--jobs", "2"]
-    command += ["--conditions", "as_it_is,light_steps,half_rate,half_size", "--starts", "2"]
-    subprocess.run([*command, "--tracker", "mine:Bright"], check=True)
+def test_the_command_measures_reports_and_repeats_nothing(workshop, capsys):
+    command = ["eval", "accuracy", "--root", "first=first", "--root", "second=second", "--output", "out"]
+    conditions = ["--conditions", "as_it_is,light_steps,half_rate,half_size", "--starts", "2"]
+    assert main([*command, *conditions, "--tracker", "mine:Bright", "--jobs", "2"]) == 0
     files = {file: file.stat().st_mtime_ns for file in (workshop / "out" / "runs").rglob("*.txt")}
     assert len(files) == 2 * 4 * 3 * 2  # boxes and times
-    done = subprocess.run([*command, "--tracker", "mine:Bright,mine:Still"], check=True, capture_output=True, text=True)
+    assert main([*command, *conditions, "--tracker", "mine:Bright,mine:Still"]) == 0
     assert all(file.stat().st_mtime_ns == then for file, then in files.items())
     means = report(workshop / "out")["means"]
     assert list(means) == ["first", "second", "all sets"]
@@ -182,14 +180,15 @@ def test_the_command_measures_reports_and_repeats_nothing(workshop):
         assert bright["light_steps"] < bright["as_it_is"] - 0.05, "10 of the 40 frames of the first start are dark"
         assert found["Still"]["as_it_is"]["success_auc"]["mean"] < 0.5
     text = (workshop / "out" / "accuracy.md").read_text()
-    assert "all sets, AUC against Bright" in text and "all sets, AUC against Bright" in done.stdout
+    assert "all sets, AUC against Bright" in text and "all sets, AUC against Bright" in capsys.readouterr().out
     if "There is no picture" not in text:
         picture = cv2.imread(str(workshop / "out" / "accuracy.png"))
         assert picture.shape[1] > 900 and picture.std() > 5
     # a tracker that fails loses its sequences there, and the exit status says so
-    command[command.index("--conditions") + 1] = "as_it_is,grey"
-    failed = subprocess.run([*command, "--tracker", "mine:Bright"], capture_output=True, text=True, check=False)
-    assert failed.returncode == 1 and "6 runs failed" in failed.stderr and "no colour" in failed.stderr
+    failing = ["--conditions", "as_it_is,grey", "--starts", "2", "--tracker", "mine:Bright"]
+    assert main([*command, *failing]) == 1
+    told = capsys.readouterr().err
+    assert "6 runs failed" in told and "no colour" in told
     assert report(workshop / "out")["sequences"]["first"]["Bright"]["grey"] == {}
 
 
