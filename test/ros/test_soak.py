@@ -16,6 +16,7 @@ SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # a listener that the others keep from the processor for a second misses detections
 @pytest.mark.timeout(1800)
 def test_nothing_grows_and_no_image_goes_astray(weights, request, tmp_path):
     pytest.importorskip("matplotlib")
