@@ -10,6 +10,7 @@ that could hit an import, a transition or the clean-up, and the exit code is 0 w
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _GRACE = 0.4
 # on a busy machine it takes longer to destroy the node, and what is not destroyed leaves its shared memory behind
 _FAREWELL = 3.0
+# whatever still waits then, in the middleware for example, is given up
+_GIVEN_UP = 8.0
 # init_target, and a transition or a parameter
 _THREADS = 2
 
@@ -95,6 +98,13 @@ class _Process:
         """Let the frame at hand end and destroy the node, as far as that is possible within the grace."""
         if not self._initialised:
             return
+        # On a busy machine a process once did not end within a minute of Ctrl-C. The second limit holds even where a
+        # library keeps the interpreter's lock, and says where every thread waits.
+        last = threading.Timer(_GIVEN_UP, os._exit, (self._exit_code,))
+        last.daemon = True
+        last.start()
+        if sys.stderr is not None:
+            faulthandler.dump_traceback_later(2 * _GIVEN_UP, exit=True)
         import rclpy
 
         if self._node is not None:
