@@ -42,7 +42,8 @@ def tuning_file(files: tuple[Path, ...]) -> Path:
 def tuning_of(files: tuple[Path, ...]) -> Tuning:
     """Reads the tuning of the weights in these files.
 
-    Returns the defaults where there is none, and, with a warning, where it can't be read or belongs to other weights.
+    Returns the defaults if the file is missing. Returns them with a warning if the file can't be read, or if it belongs
+    to other weights.
     """
     file = tuning_file(files)
     if not file.is_file():
