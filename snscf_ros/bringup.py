@@ -94,7 +94,7 @@ def default_parameters() -> dict[str, Any]:
 
 
 def existing_params_file(path: str) -> Path:
-    """The parameter file at `path`. Raises FileNotFoundError if there is none."""
+    """Return the parameter file at `path`. Raises FileNotFoundError if it does not exist."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"params_file: there is no file '{path}'")
@@ -122,7 +122,7 @@ def truth(name: str, text: str) -> bool:
 
 
 def seconds(name: str, text: str) -> float:
-    """The value of a launch argument that is a time. Raises ValueError if it is none."""
+    """Read a launch argument as seconds. Raises ValueError if it is not a time."""
     try:
         value = float(text)
     except ValueError:

@@ -500,7 +500,7 @@ class TrackerNode(LifecycleNode):
         hangs = 0.0 if thread is None else _hanging(thread, self.settings.camera_timeout)
         health = diagnostics.Health(
             node=self.get_fully_qualified_name(),
-            # as any client is told it: rclpy has no public name for the state itself
+            # asked like any client asks, because rclpy has no public name for the state itself
             state=self._get_state.callback(GetState.Request(), GetState.Response()).current_state.label,
             enabled=thread is not None and thread.enabled,
             tracker={}

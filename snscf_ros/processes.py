@@ -99,5 +99,5 @@ class Child:
         return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
 
     def last_error(self) -> str:
-        """The message of the last error that it printed; empty if there is none."""
+        """Return the message of the last error that it printed, or an empty text."""
         return supervision.last_error(self.log.read_text(errors="replace"))

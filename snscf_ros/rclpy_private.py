@@ -43,7 +43,7 @@ def version() -> str:
 
 
 def service(node: Node, kind: type) -> Service:
-    """The service of this type that rclpy itself offers for the node. Raises UnknownRclpyError where there is none."""
+    """Find rclpy's own service of this type for the node. Raises UnknownRclpyError if rclpy has none."""
     for found in node.services:
         if found.srv_type is kind:
             return found

@@ -80,7 +80,7 @@ def leave_interrupts_to_launch() -> None:
 
 
 def last_error(output: str) -> str:
-    """The message of the last error in what a node has printed; empty if there is none."""
+    """Return the message of the last error in a node's output, or an empty text."""
     found = _ERROR.findall(_COLOUR.sub("", output).replace("\r", ""))
     return str(found[-1]).strip() if found else ""
 

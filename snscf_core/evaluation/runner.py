@@ -223,8 +223,10 @@ def evaluation(
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes what each process does its jobs with: their `Outcome`. threads: that it may use. gpu: the one that is this
-    process's, under torchrun."""
+    """Makes, in each process, the function that turns a job into its `Outcome`.
+
+    threads: how many the process may use. gpu: the number of this process's GPU under torchrun.
+    """
 
     threads: int
     gpu: int | None = None

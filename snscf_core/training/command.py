@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _source(pool: ImagePool, config: TrainConfig, own: Processes, device: torch.device) -> PairSource:
-    """Pairs by OpenCV on a CPU, where these cost a thirtieth, unless some are to be composited."""
+    """Makes pairs by OpenCV on a CPU, where that costs far less, unless some are to be composited."""
     place = {"seed": config.seed, "rank": own.rank, "world": own.count}
     if device.type == "cpu" and config.pairs.composited == 0:
         return CpuPairSource(pool, config.pairs, every=config.losses.ridge_every, **place)
