@@ -69,7 +69,7 @@ def failing_node(switch: str) -> None:
         return real(self, frame, targets)
 
     Tracker.update = update  # type: ignore[method-assign,assignment]
-    from snscf_ros.tracker_node import main
+    from snscf_ros.node.tracker_node import main
 
     main()
 

@@ -68,7 +68,7 @@ def stub() -> None:
     Tracker.warm_up = lambda self: None  # type: ignore[method-assign]
     Tracker.init = lambda self, frame, box: object()  # type: ignore[method-assign,assignment,return-value]
     Tracker.update = lambda self, frame, targets: [track() for _ in targets]  # type: ignore[method-assign,assignment]
-    from snscf_ros.tracker_node import main
+    from snscf_ros.node.tracker_node import main
 
     main()
 
@@ -81,8 +81,8 @@ def empty(topic: str, answers: str, transport: str) -> None:
     from sensor_msgs.msg import CompressedImage, Image
     from vision_msgs.msg import Detection2DArray
 
-    from snscf_ros.cameras import sensor_qos
     from snscf_ros.executor import spin
+    from snscf_ros.node.cameras import sensor_qos
 
     rclpy.init(args=[])
     node = rclpy.create_node("empty")

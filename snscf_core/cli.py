@@ -31,7 +31,7 @@ from .training.checkpoint import TrainingError
 from .training.command import add_arguments as add_training_arguments
 from .training.command import run as train
 
-_BAGS = "snscf_ros.bag_command"
+_BAGS = "snscf_ros.bags.commands"
 
 
 def main(arguments: list[str] | None = None) -> int:

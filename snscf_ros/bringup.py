@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "snscf_ros"
 EXECUTABLE = "tracker_node"
-MODULE = "snscf_ros.tracker_node"
+MODULE = "snscf_ros.node.tracker_node"
 NODE_NAME = "tracker"
 IMAGE_TOPIC = "image_raw"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")

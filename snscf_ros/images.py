@@ -7,7 +7,7 @@ A message is checked against its own header before anything is allocated for it;
 `ImageRejected` with the number that is wrong.
 
 The conversions of the usual encodings are our own (`encodings`): rosbags-image ignores `step` and has no rosdep key,
-cv_bridge knows fewer. Any other encoding is left to cv_bridge (`bridge`).
+cv_bridge knows fewer. Any other encoding is left to cv_bridge (`cv_bridge_decoder`).
 
 Any object with the fields of the ROS message will do to read from: messages of a bag need no ROS. Only what makes
 messages for the node imports ROS, where it does so.
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from snscf_ros.bridge import find_bridge
+from snscf_ros.cv_bridge_decoder import find_bridge
 from snscf_ros.encodings import ENCODINGS, Frame, bgr_from_mosaic, stretched_to_8_bit
 
 if TYPE_CHECKING:

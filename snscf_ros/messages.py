@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snscf_core import Track, TrackState
-from snscf_ros.cameras import Counts
-from snscf_ros.targets import TrackedTarget
+from snscf_ros.node.cameras import Counts
+from snscf_ros.target_registry import TrackedTarget
 
 if TYPE_CHECKING:
     from snscf_msgs.msg import TrackStatus, TrackStatusArray
     from std_msgs.msg import Header
     from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
 
-    from snscf_ros.calibration import Bearing
+    from snscf_ros.camera_model import Bearing
 
 Box = tuple[float, float, float, float]
 MessageClasses = Callable[[str], Callable[..., Any]]

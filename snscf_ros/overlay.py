@@ -11,7 +11,7 @@ import cv2
 
 from snscf_core import TrackState
 from snscf_ros.images import Frame
-from snscf_ros.targets import TrackedTarget
+from snscf_ros.target_registry import TrackedTarget
 
 Colour = tuple[int, int, int]
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from snscf_ros import bag_command, bag_types
+from snscf_ros.bags import commands, message_types
 
 FRAMES, WIDTH, HEIGHT = 24, 192, 144
 ABSENT = 20  # the image in which the target has no true box
@@ -42,13 +42,13 @@ def picture(number: int) -> np.ndarray:
 
 def run(*arguments: object) -> int:
     """The command line; the exit status."""
-    return bag_command.main([str(argument) for argument in arguments])
+    return commands.main([str(argument) for argument in arguments])
 
 
 def options(*arguments: object) -> argparse.Namespace:
     """Parsed arguments of an evaluation."""
     parser = argparse.ArgumentParser()
-    bag_command.add_eval_arguments(parser)
+    commands.add_eval_arguments(parser)
     return parser.parse_args([str(argument) for argument in arguments])
 
 
@@ -69,14 +69,14 @@ def rewrite(
         connections = {}
         for topic, kind, time, data in change(messages):
             if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=bag_types.store())
+                connections[topic] = writer.add_connection(topic, kind, typestore=message_types.store())
             writer.write(connections[topic], time, data)
     return output
 
 
 def restamped(data: bytes, kind: str, stamp: int) -> bytes:
     """A message with another stamp."""
-    store = bag_types.store()
+    store = message_types.store()
     message = store.deserialize_cdr(data, kind)
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
     return bytes(store.serialize_cdr(message, kind))

@@ -16,7 +16,7 @@ pytest.importorskip("rosbags.rosbag2")
 
 from bag_harness import ABSENT, FRAMES, START, TRUTH, options, picture, run, true_box
 
-from snscf_ros import bag_command
+from snscf_ros.bags import commands
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,9 +58,9 @@ def bags(sequence, tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def evaluated(bags, weights, tmp_path_factory) -> Iterator[tuple[bag_command.Run, Path]]:
+def evaluated(bags, weights, tmp_path_factory) -> Iterator[tuple[commands.Run, Path]]:
     """An evaluation of the undamaged bag, and the bag."""
     bag = bags()
     output = tmp_path_factory.mktemp("evaluated")
-    with bag_command.evaluated(options(bag, "--ground-truth", TRUTH, "--output", output)) as result:
+    with commands.evaluated(options(bag, "--ground-truth", TRUTH, "--output", output)) as result:
         yield result, bag

@@ -20,9 +20,9 @@ from rosbags.rosbag2 import Reader
 from snscf_core import Tracker
 from snscf_core.boxes import iou
 from snscf_core.evaluation.sequences import read_boxes, read_frame
-from snscf_ros import bag_command, bag_types
-from snscf_ros.bag_frames import Recording
-from snscf_ros.bags import Bag
+from snscf_ros.bags import commands, message_types
+from snscf_ros.bags.bag import Bag
+from snscf_ros.bags.recording import Recording
 
 HASH = "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968"
 MAX_PIXELS = 1_000_000
@@ -32,18 +32,18 @@ def detections(folder: Path) -> list[tuple[int, object]]:
     """Log times and messages of the bag of detections."""
     with Reader(folder) as reader:
         (connection,) = reader.connections
-        assert (connection.topic, connection.msgtype) == ("/tracker/detections", bag_types.DETECTIONS)
+        assert (connection.topic, connection.msgtype) == ("/tracker/detections", message_types.DETECTIONS)
         assert connection.digest == HASH
-        store = bag_types.store()
+        store = message_types.store()
         return [(time, store.deserialize_cdr(data, connection.msgtype)) for _, time, data in reader.messages()]
 
 
 def test_definitions_are_the_official_ones():
-    assert bag_types.store().hash_rihs01(bag_types.DETECTIONS) == HASH
+    assert message_types.store().hash_rihs01(message_types.DETECTIONS) == HASH
     folder = Path(__file__).resolve().parents[2] / "environment" / "vision_msgs" / "msg"
     if not folder.is_dir():
         pytest.skip("there is no source tree")
-    assert {f.stem: f.read_text().strip() for f in folder.glob("*.msg")} == bag_types.VISION_MSGS
+    assert {f.stem: f.read_text().strip() for f in folder.glob("*.msg")} == message_types.VISION_MSGS
 
 
 @pytest.mark.slow
@@ -103,20 +103,20 @@ def test_detections_are_those_that_ros_would_make(evaluated):
     from std_msgs.msg import Header
 
     from snscf_ros.messages import detections_message
-    from snscf_ros.targets import TrackedTarget
+    from snscf_ros.target_registry import TrackedTarget
 
     result, _ = evaluated
-    store = bag_types.store()
+    store = message_types.store()
     _, message = detections(result.folder / f"{result.evaluation.name}_detections")[5]
     track = _track(result.evaluation, 5)
     header = Header(frame_id="camera")
     header.stamp.sec, header.stamp.nanosec = divmod(STAMPS[5], 1_000_000_000)
     made = detections_message(header, [TrackedTarget("target_1", True, track)], "target", False)
-    ours = bytes(store.serialize_cdr(message, bag_types.DETECTIONS))
+    ours = bytes(store.serialize_cdr(message, message_types.DETECTIONS))
     assert serialization.deserialize_message(ours, type(made)) == made
     # the gaps between fields hold whatever was in the memory: only after reading it are theirs the same bytes
-    theirs = store.deserialize_cdr(serialization.serialize_message(made), bag_types.DETECTIONS)
-    assert bytes(store.serialize_cdr(theirs, bag_types.DETECTIONS)) == ours
+    theirs = store.deserialize_cdr(serialization.serialize_message(made), message_types.DETECTIONS)
+    assert bytes(store.serialize_cdr(theirs, message_types.DETECTIONS)) == ours
 
 
 def _track(evaluation, number: int):
@@ -135,7 +135,7 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-from snscf_ros.bag_command import main
+from snscf_ros.bags.commands import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -159,10 +159,10 @@ def test_without_ros_the_same_bag_gives_the_same_bytes(evaluated, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def evaluate(bag: Path, output: Path, *arguments: object) -> bag_command.Run:
+def evaluate(bag: Path, output: Path, *arguments: object) -> commands.Run:
     """In the quickest mode."""
     asked = options(bag, "--output", output, "--mode", "correlation_filter", *arguments)
-    with bag_command.evaluated(asked) as result:
+    with commands.evaluated(asked) as result:
         return result
 
 
@@ -245,7 +245,7 @@ def test_truth_may_be_lines_for_every_image_or_lines_with_stamps(bags, sequence,
 
 
 def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
-    store = bag_types.store()
+    store = message_types.store()
 
     def single(messages):
         out = []
@@ -254,7 +254,7 @@ def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
                 found = store.deserialize_cdr(data, kind).detections
                 if not found:
                     continue
-                kind, data = bag_types.DETECTION, bytes(store.serialize_cdr(found[0], bag_types.DETECTION))
+                kind, data = message_types.DETECTION, bytes(store.serialize_cdr(found[0], message_types.DETECTION))
             out.append((topic, kind, time, data))
         return out
 
@@ -290,7 +290,7 @@ def test_single_detections_and_other_stamps_of_truth(bags, tmp_path):
 @pytest.mark.slow
 def test_broken_images_are_named_and_change_nothing(bags, weights, tmp_path, capsys):
     broken = {0, 6, 9}
-    store = bag_types.store()
+    store = message_types.store()
 
     def break_some(messages):
         out = []

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionMode
 
-from snscf_ros.bag_frames import Recording, image_topic
-from snscf_ros.bags import Bag, Unreadable
+from snscf_ros.bags.bag import Bag, Unreadable
+from snscf_ros.bags.recording import Recording, image_topic
 
 
 def read(path: Path) -> tuple[set[int], list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from bag_harness import TRUTH, run
 
-COMMAND = [sys.executable, "-m", "snscf_ros.bag_command"]
+COMMAND = [sys.executable, "-m", "snscf_ros.bags.commands"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from bag_harness import FRAMES, HEIGHT, TOPIC, TRUTH, WIDTH, picture, run
 
-from snscf_ros.bag_frames import Recording
-from snscf_ros.bags import Bag
+from snscf_ros.bags.bag import Bag
+from snscf_ros.bags.recording import Recording
 
 
 def content(path) -> dict[str, bytes]:

@@ -14,8 +14,8 @@ import pytest
 from bag_harness import ABSENT, FRAMES, STAMPS, TOPIC, TRUTH, picture, restamped, rewrite, true_box
 from rosbags.rosbag2 import CompressionMode
 
-from snscf_ros.bag_frames import Recording, image_topic, truth_topic
-from snscf_ros.bags import Bag
+from snscf_ros.bags.bag import Bag
+from snscf_ros.bags.recording import Recording, image_topic, truth_topic
 
 
 def check(path: Path) -> None:

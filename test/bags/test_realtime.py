@@ -17,7 +17,7 @@ from domains import Domain
 pytest.importorskip("rclpy")
 
 from snscf_core.evaluation.sequences import read_boxes
-from snscf_ros import bag_command, bag_types
+from snscf_ros.bags import commands, message_types
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +32,8 @@ def environment(monkeypatch):
         del os.environ[name]
 
 
-def play(bag: Path, output: Path, *arguments: object) -> bag_command.Run:
-    with bag_command.evaluated(options(bag, "--output", output, "--realtime", *arguments)) as result:
+def play(bag: Path, output: Path, *arguments: object) -> commands.Run:
+    with commands.evaluated(options(bag, "--output", output, "--realtime", *arguments)) as result:
         return result
 
 
@@ -52,7 +52,7 @@ def test_in_lock_step_the_node_and_the_offline_replay_agree(bags, weights, tmp_p
 
 @pytest.mark.slow
 def test_they_agree_on_compressed_broken_and_unstamped_images_of_ros1_too(bags, weights, tmp_path):
-    store = bag_types.store()
+    store = message_types.store()
 
     def worsen(messages):
         out = []
@@ -81,7 +81,7 @@ def test_they_agree_on_compressed_broken_and_unstamped_images_of_ros1_too(bags, 
 
 @pytest.mark.slow
 def test_at_the_recorded_pace_latency_and_losses_are_told(bags, weights, tmp_path, capsys):
-    bag_command.evaluate(options(bags(), "--output", tmp_path, "--realtime", "--rate", "20", "--ground-truth", TRUTH))
+    commands.evaluate(options(bags(), "--output", tmp_path, "--realtime", "--rate", "20", "--ground-truth", TRUTH))
     report = json.loads((tmp_path / "realtime.json").read_text())
     # 400 images a second: no computer keeps up
     assert 0 < report["dropped"] < report["images"] == FRAMES - 1
@@ -94,18 +94,18 @@ def test_at_the_recorded_pace_latency_and_losses_are_told(bags, weights, tmp_pat
     said = capsys.readouterr().out
     assert f"{report['dropped']} of {FRAMES - 1} images dropped" in said and "less than offline" in said
     # without it, what an earlier run left is gone
-    bag_command.evaluate(options(bags(), "--output", tmp_path, "--ground-truth", TRUTH))
+    commands.evaluate(options(bags(), "--output", tmp_path, "--ground-truth", TRUTH))
     assert not list(tmp_path.glob("*realtime*"))
 
 
 @pytest.mark.slow
 def test_a_node_that_does_not_come_up_is_told_with_its_reason(bags, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("SNSCF_WEIGHTS", str(tmp_path))
-    command = bag_command.bringup.tracker_command
+    command = commands.bringup.tracker_command
 
     def wrong(parameters, namespace):
         return command(parameters={**parameters, "max_targets": 0}, namespace=namespace)
 
-    monkeypatch.setattr(bag_command.bringup, "tracker_command", wrong)
+    monkeypatch.setattr(commands.bringup, "tracker_command", wrong)
     with pytest.raises(ValueError, match="max_targets"):
         play(bags(), tmp_path / "out", "--ground-truth", TRUTH, "--lock-step")

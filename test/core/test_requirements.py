@@ -35,7 +35,7 @@ def run_without(module: str, run: str, **environment: str) -> subprocess.Complet
 
 COMMANDS = {
     "snscf": "from snscf_core.__main__ import main; sys.exit(main())",
-    "tracker_node": "from snscf_ros.tracker_node import main; main([])",
+    "tracker_node": "from snscf_ros.node.tracker_node import main; main([])",
 }
 
 

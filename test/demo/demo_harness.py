@@ -39,7 +39,7 @@ class Processes:
     def camera(self, **parameters: object) -> subprocess.Popen:
         """Starts the camera node with these parameters."""
         pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-        return self.start("snscf_ros.camera", "--ros-args", "-r", f"__ns:=/{self.namespace}", *pairs)
+        return self.start("snscf_ros.demo.camera", "--ros-args", "-r", f"__ns:=/{self.namespace}", *pairs)
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen:
         """Runs `python -m module` in the test's folder."""
@@ -84,7 +84,7 @@ class Viewer:
         from std_msgs.msg import Header
         from vision_msgs.msg import Detection2DArray
 
-        from snscf_ros.camera import LATCHED
+        from snscf_ros.demo.camera import LATCHED
         from snscf_ros.executor import spin
 
         self._context = rclpy.Context()

@@ -159,7 +159,7 @@ class EndlessSource:
         self.count = 0
 
     def shots(self) -> Iterator:
-        from snscf_ros.camera import Shot
+        from snscf_ros.demo.camera import Shot
 
         while True:
             self.given.acquire()
@@ -169,7 +169,7 @@ class EndlessSource:
 
 @pytest.mark.slow
 def test_a_device_that_is_faster_than_the_rate_gives_its_newest_frame() -> None:
-    from snscf_ros.camera import _Reader
+    from snscf_ros.demo.camera import _Reader
 
     source = EndlessSource()
     reader = _Reader(source)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snscf_core import Track, TrackState
-from snscf_ros.pairing import Pairing
+from snscf_ros.demo.frame_matcher import Pairing
 
 FRAME = np.zeros((20, 20, 3), np.uint8)
 NOW = 1_700_000_000_000_000_000

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snscf_core import Track, TrackState
-from snscf_ros.report import FrameResult, Report, summarise
+from snscf_ros.demo.report import FrameResult, Report, summarise
 
 SECOND = 1_000_000_000
 

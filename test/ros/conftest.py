@@ -52,7 +52,7 @@ def running_tracker(peer, weights) -> Iterator:
 @pytest.fixture
 def tracker(running_tracker) -> Iterator:
     """The running tracker, enabled, without targets, and with default parameters before and after."""
-    from snscf_ros.parameters import DECLARATIONS
+    from snscf_ros.node.parameters import DECLARATIONS
 
     running_tracker.reset()
     yield running_tracker
@@ -77,7 +77,7 @@ def running_spare(peer, weights) -> Iterator:
 @pytest.fixture
 def spare(running_spare) -> Iterator:
     """A running tracker that is not configured and has default parameters, before and after."""
-    from snscf_ros.parameters import DECLARATIONS
+    from snscf_ros.node.parameters import DECLARATIONS
 
     assert running_spare.state == "unconfigured"
     yield running_spare

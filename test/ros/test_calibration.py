@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo
 
-from snscf_ros.calibration import Calibration, CalibrationError
+from snscf_ros.camera_model import Calibration, CalibrationError
 
 K = np.array([[420.0, 0.0, 318.3], [0.0, 415.0, 241.7], [0.0, 0.0, 1.0]])
 LENSES = {

@@ -12,9 +12,10 @@ import torch
 from ros_harness import Scene, image_message, iou, stamp_of, wait_for
 
 from snscf_core import Target, Tracker
-from snscf_ros import bringup, parameters
-from snscf_ros.targets import Targets
-from snscf_ros.tracking import TrackingThread
+from snscf_ros import bringup
+from snscf_ros.node import parameters
+from snscf_ros.node.tracking_worker import TrackingThread
+from snscf_ros.target_registry import Targets
 
 SETTINGS = replace(parameters.settings_of(bringup.default_parameters()), init_timeout=60.0)
 
@@ -141,12 +142,12 @@ def test_request_that_finds_the_device_failed_is_answered_by_the_cpu(bench):
 
 
 def test_cpu_that_cannot_take_over_ends_it(bench, monkeypatch):
-    from snscf_ros import fallback
+    from snscf_ros.node import recovery
 
     def nothing(tracker):
         raise OSError("no weights any more")
 
-    monkeypatch.setattr(fallback, "on_cpu", nothing)
+    monkeypatch.setattr(recovery, "on_cpu", nothing)
     bench.tracker.error = RuntimeError("CUDA error: device lost")
     for _ in range(5):
         assert bench.next() is None

@@ -30,7 +30,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from snscf_ros import bringup
 from snscf_ros.images import ENCODINGS
-from snscf_ros.parameters import DECLARATIONS
+from snscf_ros.node.parameters import DECLARATIONS
 
 SLICE, LONG = 1_500, 10_000  # messages
 BATCH = 10  # messages of one example

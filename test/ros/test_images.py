@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ros_harness import compressed_message, image_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from snscf_ros import bridge, images
+from snscf_ros import cv_bridge_decoder, images
 from snscf_ros.images import ImageRejected
 
 LIMIT = 1_000_000
@@ -480,7 +480,7 @@ def test_jpeg_message_is_read_back():
 @pytest.fixture
 def fresh_search(monkeypatch):
     """cv_bridge is looked for again, before and after."""
-    monkeypatch.setattr(bridge, "_found", [])
+    monkeypatch.setattr(cv_bridge_decoder, "_found", [])
     yield
     sys.modules.pop("cv_bridge", None)
 
@@ -503,7 +503,7 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_cv_bridge_does_no_harm(how, tmp_path, monkeypatch, fresh_search):
     fake_cv_bridge(tmp_path, monkeypatch, BROKEN[how])
-    assert bridge.find_bridge() is None
+    assert cv_bridge_decoder.find_bridge() is None
     with pytest.raises(ImageRejected, match="32FC3"):
         images.check_image(image_message(BGR.astype(np.float32), "32FC3"), LIMIT)
     np.testing.assert_array_equal(decode(image_message(BGR, "bgr8")), BGR)
@@ -548,7 +548,7 @@ def test_cv_bridge_adds_its_encodings_and_never_sees_padding(order, padding, tmp
 @pytest.mark.parametrize("encoding", ["rgb16", "bgra16", "bayer_rggb8"])
 def test_an_installed_cv_bridge_converts_what_is_not_known_here(encoding, padding, order, monkeypatch, fresh_search):
     """The real library, with encodings that it knows as well as we do taken from our table."""
-    if bridge.find_bridge() is None:
+    if cv_bridge_decoder.find_bridge() is None:
         pytest.skip("there is no cv_bridge that works")
     monkeypatch.delitem(images.ENCODINGS, encoding)
     if encoding == "bayer_rggb8":

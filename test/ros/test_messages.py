@@ -17,8 +17,8 @@ from vision_msgs.msg import BoundingBox2D, Detection2DArray
 
 from snscf_core import Track, TrackState
 from snscf_ros import messages
-from snscf_ros.cameras import Counts
-from snscf_ros.targets import TrackedTarget
+from snscf_ros.node.cameras import Counts
+from snscf_ros.target_registry import TrackedTarget
 
 coordinate = st.floats(-1e5, 1e5)
 side = st.floats(1e-3, 1e5)

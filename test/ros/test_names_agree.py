@@ -16,7 +16,8 @@ import pytest
 import yaml
 from rcl_interfaces.msg import ParameterDescriptor
 
-from snscf_ros import bringup, encodings, middleware, parameters
+from snscf_ros import bringup, encodings, middleware
+from snscf_ros.node import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -218,7 +218,7 @@ def failing(start, tmp_path, monkeypatch):
         "Tracker.update = update\n"
         "from snscf_ros import lifecycle\n"
         "lifecycle._LONGEST_FRAME = 2.0\n"
-        "from snscf_ros.tracker_node import main\n"
+        "from snscf_ros.node.tracker_node import main\n"
         "main()\n",
         encoding="utf-8",
     )

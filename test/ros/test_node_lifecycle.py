@@ -196,7 +196,7 @@ def test_what_is_fixed_cannot_be_changed(tracker):
 def test_every_parameter_is_described(tracker):
     from rcl_interfaces.srv import DescribeParameters
 
-    from snscf_ros.parameters import DECLARATIONS
+    from snscf_ros.node.parameters import DECLARATIONS
 
     request = DescribeParameters.Request(names=list(DECLARATIONS))
     descriptors = tracker.peer.call(DescribeParameters, f"{tracker.name}/describe_parameters", request).descriptors

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from ros_harness import wait_for
 
-from snscf_ros import lifecycle, rclpy_private
+from snscf_ros.node import lifecycle, rclpy_private
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
@@ -39,8 +39,9 @@ def own_names(tree: ast.AST) -> set[str]:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.add(node.name)
-            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(
-                value=ast.Name(id="self"), attr=name, ctx=ast.Store()
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store())
             ):
                 names.add(name)
     return names

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from snscf_core import Track, TrackState
-from snscf_ros.targets import Refused, Targets
+from snscf_ros.target_registry import Refused, Targets
 
 TRACK = Track(box=(1.0, 2.0, 3.0, 4.0), score=0.5, state=TrackState.TRACKED, peak_quality=9.0)
 MOST = 4

@@ -18,9 +18,10 @@ import torch
 from ros_harness import compressed_message, image_message, key, stamp_of, wait_for
 
 from snscf_core import Track, TrackState
-from snscf_ros import bringup, fallback, parameters
-from snscf_ros.targets import Refused, Targets
-from snscf_ros.tracking import MOST_FAILURES, TrackingThread
+from snscf_ros import bringup
+from snscf_ros.node import parameters, recovery
+from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingThread
+from snscf_ros.target_registry import Refused, Targets
 
 BOX = (4.0, 4.0, 20.0, 20.0)
 TRACK = Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0)
@@ -694,7 +695,7 @@ def test_network_that_fails_counts_once_for_each_image(rigs, monkeypatch):
     def nothing(tracker):
         raise OSError("no weights any more")
 
-    monkeypatch.setattr(fallback, "on_cpu", nothing)
+    monkeypatch.setattr(recovery, "on_cpu", nothing)
     rig = rigs()
     rig.tracker.error = RuntimeError("no such kernel")
     rig.go()
@@ -713,8 +714,8 @@ def test_network_that_fails_counts_once_for_each_image(rigs, monkeypatch):
 
 def test_cpu_that_takes_over_tracks_what_is_left_of_a_pass(rigs, monkeypatch):
     spare = PassTracker("cpu")
-    monkeypatch.setattr(fallback, "on_cpu", lambda tracker: spare)
-    monkeypatch.setattr(fallback, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
+    monkeypatch.setattr(recovery, "on_cpu", lambda tracker: spare)
+    monkeypatch.setattr(recovery, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
     rig = rigs()
     rig.tracker.errors[11] = RuntimeError("device lost")
     rig.offer(11)
@@ -730,8 +731,8 @@ def test_cpu_that_takes_over_tracks_what_is_left_of_a_pass(rigs, monkeypatch):
 
 def test_cpu_that_has_taken_over_is_given_one_image_at_a_time(rigs, monkeypatch):
     spare = PassTracker("cpu")
-    monkeypatch.setattr(fallback, "on_cpu", lambda tracker: spare)
-    monkeypatch.setattr(fallback, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
+    monkeypatch.setattr(recovery, "on_cpu", lambda tracker: spare)
+    monkeypatch.setattr(recovery, "moved", lambda targets, tracker, newest: dict.fromkeys(targets, "moved"))
     rig = rigs()
     rig.tracker.error = RuntimeError("device lost")
     rig.go()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from snscf_ros import supervision
 
 if TYPE_CHECKING:
-    from snscf_ros.lifecycle import TrackerNode
+    from snscf_ros.node.lifecycle import TrackerNode
 
 # a Ctrl-C should end the process within a second, whatever it is doing
 _GRACE = 0.4
@@ -63,7 +63,7 @@ class _Process:
             from rclpy.signals import SignalHandlerOptions
 
             from snscf_ros.executor import NodeExecutor, spin
-            from snscf_ros.lifecycle import NotBroughtUp, TrackerNode
+            from snscf_ros.node.lifecycle import NotBroughtUp, TrackerNode
 
             self._initialised = True
             try:

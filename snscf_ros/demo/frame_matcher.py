@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snscf_core import Track
+from snscf_ros.demo.report import FrameResult
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
-from snscf_ros.report import FrameResult
 
 _KEPT = 5  # images before the recording
 

@@ -5,6 +5,8 @@
 
     snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
     snscf bag from-sequence INPUT OUT
+
+`python -m snscf_ros.bags.commands eval|bag ...` does the same.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from snscf_ros import bringup
 if TYPE_CHECKING:
     from snscf_core.boxes import Array
     from snscf_core.tracker import Tracker
-    from snscf_ros.bag_frames import Recording, Start
-    from snscf_ros.bag_results import Evaluation
-    from snscf_ros.bags import Bag
+    from snscf_ros.bags.bag import Bag
+    from snscf_ros.bags.recording import Recording, Start
+    from snscf_ros.bags.replay import Outcome
+    from snscf_ros.bags.results import Evaluation
     from snscf_ros.images import Frame
-    from snscf_ros.replay import Outcome
 
 ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg")
 FORMATS = ("mcap", "sqlite3", "rosbag1")
@@ -97,7 +99,7 @@ def evaluate(options: argparse.Namespace) -> None:
         evaluation = run.evaluation
         print(_summary(evaluation))
         if run.realtime is not None:
-            from snscf_ros.bag_node import summary
+            from snscf_ros.bags.realtime import summary
 
             print(summary(run.realtime))
         for line in (*evaluation.notes, evaluation.rejected_sentence()):
@@ -120,13 +122,13 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
     """
     _check(options)
     _need_rosbags()
-    from snscf_ros.bag_results import replacing
-    from snscf_ros.bags import Bag
+    from snscf_ros.bags.bag import Bag
+    from snscf_ros.bags.results import replacing
 
     if options.realtime:
-        from snscf_ros import bag_node
+        from snscf_ros.bags import realtime
 
-        bag_node.need_ros()
+        realtime.need_ros()
     defaults = bringup.default_parameters()
     max_pixels = options.max_image_pixels or int(defaults["max_image_pixels"])
     with Bag(options.bag) as bag:
@@ -148,15 +150,15 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
                 "max_image_pixels": max_pixels,
             }
             evaluation.write(stage, settings)
-        realtime = None
+        played = None
         if options.realtime:
-            realtime = bag_node.play(recording, start, evaluation, options, max_pixels, folder)
-        yield Run(evaluation, settings, folder, realtime)
+            played = realtime.play(recording, start, evaluation, options, max_pixels, folder)
+        yield Run(evaluation, settings, folder, played)
 
 
 def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
     """The images, the true boxes (N x 4, NaN where there is none) and the start."""
-    from snscf_ros.bag_frames import Recording, image_topic, truth_topic
+    from snscf_ros.bags.recording import Recording, image_topic, truth_topic
 
     topic = image_topic(bag, options.image_topic)
     truths = truth_topic(bag, options.ground_truth) if options.ground_truth else ""
@@ -176,8 +178,8 @@ def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[
 def _replayed(
     tracker: Tracker, recording: Recording, start: Start, max_pixels: int, folder: Path, defaults: dict[str, Any]
 ) -> list[Outcome]:
-    from snscf_ros.bag_results import DetectionsBag, detections_name
-    from snscf_ros.replay import replay
+    from snscf_ros.bags.replay import replay
+    from snscf_ros.bags.results import DetectionsBag, detections_name
 
     outcomes = []
     bag = DetectionsBag(folder / detections_name(recording.bag.name), defaults["class_id"], defaults["publish_lost"])
@@ -192,8 +194,8 @@ def _replayed(
 def _evaluation(
     recording: Recording, truth: Array, start: Start, outcomes: list[Outcome], truth_given: bool
 ) -> Evaluation:
-    from snscf_ros.bag_results import NOT_STARTED, REJECTED, Evaluation
-    from snscf_ros.bags import seconds
+    from snscf_ros.bags.bag import seconds
+    from snscf_ros.bags.results import NOT_STARTED, REJECTED, Evaluation
 
     tracks = [outcome.track for outcome in outcomes]
     nothing = (np.nan,) * 4
@@ -284,7 +286,7 @@ def add_bag_commands(parser: argparse.ArgumentParser) -> None:
 def make(options: argparse.Namespace) -> None:
     """``snscf bag from-sequence``. Raises ValueError and FileNotFoundError for mistakes of the user's."""
     _need_rosbags()
-    from snscf_ros.bag_sequence import write_sequence
+    from snscf_ros.bags.from_sequence import write_sequence
 
     print(
         write_sequence(
@@ -318,7 +320,7 @@ def _need_rosbags() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m snscf_ros.bag_command eval|bag ...``; returns the exit status."""
+    """``python -m snscf_ros.bags.commands eval|bag ...``; returns the exit status."""
     parser = argparse.ArgumentParser(prog="bag_command", description=__doc__)
     commands = parser.add_subparsers(required=True)
     evaluation = commands.add_parser("eval", help="evaluate on a bag")

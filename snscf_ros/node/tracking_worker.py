@@ -25,14 +25,14 @@ from typing import NamedTuple, Protocol
 from std_msgs.msg import Header
 
 from snscf_core import Target, Track, Tracker
-from snscf_ros import fallback
-from snscf_ros.buffer import Buffered
-from snscf_ros.cameras import Arrival, Counts, ImageMessage
 from snscf_ros.images import Frame, ImageRejected
 from snscf_ros.messages import Box
-from snscf_ros.parameters import Settings
-from snscf_ros.stream import Stream
-from snscf_ros.targets import Followed, Refused, Targets, TrackedTarget
+from snscf_ros.node import recovery
+from snscf_ros.node.camera_stream import Stream
+from snscf_ros.node.cameras import Arrival, Counts, ImageMessage
+from snscf_ros.node.parameters import Settings
+from snscf_ros.node.recent_images import Buffered
+from snscf_ros.target_registry import Followed, Refused, Targets, TrackedTarget
 
 # images in a row that the tracker fails on, before it is given up
 MOST_FAILURES = 5
@@ -539,13 +539,13 @@ class TrackingThread:
         return True
 
     def _fall_back(self, error: Exception) -> None:
-        spare = fallback.on_cpu(self._tracker)
+        spare = recovery.on_cpu(self._tracker)
         with self._news:
             newest = {name: stream.newest for name, stream in self._streams.items()}
         moved: dict[str, Target | None] = {}
         for name, arrival in newest.items():
             targets = {one.target_id: one.target for one in self._targets.of_camera(name)}
-            moved.update(fallback.moved(targets, spare, arrival))
+            moved.update(recovery.moved(targets, spare, arrival))
         self._targets.exchange(moved)
         self._tracker, self._together = spare, False
         with self._news:

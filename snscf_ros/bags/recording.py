@@ -25,11 +25,11 @@ import numpy as np
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import read_boxes
-from snscf_ros.bag_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
-from snscf_ros.bags import Bag, Entry, Stored, Unreadable, seconds
-from snscf_ros.cameras import Arrival
+from snscf_ros.bags.bag import Bag, Entry, Stored, Unreadable, seconds
+from snscf_ros.bags.message_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box, box_from_message
+from snscf_ros.node.cameras import Arrival
 
 # how far a time that was written down may be from the stamp that it means
 _NEAR = 1_000_000  # ns

@@ -23,8 +23,8 @@ from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence, read_video
-from snscf_ros import bag_types
-from snscf_ros.disk import writing
+from snscf_ros.bags import message_types
+from snscf_ros.bags.disk import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 
@@ -74,11 +74,11 @@ def write_sequence(
             for count, (frame, jpeg) in enumerate(pictures.frames, 1):
                 stamp = start + round((count - 1) * 1_000_000_000 / pace)
                 header = writer.header(stamp)
-                kind = bag_types.COMPRESSED if encoding == "jpeg" else bag_types.IMAGE
+                kind = message_types.COMPRESSED if encoding == "jpeg" else message_types.IMAGE
                 writer.write(image_topic, kind, stamp, writer.image(header, frame, jpeg, encoding))
                 if pictures.boxes is not None:
                     message = writer.truth(header, pictures.boxes[count - 1])
-                    writer.write(truth_topic, bag_types.DETECTIONS, stamp, message)
+                    writer.write(truth_topic, message_types.DETECTIONS, stamp, message)
             if not count:
                 raise ValueError(f"{source} has no images")
         (parent / output.name).rename(output)
@@ -96,7 +96,7 @@ class _Writer:
 
     def __init__(self, path: Path, storage: str) -> None:
         self._ros1 = storage == "rosbag1"
-        self._store = bag_types.store(self._ros1)
+        self._store = message_types.store(self._ros1)
         self._connections: dict[str, Any] = {}
         self._count = 0
         self._writer: Any = (
@@ -129,11 +129,11 @@ class _Writer:
     def image(self, header: Any, frame: Frame, jpeg: bytes, encoding: str) -> Any:
         if encoding == "jpeg":
             data = np.frombuffer(jpeg or _jpeg(frame), np.uint8)
-            return self._new(bag_types.COMPRESSED, header=header, format="bgr8; jpeg compressed bgr8", data=data)
+            return self._new(message_types.COMPRESSED, header=header, format="bgr8; jpeg compressed bgr8", data=data)
         pixels = _encoded(frame, encoding)
         height, width = pixels.shape[:2]
         return self._new(
-            bag_types.IMAGE,
+            message_types.IMAGE,
             header=header,
             height=height,
             width=width,
@@ -149,19 +149,19 @@ class _Writer:
         if np.isfinite(box).all() and (box[2:] > 0).all():
             detection = self._detection_ros1 if self._ros1 else self._detection
             detections = [detection(header, *(float(value) for value in box))]
-        return self._new(bag_types.DETECTIONS, header=header, detections=detections)
+        return self._new(message_types.DETECTIONS, header=header, detections=detections)
 
     def _detection(self, header: Any, *box: float) -> Any:
         x, y, w, h = box
         bbox = box_to_message((x, y, w, h), self._store.types.__getitem__)
-        return self._new(bag_types.DETECTION, header=header, results=[], bbox=bbox, id="truth")
+        return self._new(message_types.DETECTION, header=header, results=[], bbox=bbox, id="truth")
 
     def _detection_ros1(self, header: Any, *box: float) -> Any:
         x, y, w, h = box
         centre = self._new("geometry_msgs/msg/Pose2D", x=x + w / 2, y=y + h / 2, theta=0.0)
         bbox = self._new("vision_msgs/msg/BoundingBox2D", center=centre, size_x=w, size_y=h)
         no_image = self._new(
-            bag_types.IMAGE,
+            message_types.IMAGE,
             header=header,
             height=0,
             width=0,
@@ -170,7 +170,7 @@ class _Writer:
             step=0,
             data=np.empty(0, np.uint8),
         )
-        return self._new(bag_types.DETECTION, header=header, results=[], bbox=bbox, source_img=no_image)
+        return self._new(message_types.DETECTION, header=header, results=[], bbox=bbox, source_img=no_image)
 
     def _new(self, name: str, **fields: Any) -> Any:
         return self._store.types[name](**fields)

@@ -30,10 +30,10 @@ from snscf_ros.processes import Child
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from snscf_ros.camera import Source
+    from snscf_ros.demo.camera import Source
+    from snscf_ros.demo.report import FrameResult, Report
     from snscf_ros.images import Frame
     from snscf_ros.messages import Box
-    from snscf_ros.report import FrameResult, Report
 
 _RATE = 10.0  # two cores of a laptop keep up with the default model
 _ACTIVATION = 180.0  # s: reading the weights on a cold, busy machine
@@ -122,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         tracker = stack.enter_context(Child("tracker", tracker_command, output / "tracker.log"))
         # This process's imports take a second; the tracker's process is importing meanwhile.
-        from snscf_ros import camera as cameras
+        from snscf_ros.demo import camera as cameras
 
         source = None
         if arguments.camera is None:  # a device can be open only once
@@ -174,8 +174,8 @@ class _Session:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
+        from snscf_ros.demo.frame_matcher import Pairing
         from snscf_ros.executor import spin
-        from snscf_ros.pairing import Pairing
 
         self._pairing = Pairing(self._source is not None and self._source.has_truth)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
@@ -210,7 +210,7 @@ class _Session:
             raise DemoError(f"the tracker refused the box {x:g},{y:g},{w:g},{h:g}: {answer.message}")
         _say(answer.message)
 
-        from snscf_ros.report import Report
+        from snscf_ros.demo.report import Report
 
         report = Report(arguments.output, arguments.rate, self._length)
         try:
@@ -237,7 +237,7 @@ class _Session:
         from vision_msgs.msg import Detection2DArray
 
         from snscf_core import Track, TrackState
-        from snscf_ros.camera import LATCHED, NODE_NAME, TRUTH_TOPIC
+        from snscf_ros.demo.camera import LATCHED, NODE_NAME, TRUTH_TOPIC
         from snscf_ros.images import frame_from_image
         from snscf_ros.messages import box_from_message
 
@@ -341,7 +341,7 @@ class _Session:
         """Play the camera and record what comes, until the last frame or until the camera falls silent."""
         from std_srvs.srv import Trigger
 
-        from snscf_ros.camera import NODE_NAME
+        from snscf_ros.demo.camera import NODE_NAME
 
         self._pairing.record()
         self._call(Trigger, f"{NODE_NAME}/play", Trigger.Request())
@@ -426,7 +426,3 @@ def _nanoseconds(header: Any) -> int:
 
 def _say(text: str) -> None:
     print(f"demo: {text}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from snscf_core import Track, Tracker, TrackState
-from snscf_ros.bag_frames import Recording, Start
-from snscf_ros.bags import Unreadable
-from snscf_ros.cameras import Arrival
-from snscf_ros.targets import Targets, TrackedTarget
+from snscf_ros.bags.bag import Unreadable
+from snscf_ros.bags.recording import Recording, Start
+from snscf_ros.node.cameras import Arrival
+from snscf_ros.target_registry import Targets, TrackedTarget
 
 
 @dataclass(frozen=True)

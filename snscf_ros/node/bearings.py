@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from snscf_ros.calibration import Bearing, Calibration, CalibrationError, content
-from snscf_ros.parameters import Settings
-from snscf_ros.tracking import TrackedFrame
+from snscf_ros.camera_model import Bearing, Calibration, CalibrationError, content
+from snscf_ros.node.parameters import Settings
+from snscf_ros.node.tracking_worker import TrackedFrame
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo

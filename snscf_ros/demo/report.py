@@ -21,7 +21,7 @@ from snscf_core.evaluation import metrics
 from snscf_ros import overlay
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
-from snscf_ros.targets import TrackedTarget
+from snscf_ros.target_registry import TrackedTarget
 
 # MPEG-4 Part 2: the one codec for .mp4 that OpenCV's wheels encode in real time; VLC, mpv, QuickTime and ffmpeg play it
 _CODEC = "mp4v"

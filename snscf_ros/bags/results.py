@@ -23,13 +23,13 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
-from snscf_ros import bag_types
-from snscf_ros.bags import seconds
-from snscf_ros.disk import writing
+from snscf_ros.bags import message_types
+from snscf_ros.bags.bag import seconds
+from snscf_ros.bags.disk import writing
+from snscf_ros.bags.replay import Outcome
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message
-from snscf_ros.replay import Outcome
-from snscf_ros.targets import TrackedTarget
+from snscf_ros.target_registry import TrackedTarget
 
 DETECTIONS_TOPIC = "/tracker/detections"
 NOT_STARTED, REJECTED = "NOT_STARTED", "REJECTED"
@@ -147,12 +147,14 @@ class DetectionsBag:
 
     def __init__(self, folder: Path, class_id: str, publish_lost: bool) -> None:
         self._class_id, self._publish_lost = class_id, publish_lost
-        self._store = bag_types.store()
+        self._store = message_types.store()
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
 
     def __enter__(self) -> DetectionsBag:
         self._writer.open()
-        self._connection = self._writer.add_connection(DETECTIONS_TOPIC, bag_types.DETECTIONS, typestore=self._store)
+        self._connection = self._writer.add_connection(
+            DETECTIONS_TOPIC, message_types.DETECTIONS, typestore=self._store
+        )
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -166,7 +168,7 @@ class DetectionsBag:
         if outcome.problem:
             return
         message = self._message(outcome.header, outcome.targets)
-        data = self._store.serialize_cdr(message, bag_types.DETECTIONS)
+        data = self._store.serialize_cdr(message, message_types.DETECTIONS)
         self._writer.write(self._connection, outcome.log_time, bytes(data))
 
     def _message(self, header: Any, targets: tuple[TrackedTarget, ...]) -> Any:

@@ -19,9 +19,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 
 from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
-from snscf_ros.calibration import Bearing
-from snscf_ros.parameters import Settings
-from snscf_ros.tracking import CameraReport, TrackedFrame
+from snscf_ros.camera_model import Bearing
+from snscf_ros.node.parameters import Settings
+from snscf_ros.node.tracking_worker import CameraReport, TrackedFrame
 
 _QOS = QoSProfile(depth=5)  # reliable, volatile
 _IMAGE_QOS = QoSProfile(depth=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from snscf_ros.cameras import Arrival
+from snscf_ros.node.cameras import Arrival
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snscf_core import Target, Tracker
-from snscf_ros.cameras import Arrival
+from snscf_ros.node.cameras import Arrival
 
 
 def on_cpu(tracker: Tracker) -> Tracker:

@@ -4,7 +4,7 @@
 """Recordings on a disk: rosbag2 (mcap or sqlite3, compressed by file, by message or not at all) and rosbag1.
 
 A bag is a folder, with or without its metadata.yaml, or one of its files. `rosbags` reads what is in order. A file that
-it cannot read to the end is read record by record instead (`bag_salvage`), as far as that goes, and what is lost is
+it cannot read to the end is read record by record instead (`salvage`), as far as that goes, and what is lost is
 named.
 """
 
@@ -26,7 +26,7 @@ import yaml
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 
-from snscf_ros import bag_types
+from snscf_ros.bags import message_types
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -67,7 +67,7 @@ class Stored:
             if not topic.ros1 and data[:4] == _ZSTD_FRAME:
                 # compressed by message; without metadata.yaml nothing else says so, but no CDR begins like this
                 data = zstd.decompress(data)
-            types = bag_types.store_for(topic.type, topic.definition, topic.ros1)
+            types = message_types.store_for(topic.type, topic.definition, topic.ros1)
             read = types.deserialize_ros1 if topic.ros1 else types.deserialize_cdr
             return read(data, topic.type)
         except Exception as error:  # whatever garbled bytes make of the library and of NumPy below it
@@ -245,7 +245,7 @@ class Bag:
         self._stack.callback(self._sources[number].close)
 
     def _salvaged(self, path: Path, error: Exception) -> Source:
-        from snscf_ros.bag_salvage import salvage
+        from snscf_ros.bags.salvage import salvage
 
         try:
             source = salvage(path)

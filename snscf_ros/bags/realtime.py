@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snscf_core.boxes import Array, iou
-from snscf_ros import bag_types, bringup
-from snscf_ros.bag_frames import Recording, Start, nanoseconds_of
-from snscf_ros.bag_results import REJECTED, Evaluation
-from snscf_ros.bags import Unreadable, seconds
+from snscf_ros import bringup
+from snscf_ros.bags import message_types
+from snscf_ros.bags.bag import Unreadable, seconds
+from snscf_ros.bags.recording import Recording, Start, nanoseconds_of
+from snscf_ros.bags.results import REJECTED, Evaluation
 from snscf_ros.messages import box_from_message, box_to_message
 from snscf_ros.processes import Child
 
@@ -68,7 +69,7 @@ def play(
     bringup.isolate()
     namespace = f"bag_{os.getpid()}"
     topic = f"/{namespace}/{bringup.IMAGE_TOPIC}"
-    compressed = recording.bag.topics[recording.topic].type == bag_types.COMPRESSED
+    compressed = recording.bag.topics[recording.topic].type == message_types.COMPRESSED
     parameters: dict[str, Any] = {
         "model": str(options.model),
         "mode": options.mode,
@@ -102,7 +103,7 @@ class _Player:
 
     def __init__(self, namespace: str, topic: str, compressed: bool, tracker: Child) -> None:
         self._namespace, self._topic, self._compressed, self._tracker = namespace, topic, compressed, tracker
-        self._store = bag_types.store()
+        self._store = message_types.store()
         self._news = threading.Condition()
         self._sent: dict[int, tuple[int, float]] = {}  # by stamp: index, and when it was published
         self.boxes: dict[int, tuple[float, float, float, float]] = {}
@@ -191,7 +192,7 @@ class _Player:
     def _images(self, recording: Recording, first: int) -> Iterator[tuple[int, int, bytes]]:
         """Index, stamp and serialised message of each image that can be understood; no two share a stamp."""
         newest = 0
-        kind = bag_types.COMPRESSED if self._compressed else bag_types.IMAGE
+        kind = message_types.COMPRESSED if self._compressed else message_types.IMAGE
         for index, stored in enumerate(recording.messages()):
             if index < first:
                 continue

@@ -9,8 +9,8 @@ import time
 from collections import deque
 from dataclasses import replace
 
-from snscf_ros.buffer import RecentImages
-from snscf_ros.cameras import Arrival, Counts
+from snscf_ros.node.cameras import Arrival, Counts
+from snscf_ros.node.recent_images import RecentImages
 
 # stamps that go back by less are images that overtook each other
 _OUT_OF_ORDER = 500_000_000  # ns

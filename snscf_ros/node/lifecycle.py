@@ -31,14 +31,15 @@ from std_srvs.srv import SetBool, Trigger
 
 from snscf_core import Tracker, WeightsError
 from snscf_core.tuning import tuned_config
-from snscf_ros import bringup, cameras, diagnostics, messages, middleware, parameters, rclpy_private, supervision
-from snscf_ros.bearings import Bearings
-from snscf_ros.bridge import find_bridge
-from snscf_ros.outputs import Outputs
-from snscf_ros.parameters import Parameters, Settings
-from snscf_ros.silence import Change, Silences
-from snscf_ros.targets import Refused, Targets
-from snscf_ros.tracking import MOST_FAILURES, CameraReport, TrackedFrame, TrackingThread
+from snscf_ros import bringup, messages, middleware, supervision
+from snscf_ros.cv_bridge_decoder import find_bridge
+from snscf_ros.node import cameras, diagnostics, parameters, rclpy_private
+from snscf_ros.node.bearings import Bearings
+from snscf_ros.node.parameters import Parameters, Settings
+from snscf_ros.node.publishers import Outputs
+from snscf_ros.node.silence import Change, Silences
+from snscf_ros.node.tracking_worker import MOST_FAILURES, CameraReport, TrackedFrame, TrackingThread
+from snscf_ros.target_registry import Refused, Targets
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE

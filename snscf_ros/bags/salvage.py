@@ -22,7 +22,7 @@ from pathlib import Path
 import lz4.frame  # type: ignore[import-untyped]
 from rosbags.typesys.msg import normalize_msgtype
 
-from snscf_ros.bags import Source, Stored, Topic, seconds
+from snscf_ros.bags.bag import Source, Stored, Topic, seconds
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,7 +8,7 @@ Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, w
 the first frame, so that a target can be chosen in peace; then it plays every frame once, in order. `~/started` and
 `~/finished` (std_msgs/Header, latched) hold the headers of the first and of the last frame played.
 
-    python -m snscf_ros.camera --ros-args -p source:=sequence -p path:=DIR -p rate:=15.0
+    python -m snscf_ros.demo.camera --ros-args -p source:=sequence -p path:=DIR -p rate:=15.0
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from snscf_ros.images import Frame, OutgoingImage, jpeg_message
 from snscf_ros.messages import Box, box_to_message
 
 NODE_NAME = "camera"
-MODULE = "snscf_ros.camera"
+MODULE = "snscf_ros.demo.camera"
 TRUTH_TOPIC = "ground_truth"
 SOURCES = ("scene", "sequence", "video", "device")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
