@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snscf_core import Track, TrackState
-from snscf_ros.node.cameras import Counts
+from snscf_ros.received_image import Counts
 from snscf_ros.target_registry import TrackedTarget
 
 if TYPE_CHECKING:

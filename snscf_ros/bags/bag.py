@@ -20,13 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 
-from snscf_ros.bags import message_types
+from snscf_ros.bags.records import BagFile, Stored, Topic
+from snscf_ros.bags.salvage import salvage
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,58 +35,7 @@ else:
     from backports import zstd
 
 _STORAGES = (".mcap", ".db3", ".bag")
-_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 T = TypeVar("T")
-
-
-class Unreadable(ValueError):
-    """A message whose bytes do not fit its type."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic of a bag; `type` as in `sensor_msgs/msg/Image`, `definition` empty where the bag has none."""
-
-    name: str
-    type: str
-    definition: str = ""
-    ros1: bool = False
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A message as it is stored; `log_time` in nanoseconds is when it was recorded."""
-
-    topic: Topic
-    log_time: int
-    data: bytes
-
-    def message(self) -> Any:
-        """An object with the fields of the type. Raises Unreadable."""
-        topic, data = self.topic, self.data
-        try:
-            if not topic.ros1 and data[:4] == _ZSTD_FRAME:
-                # compressed by message; without metadata.yaml nothing else says so, but no CDR begins like this
-                data = zstd.decompress(data)
-            types = message_types.store_for(topic.type, topic.definition, topic.ros1)
-            read = types.deserialize_ros1 if topic.ros1 else types.deserialize_cdr
-            return read(data, topic.type)
-        except Exception as error:  # whatever garbled bytes make of the library and of NumPy below it
-            reason = str(error) or type(error).__name__
-            raise Unreadable(f"{len(data)} bytes are no {topic.type}: {reason}") from error
-
-
-class Source(Protocol):
-    """One file of a bag. `problems` says what of it cannot be read."""
-
-    topics: list[Topic]
-    problems: list[str]
-
-    def messages(self, names: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Stored]:
-        """Messages of some topics, logged from `start` to before `stop`, always in the same order."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class _Sound:
@@ -232,9 +182,9 @@ class Bag:
         except Exception as error:  # the library's many, and those of what it stands on
             raise _Damage(error) from error
 
-    def _open(self, path: Path) -> Source:
+    def _open(self, path: Path) -> BagFile:
         try:
-            source: Source = _Sound(path)
+            source: BagFile = _Sound(path)
         except Exception as error:
             source = self._salvaged(path, error)
         self._stack.callback(source.close)
@@ -244,9 +194,7 @@ class Bag:
         self._sources[number] = self._salvaged(self._paths[number], error)
         self._stack.callback(self._sources[number].close)
 
-    def _salvaged(self, path: Path, error: Exception) -> Source:
-        from snscf_ros.bags.salvage import salvage
-
+    def _salvaged(self, path: Path, error: Exception) -> BagFile:
         try:
             source = salvage(path)
         except Exception:  # damage may make up anything; what the library said of it is as good
@@ -281,12 +229,6 @@ class Bag:
 
     def _temporary(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="snscf_bag_")))
-
-
-def seconds(nanoseconds: int) -> str:
-    """A stamp for people, exactly."""
-    sign = "-" if nanoseconds < 0 else ""
-    return f"{sign}{abs(nanoseconds) // 1_000_000_000}.{abs(nanoseconds) % 1_000_000_000:09d}"
 
 
 def _storage_files(path: Path, problems: list[str]) -> list[Path]:

@@ -194,8 +194,8 @@ def _replayed(
 def _evaluation(
     recording: Recording, truth: Array, start: Start, outcomes: list[Outcome], truth_given: bool
 ) -> Evaluation:
-    from snscf_ros.bags.bag import seconds
     from snscf_ros.bags.results import NOT_STARTED, REJECTED, Evaluation
+    from snscf_ros.stamps import seconds_text
 
     tracks = [outcome.track for outcome in outcomes]
     nothing = (np.nan,) * 4
@@ -206,8 +206,8 @@ def _evaluation(
     notes = []
     if start.index:
         notes.append(
-            f"{start.index} images before the start at {seconds(recording.stamps[start.index])} were not tracked in"
-            " and do not count"
+            f"{start.index} images before the start at {seconds_text(recording.stamps[start.index])} were not tracked"
+            " in and do not count"
         )
     if recording.unstamped:
         notes.append(

@@ -27,6 +27,7 @@ from snscf_ros.bags import message_types
 from snscf_ros.bags.disk import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
+from snscf_ros.stamps import SECOND
 
 _DEFAULT_FPS = 30.0
 _JPEG_QUALITY = 95
@@ -72,7 +73,7 @@ def write_sequence(
         with writing(output), _Writer(parent / output.name, storage) as writer:
             count = 0
             for count, (frame, jpeg) in enumerate(pictures.frames, 1):
-                stamp = start + round((count - 1) * 1_000_000_000 / pace)
+                stamp = start + round((count - 1) * SECOND / pace)
                 header = writer.header(stamp)
                 kind = message_types.COMPRESSED if encoding == "jpeg" else message_types.IMAGE
                 writer.write(image_topic, kind, stamp, writer.image(header, frame, jpeg, encoding))
@@ -120,7 +121,7 @@ class _Writer:
         self._writer.write(self._connections[topic], stamp, bytes(serialize(message, kind)))
 
     def header(self, stamp: int) -> Any:
-        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+        seconds, nanoseconds = divmod(stamp, SECOND)
         time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
         sequence = {"seq": self._count} if self._ros1 else {}
         self._count += 1
@@ -210,9 +211,9 @@ def _jpeg(frame: Frame) -> bytes:
 
 def _nanoseconds(text: str) -> int:
     try:
-        stamp = int((Decimal(text) * 1_000_000_000).to_integral_value())
+        stamp = int((Decimal(text) * SECOND).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError):
         raise ValueError(f"--start-stamp must be seconds, got {text!r}") from None
-    if not 0 < stamp < _LAST_SECOND * 1_000_000_000:
+    if not 0 < stamp < _LAST_SECOND * SECOND:
         raise ValueError(f"--start-stamp must be greater than 0 and less than {_LAST_SECOND}, got {text}")
     return stamp

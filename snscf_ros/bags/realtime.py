@@ -25,11 +25,12 @@ import numpy as np
 from snscf_core.boxes import Array, iou
 from snscf_ros import bringup
 from snscf_ros.bags import message_types
-from snscf_ros.bags.bag import Unreadable, seconds
-from snscf_ros.bags.recording import Recording, Start, nanoseconds_of
+from snscf_ros.bags.recording import Recording, Start
+from snscf_ros.bags.records import UnreadableMessage
 from snscf_ros.bags.results import REJECTED, Evaluation
 from snscf_ros.messages import box_from_message, box_to_message
 from snscf_ros.processes import Child
+from snscf_ros.stamps import nanoseconds, seconds_text, set_stamp
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -161,7 +162,7 @@ class _Player:
                 self._publish(index, stamp, data)
                 if offline.states[index] != REJECTED:
                     expected = index
-                    what = f"no detections came for the image of stamp {seconds(stamp)}"
+                    what = f"no detections came for the image of stamp {seconds_text(stamp)}"
                     self._wait(lambda expected=expected: expected in self.latencies, _ANSWER, what)
                 continue
             gap = max(0.0, (recording.stamps[index] - last) * 1e-9)
@@ -198,11 +199,10 @@ class _Player:
                 continue
             try:
                 message = stored.message()
-            except Unreadable:
+            except UnreadableMessage:
                 continue
             newest = max(recording.stamps[index], newest + 1)
-            stamp = message.header.stamp
-            stamp.sec, stamp.nanosec = divmod(newest, 1_000_000_000)
+            set_stamp(message.header.stamp, newest)
             # as bytes: rclpy would look at every pixel of a message
             yield index, newest, bytes(self._store.serialize_cdr(message, kind))
 
@@ -214,16 +214,15 @@ class _Player:
             with contextlib.suppress(TimeoutError):
                 self._wait(lambda: index in self.latencies, _PATIENCE, "")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the node did nothing with the image of stamp {seconds(stamp)}")
+                raise TimeoutError(f"the node did nothing with the image of stamp {seconds_text(stamp)}")
         del self.latencies[index]
         self.boxes.pop(index, None)
 
     def _initialise(self, start: Start, stamp: int) -> None:
-        from builtin_interfaces.msg import Time
         from snscf_msgs.srv import InitTarget
 
-        whole, fraction = divmod(stamp, 1_000_000_000)
-        request = InitTarget.Request(bbox=box_to_message(start.box), stamp=Time(sec=whole, nanosec=fraction))
+        request = InitTarget.Request(bbox=box_to_message(start.box))
+        set_stamp(request.stamp, stamp)
         name = f"/{self._namespace}/{bringup.NODE_NAME}/init_target"
         answer = bringup.call(self._node, InitTarget, name, request, _SERVICE, self._check)
         if not answer.success:
@@ -239,7 +238,7 @@ class _Player:
     def _arrived(self, message: Any) -> None:
         now = time.monotonic()
         with self._news:
-            index, sent = self._sent.get(nanoseconds_of(message.header), (-1, now))
+            index, sent = self._sent.get(nanoseconds(message.header.stamp), (-1, now))
             if index < 0 or index in self.latencies:
                 return
             self.latencies[index] = now - sent

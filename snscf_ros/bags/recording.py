@@ -19,17 +19,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import read_boxes
-from snscf_ros.bags.bag import Bag, Entry, Stored, Unreadable, seconds
+from snscf_ros.bags.bag import Bag, Entry
 from snscf_ros.bags.message_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
+from snscf_ros.bags.records import Stored, UnreadableMessage
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box, box_from_message
-from snscf_ros.node.cameras import Arrival
+from snscf_ros.received_image import ReceivedImage
+from snscf_ros.stamps import nanoseconds, seconds_text
 
 # how far a time that was written down may be from the stamp that it means
 _NEAR = 1_000_000  # ns
@@ -100,12 +101,12 @@ class Recording:
 
     def frame(self, index: int) -> Frame:
         """One frame, H x W x 3 uint8 BGR. Raises ValueError for an image that cannot be used."""
-        return Arrival(self.bag.read(self._entries[index]).message()).frame()
+        return ReceivedImage(self.bag.read(self._entries[index]).message()).frame()
 
     def usable(self, index: int, max_pixels: int) -> str:
         """Why an image cannot be tracked in; empty if it can."""
         try:
-            arrival = Arrival(self.bag.read(self._entries[index]).message())
+            arrival = ReceivedImage(self.bag.read(self._entries[index]).message())
             arrival.check(max_pixels)
             arrival.frame()
         except ValueError as reason:
@@ -178,11 +179,11 @@ class Recording:
             return Start(self._first_usable(range(len(self)), max_pixels), (x, y, w, h))
         wanted = self.nanoseconds(stamp)
         if not min(self.stamps) - _NEAR <= wanted <= max(self.stamps) + _NEAR:
-            span = f"{seconds(min(self.stamps))} to {seconds(max(self.stamps))}"
+            span = f"{seconds_text(min(self.stamps))} to {seconds_text(max(self.stamps))}"
             raise ValueError(f"--init: stamp {stamp} is not within the recording, which is from {span}")
         index = int(np.argmin(np.abs(np.array(self.stamps) - wanted)))
         if reason := self.usable(index, max_pixels):
-            raise ValueError(f"--init: the image of stamp {seconds(self.stamps[index])} can't be used: {reason}")
+            raise ValueError(f"--init: the image of stamp {seconds_text(self.stamps[index])} can't be used: {reason}")
         return Start(index, (x, y, w, h))
 
     def start_from_truth(self, truth: Array, max_pixels: int) -> Start:
@@ -238,11 +239,6 @@ def truth_topic(bag: Bag, wanted: str) -> str:
     return ""
 
 
-def nanoseconds_of(header: Any) -> int:
-    """The stamp of a header; 0 where there is none."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
 def _split(line: str) -> list[str]:
     return re.split(r"[,\s]+", line.strip().strip(","))
 
@@ -250,9 +246,9 @@ def _split(line: str) -> list[str]:
 def _look(stored: Stored) -> _Seen:
     try:
         message = stored.message()
-    except Unreadable as reason:
+    except UnreadableMessage as reason:
         return _Seen(0, False, str(reason))
-    stamp = nanoseconds_of(message.header)
+    stamp = nanoseconds(message.header.stamp)
     box = None
     if stored.topic.type in (DETECTION, DETECTIONS):
         detections = message.detections if stored.topic.type == DETECTIONS else [message]
@@ -262,7 +258,7 @@ def _look(stored: Stored) -> _Seen:
                 box = box_from_message(detections[0].bbox)
             except ValueError as reason:
                 raise ValueError(f"ground truth on {stored.topic.name}: {reason}") from reason
-        stamp = stamp or (nanoseconds_of(detections[0].header) if detections else 0)
+        stamp = stamp or (nanoseconds(detections[0].header.stamp) if detections else 0)
     return _Seen(stamp, bool(stamp), box=box)
 
 

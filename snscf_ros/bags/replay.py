@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from snscf_core import Track, Tracker, TrackState
-from snscf_ros.bags.bag import Unreadable
 from snscf_ros.bags.recording import Recording, Start
-from snscf_ros.node.cameras import Arrival
+from snscf_ros.bags.records import UnreadableMessage
+from snscf_ros.received_image import ReceivedImage
 from snscf_ros.target_registry import Targets, TrackedTarget
 
 
@@ -48,7 +48,7 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
         header, problem = None, ""
         tracked: tuple[TrackedTarget, ...] = ()
         try:
-            arrival = Arrival(stored.message())
+            arrival = ReceivedImage(stored.message())
             header = arrival.header
             arrival.check(max_pixels)
             if index == start.index:
@@ -56,7 +56,7 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
             elif followed := targets.of_camera(""):
                 tracks = tracker.update(arrival.frame(), [one.target for one in followed])
                 tracked = targets.record(list(zip(followed, tracks, strict=True)))
-        except Unreadable as reason:
+        except UnreadableMessage as reason:
             problem = str(reason)
         except ValueError as reason:
             if index == start.index:
@@ -65,7 +65,7 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
         yield Outcome(stored.log_time, header, tracked, problem, time.perf_counter() - began)
 
 
-def _initialise(tracker: Tracker, targets: Targets, arrival: Arrival, start: Start) -> tuple[TrackedTarget, ...]:
+def _initialise(tracker: Tracker, targets: Targets, arrival: ReceivedImage, start: Start) -> tuple[TrackedTarget, ...]:
     """The first track is what was given."""
     target = tracker.init(arrival.frame(), start.box)
     targets.add("", "", target, most=1)

@@ -24,11 +24,11 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
 from snscf_ros.bags import message_types
-from snscf_ros.bags.bag import seconds
 from snscf_ros.bags.disk import writing
 from snscf_ros.bags.replay import Outcome
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message
+from snscf_ros.stamps import seconds_text
 from snscf_ros.target_registry import TrackedTarget
 
 DETECTIONS_TOPIC = "/tracker/detections"
@@ -76,17 +76,17 @@ class Evaluation:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["stamp", "x", "y", "w", "h", "score", "state"])
             for stamp, box, certainty, state in zip(self.stamps, self.boxes, self.scores, self.states, strict=True):
-                rows.writerow([seconds(stamp), *(f"{value:.3f}" for value in box), f"{certainty:.6f}", state])
+                rows.writerow([seconds_text(stamp), *(f"{value:.3f}" for value in box), f"{certainty:.6f}", state])
         measures = self.measures
         report = {
             "name": self.name,
             **settings,
             "images": len(self.stamps),
-            "start": {"image": self.start, "stamp": seconds(self.stamps[self.start])},
+            "start": {"image": self.start, "stamp": seconds_text(self.stamps[self.start])},
             "rejected": {
                 "images": len(self.rejected),
                 "first": [
-                    {"image": index, "stamp": seconds(self.stamps[index]), "reason": reason}
+                    {"image": index, "stamp": seconds_text(self.stamps[index]), "reason": reason}
                     for index, reason in self.rejected[:_MOST_NAMED]
                 ],
             },
@@ -106,7 +106,7 @@ class Evaluation:
         """Which images could not be used, the first few with stamp and reason; empty if all could."""
         if not self.rejected:
             return ""
-        first = [f"{seconds(self.stamps[index])} ({reason})" for index, reason in self.rejected[:_MOST_NAMED]]
+        first = [f"{seconds_text(self.stamps[index])} ({reason})" for index, reason in self.rejected[:_MOST_NAMED]]
         more = ", ..." if len(self.rejected) > _MOST_NAMED else ""
         return f"{len(self.rejected)} of {len(self.stamps)} images could not be used: {', '.join(first)}{more}"
 

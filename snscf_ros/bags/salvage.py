@@ -22,7 +22,8 @@ from pathlib import Path
 import lz4.frame  # type: ignore[import-untyped]
 from rosbags.typesys.msg import normalize_msgtype
 
-from snscf_ros.bags.bag import Source, Stored, Topic, seconds
+from snscf_ros.bags.records import BagFile, Stored, Topic
+from snscf_ros.stamps import seconds_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,7 +35,7 @@ _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-def salvage(path: Path) -> Source | None:
+def salvage(path: Path) -> BagFile | None:
     """A source of what is left in a file; None if it does not even begin like one of a bag's."""
     with path.open("rb") as file:
         beginning = file.read(16)
@@ -140,7 +141,7 @@ class SalvagedMcap(_Scanned):
             return
         first, last, size, checksum, name_length = struct.unpack_from("<QQQII", content)
         compression = content[32 : 32 + name_length].decode(errors="replace")
-        span = f"the messages logged from {seconds(first)} to {seconds(last)}"
+        span = f"the messages logged from {seconds_text(first)} to {seconds_text(last)}"
         try:
             records = _opened(compression, content[40 + name_length :])
         except Exception as error:  # each compression has its own

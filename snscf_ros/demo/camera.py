@@ -43,6 +43,7 @@ from snscf_ros.bringup import IMAGE_TOPIC
 from snscf_ros.executor import spin
 from snscf_ros.images import Frame, OutgoingImage, jpeg_message
 from snscf_ros.messages import Box, box_to_message
+from snscf_ros.stamps import set_stamp
 
 NODE_NAME = "camera"
 MODULE = "snscf_ros.demo.camera"
@@ -62,7 +63,7 @@ class Shot:
     box: Box | None = None
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Frames in order. `length` is None where it is not known before the end; a live source drops what nobody takes."""
 
     name: str
@@ -149,7 +150,7 @@ class VideoSource:
             raise ValueError(f"{self.name} gives no frames")
 
 
-def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> Source:
+def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> FrameSource:
     """The source of a name in SOURCES; `frames` is how many will be played: a scene is never shorter than usual, so
     that its first frames are always the same, but longer if needed.
 
@@ -169,7 +170,7 @@ def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, s
 class _Reader:
     """Reads a source in a thread of its own, some frames ahead; of a live one, it keeps only the newest frame."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FrameSource) -> None:
         self._source = source
         self._shots: queue.Queue[Shot | Exception | None] = queue.Queue(1 if source.live else _READ_AHEAD)
         self._closed = False
@@ -330,7 +331,7 @@ class CameraNode(Node):
         # Two frames must not share a stamp, however coarse or adjusted the clock.
         self._last_stamp = max(self.get_clock().now().nanoseconds, self._last_stamp + 1)
         header = Header(frame_id=self._frame_id)
-        header.stamp.sec, header.stamp.nanosec = divmod(self._last_stamp, 1_000_000_000)
+        set_stamp(header.stamp, self._last_stamp)
         try:
             if self.source.has_truth:
                 self._truth.publish(_truth_message(header, shot.box))

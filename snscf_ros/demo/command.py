@@ -26,11 +26,12 @@ from tqdm import tqdm
 
 from snscf_ros import bringup
 from snscf_ros.processes import Child
+from snscf_ros.stamps import nanoseconds
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from snscf_ros.demo.camera import Source
+    from snscf_ros.demo.camera import FrameSource
     from snscf_ros.demo.report import FrameResult, Report
     from snscf_ros.images import Frame
     from snscf_ros.messages import Box
@@ -160,7 +161,7 @@ def _camera_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 class _Session:
     """The demo's own node, and the steps from choosing the target to the scores."""
 
-    def __init__(self, children: list[Child], arguments: argparse.Namespace, source: Source | None) -> None:
+    def __init__(self, children: list[Child], arguments: argparse.Namespace, source: FrameSource | None) -> None:
         self._children = children
         self._arguments = arguments
         self._source = source
@@ -247,20 +248,20 @@ class _Session:
         statuses: dict[int, TrackStatusArray] = {}
 
         def on_image(message: Image) -> None:
-            pairing.add_image(_nanoseconds(message.header), frame_from_image(message))
+            pairing.add_image(nanoseconds(message.header.stamp), frame_from_image(message))
 
         def on_truth(message: Detection2DArray) -> None:
             box = box_from_message(message.detections[0].bbox) if message.detections else None
-            pairing.add_truth(_nanoseconds(message.header), box)
+            pairing.add_truth(nanoseconds(message.header.stamp), box)
 
         def on_detections(message: Detection2DArray) -> None:
-            stamp = _nanoseconds(message.header)
+            stamp = nanoseconds(message.header.stamp)
             box = box_from_message(message.detections[0].bbox) if message.detections else None
             detected[stamp] = (box, (time.time_ns() - stamp) * 1e-9)
             pair(stamp)
 
         def on_status(message: TrackStatusArray) -> None:
-            stamp = _nanoseconds(message.header)
+            stamp = nanoseconds(message.header.stamp)
             statuses[stamp] = message
             pair(stamp)
 
@@ -289,8 +290,8 @@ class _Session:
         subscribe(Detection2DArray, f"{tracker}/detections", on_detections, many)
         subscribe(TrackStatusArray, f"{tracker}/status", on_status, many)
         subscribe(DiagnosticArray, "/diagnostics", on_diagnostics, many)
-        subscribe(Header, f"{NODE_NAME}/started", lambda header: pairing.begin(_nanoseconds(header)), LATCHED)
-        subscribe(Header, f"{NODE_NAME}/finished", lambda header: pairing.end(_nanoseconds(header)), LATCHED)
+        subscribe(Header, f"{NODE_NAME}/started", lambda header: pairing.begin(nanoseconds(header.stamp)), LATCHED)
+        subscribe(Header, f"{NODE_NAME}/finished", lambda header: pairing.end(nanoseconds(header.stamp)), LATCHED)
 
     def _activate(self) -> None:
         try:
@@ -418,10 +419,6 @@ class _Progress:
             self._told = now
             total = f" of {self._length}" if self._length else ""
             _say(f"frame {result.number}{total}, {state}, score {score}, {rate:.1f} frames tracked per second")
-
-
-def _nanoseconds(header: Any) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def _say(text: str) -> None:

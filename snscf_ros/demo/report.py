@@ -21,6 +21,7 @@ from snscf_core.evaluation import metrics
 from snscf_ros import overlay
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
+from snscf_ros.stamps import seconds_text
 from snscf_ros.target_registry import TrackedTarget
 
 # MPEG-4 Part 2: the one codec for .mp4 that OpenCV's wheels encode in real time; VLC, mpv, QuickTime and ffmpeg play it
@@ -382,7 +383,7 @@ def _row(result: FrameResult) -> dict[str, Any]:
     track = result.track
     return {
         "number": result.number,
-        "stamp": f"{result.stamp // 1_000_000_000}.{result.stamp % 1_000_000_000:09d}",
+        "stamp": seconds_text(result.stamp),
         "truth": result.truth,
         "box": track.box if track else None,
         "score": track.score if track else None,

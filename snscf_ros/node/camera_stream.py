@@ -9,8 +9,8 @@ import time
 from collections import deque
 from dataclasses import replace
 
-from snscf_ros.node.cameras import Arrival, Counts
 from snscf_ros.node.recent_images import RecentImages
+from snscf_ros.received_image import Counts, ReceivedImage
 
 # stamps that go back by less are images that overtook each other
 _OUT_OF_ORDER = 500_000_000  # ns
@@ -33,11 +33,11 @@ class Stream:
         self._processed_at: deque[float] = deque(maxlen=30)
 
     @property
-    def newest(self) -> Arrival | None:
+    def newest(self) -> ReceivedImage | None:
         newest = self.images.newest
         return newest.arrival if newest else None
 
-    def time_went_back(self, arrival: Arrival) -> float:
+    def time_went_back(self, arrival: ReceivedImage) -> float:
         """By how many seconds the image is older than the one before, if that is no mere overtaking; else 0.
 
         Happens when a recording begins anew and when the camera's clock is set.
@@ -47,14 +47,14 @@ class Stream:
         back = self.newest.stamp_ns - arrival.stamp_ns
         return back * 1e-9 if back > _OUT_OF_ORDER else 0.0
 
-    def overtaken(self, arrival: Arrival) -> bool:
+    def overtaken(self, arrival: ReceivedImage) -> bool:
         """Whether a newer image came before this one, which then is of no use any more; counted as dropped if so."""
         if self.newest is None or not 0 < arrival.stamp_ns < self.newest.stamp_ns:
             return False
         self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
         return True
 
-    def offer(self, arrival: Arrival, wanted: bool, seconds: float, most_bytes: int) -> None:
+    def offer(self, arrival: ReceivedImage, wanted: bool, seconds: float, most_bytes: int) -> None:
         """Make a usable image the next one, in place of an older one; `wanted` if it should be taken.
 
         `seconds` and `most_bytes`: how much of the stream is remembered.
@@ -68,7 +68,7 @@ class Stream:
         if not self._spoilt:
             self.last_usable = arrival.received
 
-    def take(self) -> Arrival | None:
+    def take(self) -> ReceivedImage | None:
         """The newest image if it has not been taken yet. It stays `newest`."""
         if not self.waiting:
             return None

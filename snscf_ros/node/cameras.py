@@ -5,88 +5,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
 
-from snscf_ros import images
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
 from snscf_ros.bringup import IMAGE_TOPIC
-
-# what only a node needs is imported where it is used: an `Arrival` may come from a bag, where no ROS is installed
-if TYPE_CHECKING:
-    from rclpy.node import Node
-    from rclpy.qos import QoSProfile
-    from rclpy.subscription import Subscription
-    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-    from std_msgs.msg import Header
-
-ImageMessage: TypeAlias = "Image | CompressedImage"
+from snscf_ros.received_image import ImageMessage
 
 INFO_TOPIC = "camera_info"
 
 
 def sensor_qos() -> QoSProfile:
     """Newest image only, best effort: receives from reliable and from best-effort publishers."""
-    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-
     return QoSProfile(
         depth=1,
         history=HistoryPolicy.KEEP_LAST,
         reliability=ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.VOLATILE,
     )
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One image message and when it reached the node (monotonic seconds)."""
-
-    message: ImageMessage
-    received: float = field(default_factory=time.monotonic)
-
-    @property
-    def header(self) -> Header:
-        return self.message.header
-
-    @property
-    def stamp_ns(self) -> int:
-        """The header's stamp in nanoseconds; 0 where the camera gives none."""
-        stamp = self.message.header.stamp
-        return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-    @property
-    def size(self) -> int:
-        """Bytes of pixels or of the compressed file."""
-        return len(self.message.data)
-
-    def check(self, max_pixels: int) -> None:
-        """Raise ImageRejected if the message cannot be used; nothing is decoded."""
-        if self._compressed:
-            images.check_compressed(self.message, max_pixels)
-        else:
-            images.check_image(self.message, max_pixels)
-
-    def frame(self) -> images.Frame:
-        """The H x W x 3 uint8 BGR frame; raises ImageRejected if decoding fails."""
-        if self._compressed:
-            return images.frame_from_compressed(self.message)
-        return images.frame_from_image(self.message)
-
-    @property
-    def _compressed(self) -> bool:
-        # a CompressedImage names its format and an Image its encoding; a bag's messages have classes of their own
-        return hasattr(self.message, "format")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of a camera's images since the node was activated or reset."""
-
-    received: int = 0
-    processed: int = 0
-    dropped: int = 0  # overtaken by a newer one, or replaced before their turn
-    rejected: int = 0  # could not be used
 
 
 def topic(camera: str, transport: str) -> str:
@@ -98,10 +39,6 @@ def topic(camera: str, transport: str) -> str:
 def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:
     """Subscribe to a camera, in a callback group of its own; history, depth and reliability can be overridden by
     qos_overrides parameters. `received` gets the camera's name and the message."""
-    from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-    from rclpy.qos_overriding_options import QoSOverridingOptions
-    from sensor_msgs.msg import CompressedImage, Image
-
     return node.create_subscription(
         CompressedImage if transport == "compressed" else Image,
         topic(camera, transport),
@@ -133,11 +70,6 @@ def subscribe_info(
 ) -> Subscription:
     """Subscribe to a camera's calibration; `received` gets the camera's name and the message. Its durability can be
     overridden too, for a calibration that is published once, transient local."""
-    from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-    from rclpy.qos import QoSPolicyKind
-    from rclpy.qos_overriding_options import QoSOverridingOptions
-    from sensor_msgs.msg import CameraInfo
-
     return node.create_subscription(
         CameraInfo,
         info_topic(node, camera, image_topic),

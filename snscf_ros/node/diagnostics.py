@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from snscf_core import Track, TrackState
-from snscf_ros.node.cameras import Counts
+from snscf_ros.received_image import Counts
 
 STAGES = ("decode", "track", "publish")
 

@@ -39,6 +39,7 @@ from snscf_ros.node.parameters import Parameters, Settings
 from snscf_ros.node.publishers import Outputs
 from snscf_ros.node.silence import Change, Silences
 from snscf_ros.node.tracking_worker import MOST_FAILURES, CameraReport, TrackedFrame, TrackingThread
+from snscf_ros.stamps import nanoseconds
 from snscf_ros.target_registry import Refused, Targets
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -387,7 +388,7 @@ class TrackerNode(LifecycleNode):
     def _init_target(self, request: InitTarget.Request, response: InitTarget.Response) -> InitTarget.Response:
         try:
             box = messages.box_from_message(request.bbox)
-            stamp_ns = request.stamp.sec * 1_000_000_000 + request.stamp.nanosec
+            stamp_ns = nanoseconds(request.stamp)
             started = self._active().init(request.camera, stamp_ns, box, request.target_id)
             response.target_id, response.frames_caught_up = started
             response.success = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from snscf_ros.node.cameras import Arrival
+from snscf_ros.received_image import ReceivedImage
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Buffered:
     """An image and its place in the order of arrival; numbers are never used twice."""
 
     number: int
-    arrival: Arrival
+    arrival: ReceivedImage
 
 
 class RecentImages:
@@ -27,7 +27,7 @@ class RecentImages:
         self._bytes = 0
         self._next_number = 0
 
-    def add(self, arrival: Arrival, seconds: float, most_bytes: int) -> None:
+    def add(self, arrival: ReceivedImage, seconds: float, most_bytes: int) -> None:
         """Keep an image, and let go of those that came more than `seconds` before it or, oldest first, do not fit into
         `most_bytes`."""
         self._images.append(Buffered(self._next_number, arrival))

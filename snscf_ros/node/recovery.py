@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snscf_core import Target, Tracker
-from snscf_ros.node.cameras import Arrival
+from snscf_ros.received_image import ReceivedImage
 
 
 def on_cpu(tracker: Tracker) -> Tracker:
@@ -20,7 +20,7 @@ def on_cpu(tracker: Tracker) -> Tracker:
     return spare
 
 
-def moved(targets: Mapping[str, Target], spare: Tracker, newest: Arrival | None) -> dict[str, Target | None]:
+def moved(targets: Mapping[str, Target], spare: Tracker, newest: ReceivedImage | None) -> dict[str, Target | None]:
     """One camera's targets as `spare` can follow them.
 
     What a device that is lost held cannot be read any more: such a target is started anew where it was last seen, in
@@ -29,7 +29,7 @@ def moved(targets: Mapping[str, Target], spare: Tracker, newest: Arrival | None)
     return {name: _moved(target, spare, newest) for name, target in targets.items()}
 
 
-def _moved(target: Target, spare: Tracker, newest: Arrival | None) -> Target | None:
+def _moved(target: Target, spare: Tracker, newest: ReceivedImage | None) -> Target | None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "target.safetensors")

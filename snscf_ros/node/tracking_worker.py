@@ -29,9 +29,10 @@ from snscf_ros.images import Frame, ImageRejected
 from snscf_ros.messages import Box
 from snscf_ros.node import recovery
 from snscf_ros.node.camera_stream import Stream
-from snscf_ros.node.cameras import Arrival, Counts, ImageMessage
 from snscf_ros.node.parameters import Settings
 from snscf_ros.node.recent_images import Buffered
+from snscf_ros.received_image import Counts, ImageMessage, ReceivedImage
+from snscf_ros.stamps import seconds_text
 from snscf_ros.target_registry import Followed, Refused, Targets, TrackedTarget
 
 # images in a row that the tracker fails on, before it is given up
@@ -152,7 +153,7 @@ class _Taken:
     """An image that was taken from its camera's stream, in this epoch of the stream's counts."""
 
     stream: Stream
-    arrival: Arrival
+    arrival: ReceivedImage
     epoch: int
     frame: Frame | None = None  # None where nobody needs the pixels
 
@@ -187,7 +188,7 @@ class TrackingThread:
         self._fell_back = False
         # the images that wait, in one pass; on a CPU all would be done only when the last of them is
         self._together = tracker.device.type != "cpu"
-        self._decoded: tuple[Arrival, Frame] | None = None
+        self._decoded: tuple[ReceivedImage, Frame] | None = None
         # a daemon, so that a frame that takes seconds cannot keep the process alive after Ctrl-C
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
@@ -212,7 +213,7 @@ class TrackingThread:
 
     def offer(self, camera_name: str, message: ImageMessage) -> None:
         """Hand over an image; it takes the place of an older one that is still waiting. Returns at once."""
-        arrival = Arrival(message)
+        arrival = ReceivedImage(message)
         stream = self._streams[camera_name]
         settings = self._settings()
         if self._stopping:
@@ -328,9 +329,9 @@ class TrackingThread:
         image = stream.images.find(stamp_ns) if stamp_ns else newest
         if image is None:
             raise Refused(
-                f"no image of stamp {_seconds(stamp_ns)} is remembered; those of the last"
+                f"no image of stamp {seconds_text(stamp_ns)} is remembered; those of the last"
                 f" {newest.arrival.received - oldest.arrival.received:.2f} s are, {len(stream.images)} images from"
-                f" {_seconds(oldest.arrival.stamp_ns)} to {_seconds(newest.arrival.stamp_ns)};"
+                f" {seconds_text(oldest.arrival.stamp_ns)} to {seconds_text(newest.arrival.stamp_ns)};"
                 " leave the stamp 0 to start on the newest image"
             )
         return _InitRequest(stream, image, box, target_id)
@@ -579,14 +580,10 @@ class TrackingThread:
             self._listener.took("track", seconds)
         return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
 
-    def _frame(self, arrival: Arrival) -> Frame:
+    def _frame(self, arrival: ReceivedImage) -> Frame:
         """The pixels of an image, decoded once."""
         if self._decoded is None or self._decoded[0] is not arrival:
             started = time.monotonic()
             self._decoded = (arrival, arrival.frame())
             self._listener.took("decode", time.monotonic() - started)
         return self._decoded[1]
-
-
-def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionMode
 
-from snscf_ros.bags.bag import Bag, Unreadable
+from snscf_ros.bags.bag import Bag
 from snscf_ros.bags.recording import Recording, image_topic
+from snscf_ros.bags.records import UnreadableMessage
 
 
 def read(path: Path) -> tuple[set[int], list[str]]:
@@ -29,7 +30,7 @@ def read(path: Path) -> tuple[set[int], list[str]]:
         for stamp, stored in zip(recording.stamps, recording.messages(), strict=True):
             try:
                 message = stored.message()
-            except Unreadable:
+            except UnreadableMessage:
                 continue
             number = STAMPS.index(stamp)
             np.testing.assert_array_equal(message.data, picture(number).reshape(-1))
