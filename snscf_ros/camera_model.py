@@ -43,7 +43,7 @@ class Bearing:
     angular_height: float
 
 
-class Calibration:
+class CameraModel:
     """The lens of one camera, from its CameraInfo.
 
     rectified: the images have been rectified, so that directions follow from P and there is no distortion; they are in

@@ -20,7 +20,7 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
-class Followed:
+class FollowedTarget:
     """One target that is being followed, in the images of one camera."""
 
     target_id: str
@@ -37,7 +37,7 @@ class TrackedTarget:
     track: Track
 
 
-class Targets:
+class TargetRegistry:
     """The followed targets, oldest first; the primary one is the chosen one, or the oldest while none is chosen.
 
     Safe to use from several threads.
@@ -45,7 +45,7 @@ class Targets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._followed: dict[str, Followed] = {}
+        self._followed: dict[str, FollowedTarget] = {}
         self._tracks: dict[str, Track] = {}
         self._chosen = ""
         self._last_number = 0
@@ -71,7 +71,7 @@ class Targets:
                 self._last_number += 1
                 if (name := f"target_{self._last_number}") not in self._followed:
                     target_id = name
-            self._followed[target_id] = Followed(target_id, camera, target)
+            self._followed[target_id] = FollowedTarget(target_id, camera, target)
             self._tracks.pop(target_id, None)
             if track is not None:
                 self._tracks[target_id] = track
@@ -129,12 +129,12 @@ class Targets:
             self._last_number = 0
             return count
 
-    def of_camera(self, camera: str) -> list[Followed]:
+    def of_camera(self, camera: str) -> list[FollowedTarget]:
         """The targets in the images of one camera, oldest first."""
         with self._lock:
             return [followed for followed in self._followed.values() if followed.camera == camera]
 
-    def record(self, tracks: list[tuple[Followed, Track]]) -> tuple[TrackedTarget, ...]:
+    def record(self, tracks: list[tuple[FollowedTarget, Track]]) -> tuple[TrackedTarget, ...]:
         """Note the outcome of one frame; those removed or re-initialised while it was being tracked are left out."""
         with self._lock:
             primary = self._primary()

@@ -38,7 +38,7 @@ _STORAGES = (".mcap", ".db3", ".bag")
 T = TypeVar("T")
 
 
-class _Sound:
+class _IndexedFile:
     """A file that `rosbags` reads."""
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class _Sound:
         self._reader.close()
 
 
-class _Nothing:
+class _UnreadableFile:
     """A file of which nothing can be read."""
 
     def __init__(self, problem: str) -> None:
@@ -184,7 +184,7 @@ class Bag:
 
     def _open(self, path: Path) -> BagFile:
         try:
-            source: BagFile = _Sound(path)
+            source: BagFile = _IndexedFile(path)
         except Exception as error:
             source = self._salvaged(path, error)
         self._stack.callback(source.close)
@@ -201,7 +201,7 @@ class Bag:
             source = None
         if source is None and len(self._paths) == 1:
             raise ValueError(f"{path} is no bag: {error}") from error
-        source = source or _Nothing(f"can't be read: {error}")
+        source = source or _UnreadableFile(f"can't be read: {error}")
         self.problems += [f"{path.name}: {problem}" for problem in source.problems]
         return source
 

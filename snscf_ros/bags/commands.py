@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from snscf_core.tracker import Tracker
     from snscf_ros.bags.bag import Bag
     from snscf_ros.bags.recording import Recording, Start
-    from snscf_ros.bags.replay import Outcome
-    from snscf_ros.bags.results import Evaluation
+    from snscf_ros.bags.replay import ReplayedImage
+    from snscf_ros.bags.results import BagEvaluation
     from snscf_ros.images import Frame
 
 ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg")
@@ -80,10 +80,10 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Run:
+class BagRun:
     """An evaluation, what the tracker was run with, the folder it was written to, and what came of `--realtime`."""
 
-    evaluation: Evaluation
+    evaluation: BagEvaluation
     settings: dict[str, Any]
     folder: Path
     realtime: dict[str, Any] | None
@@ -115,7 +115,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def evaluated(options: argparse.Namespace) -> Iterator[Run]:
+def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
     """Evaluates as asked and writes all files. The bag stays open for the evaluation's `frame` until the context ends.
 
     Raises ValueError and FileNotFoundError for mistakes of the user's, OSError where nothing can be written.
@@ -153,7 +153,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[Run]:
         played = None
         if options.realtime:
             played = realtime.play(recording, start, evaluation, options, max_pixels, folder)
-        yield Run(evaluation, settings, folder, played)
+        yield BagRun(evaluation, settings, folder, played)
 
 
 def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
@@ -177,7 +177,7 @@ def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[
 
 def _replayed(
     tracker: Tracker, recording: Recording, start: Start, max_pixels: int, folder: Path, defaults: dict[str, Any]
-) -> list[Outcome]:
+) -> list[ReplayedImage]:
     from snscf_ros.bags.replay import replay
     from snscf_ros.bags.results import DetectionsBag, detections_name
 
@@ -192,9 +192,9 @@ def _replayed(
 
 
 def _evaluation(
-    recording: Recording, truth: Array, start: Start, outcomes: list[Outcome], truth_given: bool
-) -> Evaluation:
-    from snscf_ros.bags.results import NOT_STARTED, REJECTED, Evaluation
+    recording: Recording, truth: Array, start: Start, outcomes: list[ReplayedImage], truth_given: bool
+) -> BagEvaluation:
+    from snscf_ros.bags.results import NOT_STARTED, REJECTED, BagEvaluation
     from snscf_ros.stamps import seconds_text
 
     tracks = [outcome.track for outcome in outcomes]
@@ -217,7 +217,7 @@ def _evaluation(
         notes.append(f"the camera's clock was set back ({recording.clock_set}x): what came later stays later")
     if truth_given and (without := int(np.isnan(truth).any(axis=1).sum())):
         notes.append(f"{without} of {len(recording)} images have no true box and do not count")
-    return Evaluation(
+    return BagEvaluation(
         name=recording.bag.name,
         stamps=tuple(recording.stamps),
         boxes=np.array([track.box if track else nothing for track in tracks], np.float64).reshape(-1, 4),
@@ -233,7 +233,7 @@ def _evaluation(
     )
 
 
-def _summary(evaluation: Evaluation) -> str:
+def _summary(evaluation: BagEvaluation) -> str:
     tracked = evaluation.seconds[evaluation.start + 1 :]
     speed = f"{len(tracked) / tracked.sum():.1f} images a second" if len(tracked) else "no image after the first"
     text = f"{evaluation.name}: {len(evaluation.stamps)} images, {speed}"
@@ -245,7 +245,7 @@ def _summary(evaluation: Evaluation) -> str:
     return text
 
 
-def _report(run: Run) -> Path:
+def _report(run: BagRun) -> Path:
     """Writes the page for the images from the start on; returns it."""
     from snscf_core.evaluation.report import write_report
     from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult

@@ -27,7 +27,7 @@ from snscf_ros import bringup
 from snscf_ros.bags import message_types
 from snscf_ros.bags.recording import Recording, Start
 from snscf_ros.bags.records import UnreadableMessage
-from snscf_ros.bags.results import REJECTED, Evaluation
+from snscf_ros.bags.results import REJECTED, BagEvaluation
 from snscf_ros.messages import box_from_message, box_to_message
 from snscf_ros.processes import Child
 from snscf_ros.stamps import nanoseconds, seconds_text, set_stamp
@@ -57,7 +57,7 @@ def need_ros() -> None:
 def play(
     recording: Recording,
     start: Start,
-    offline: Evaluation,
+    offline: BagEvaluation,
     options: argparse.Namespace,
     max_pixels: int,
     folder: Path,
@@ -145,7 +145,7 @@ class _Player:
         self._spinning.join(2.0)
         self._node.destroy_node()
 
-    def play(self, recording: Recording, start: Start, offline: Evaluation, rate: float, lock_step: bool) -> None:
+    def play(self, recording: Recording, start: Start, offline: BagEvaluation, rate: float, lock_step: bool) -> None:
         bringup.activate(self._node, timeout=_ACTIVATION, meanwhile=self._check)
         self._wait(
             lambda: self._publisher.get_subscription_count() and self._node.count_publishers(self._detections),
@@ -177,7 +177,7 @@ class _Player:
             self._check()
         self._settle(index, offline)
 
-    def held(self, offline: Evaluation) -> Array:
+    def held(self, offline: BagEvaluation) -> Array:
         """N x 4 boxes, that of the image before where one was dropped; NaN as in the offline boxes.
 
         Those are NaN before the start and for images that were rejected, which is no matter of time.
@@ -246,7 +246,7 @@ class _Player:
                 self.boxes[index] = box_from_message(message.detections[0].bbox)
             self._news.notify_all()
 
-    def _settle(self, last: int, offline: Evaluation) -> None:
+    def _settle(self, last: int, offline: BagEvaluation) -> None:
         """Wait for the last detections: those of the last image are never dropped."""
         usable = [index for index, _ in self._sent.values() if offline.states[index] != REJECTED]
         last = max(usable, default=last)
@@ -267,7 +267,7 @@ class _Player:
             raise RuntimeError(f"the tracker ended with exit code {code}")
 
 
-def _report(player: _Player, offline: Evaluation, options: argparse.Namespace) -> dict[str, Any]:
+def _report(player: _Player, offline: BagEvaluation, options: argparse.Namespace) -> dict[str, Any]:
     after = range(offline.start + 1, len(offline.stamps))
     published = [index for index in after if offline.states[index] != REJECTED]
     dropped = [index for index in published if index not in player.latencies]

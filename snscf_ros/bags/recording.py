@@ -39,7 +39,7 @@ _EXACT_NANOSECONDS = 10**15  # whole numbers from here on are nanoseconds: as se
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _IndexedMessage:
     """What reading a message once has told. stamp: 0 if not `stamped`. box: of a true detection, None where there is
     none."""
 
@@ -243,11 +243,11 @@ def _split(line: str) -> list[str]:
     return re.split(r"[,\s]+", line.strip().strip(","))
 
 
-def _look(stored: Stored) -> _Seen:
+def _look(stored: Stored) -> _IndexedMessage:
     try:
         message = stored.message()
     except UnreadableMessage as reason:
-        return _Seen(0, False, str(reason))
+        return _IndexedMessage(0, False, str(reason))
     stamp = nanoseconds(message.header.stamp)
     box = None
     if stored.topic.type in (DETECTION, DETECTIONS):
@@ -259,10 +259,10 @@ def _look(stored: Stored) -> _Seen:
             except ValueError as reason:
                 raise ValueError(f"ground truth on {stored.topic.name}: {reason}") from reason
         stamp = stamp or (nanoseconds(detections[0].header.stamp) if detections else 0)
-    return _Seen(stamp, bool(stamp), box=box)
+    return _IndexedMessage(stamp, bool(stamp), box=box)
 
 
-def _stamps(entries: Sequence[Entry[_Seen]]) -> list[int]:
+def _stamps(entries: Sequence[Entry[_IndexedMessage]]) -> list[int]:
     """A stamp for every entry, given in the order in which they are stored."""
     known = [index for index, entry in enumerate(entries) if entry.value.stamped]
     stamps = [entry.value.stamp if known else entry.log_time for entry in entries]

@@ -14,11 +14,11 @@ from snscf_core import Track, Tracker, TrackState
 from snscf_ros.bags.recording import Recording, Start
 from snscf_ros.bags.records import UnreadableMessage
 from snscf_ros.received_image import ReceivedImage
-from snscf_ros.target_registry import Targets, TrackedTarget
+from snscf_ros.target_registry import TargetRegistry, TrackedTarget
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReplayedImage:
     """What came of one image.
 
     header: the image's, None where its bytes cannot be understood. targets: empty before the start. problem: why the
@@ -36,13 +36,13 @@ class Outcome:
         return self.targets[0].track if self.targets else None
 
 
-def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int) -> Iterator[Outcome]:
+def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int) -> Iterator[ReplayedImage]:
     """Tracks through the recording from `start`; one outcome for each image.
 
     As in the node an image that cannot be used changes nothing, and is not decoded where nothing is followed. Raises
     ValueError if the target cannot be initialised.
     """
-    targets = Targets()
+    targets = TargetRegistry()
     for index, stored in enumerate(recording.messages()):
         began = time.perf_counter()
         header, problem = None, ""
@@ -62,10 +62,12 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
             if index == start.index:
                 raise
             problem = str(reason)
-        yield Outcome(stored.log_time, header, tracked, problem, time.perf_counter() - began)
+        yield ReplayedImage(stored.log_time, header, tracked, problem, time.perf_counter() - began)
 
 
-def _initialise(tracker: Tracker, targets: Targets, arrival: ReceivedImage, start: Start) -> tuple[TrackedTarget, ...]:
+def _initialise(
+    tracker: Tracker, targets: TargetRegistry, arrival: ReceivedImage, start: Start
+) -> tuple[TrackedTarget, ...]:
     """The first track is what was given."""
     target = tracker.init(arrival.frame(), start.box)
     targets.add("", "", target, most=1)

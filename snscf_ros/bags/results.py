@@ -25,7 +25,7 @@ from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
 from snscf_ros.bags import message_types
 from snscf_ros.bags.disk import writing
-from snscf_ros.bags.replay import Outcome
+from snscf_ros.bags.replay import ReplayedImage
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message
 from snscf_ros.stamps import seconds_text
@@ -37,7 +37,7 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class BagEvaluation:
     """What came of the N images of a recording.
 
     stamps: nanoseconds. boxes and truth: N x 4 (x, y, w, h), NaN where there is none. scores: N, NaN where there is no
@@ -163,7 +163,7 @@ class DetectionsBag:
         else:
             self._writer.abort()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ReplayedImage) -> None:
         """The detections of one image, with its header and log time; none for an image that was rejected."""
         if outcome.problem:
             return

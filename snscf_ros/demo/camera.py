@@ -167,7 +167,7 @@ def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, s
     return SequenceSource(Path(path).expanduser()) if source == "sequence" else VideoSource(Path(path).expanduser())
 
 
-class _Reader:
+class _ReadAhead:
     """Reads a source in a thread of its own, some frames ahead; of a live one, it keeps only the newest frame."""
 
     def __init__(self, source: FrameSource) -> None:
@@ -239,7 +239,7 @@ class CameraNode(Node):
         self._playing = threading.Event()
         self._ending = threading.Event()
         self.failure: Exception | None = None
-        self._reader = _Reader(self.source)
+        self._reader = _ReadAhead(self.source)
         self._autoplay: bool = value["autoplay"]
         self._thread: threading.Thread | None = None
 

@@ -175,10 +175,10 @@ class _Session:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        from snscf_ros.demo.frame_matcher import Pairing
+        from snscf_ros.demo.frame_matcher import FrameMatcher
         from snscf_ros.executor import spin
 
-        self._pairing = Pairing(self._source is not None and self._source.has_truth)
+        self._pairing = FrameMatcher(self._source is not None and self._source.has_truth)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._node: Node = rclpy.create_node("demo", namespace=_NAMESPACE)
         self._subscribe()

@@ -19,12 +19,12 @@ _KEPT = 5  # images before the recording
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _MatchedTrack:
     track: Track | None
     latency: float
 
 
-class Pairing:
+class FrameMatcher:
     """Filled by the executor's thread and emptied by another one. Stamps are in nanoseconds.
 
     has_truth: whether there will be a truth for every image. patience: seconds after an image's arrival from which its
@@ -37,7 +37,7 @@ class Pairing:
         self._lock = threading.Lock()
         self._images: dict[int, tuple[Frame, float]] = {}
         self._truths: dict[int, Box | None] = {}
-        self._outcomes: dict[int, _Outcome] = {}
+        self._outcomes: dict[int, _MatchedTrack] = {}
         self._newest_outcome = 0
         self._newest_taken = 0
         self._taken = 0
@@ -64,7 +64,7 @@ class Pairing:
     def add_track(self, stamp: int, track: Track | None, latency: float) -> None:
         """`track` is None where nothing was followed; `latency` in seconds."""
         with self._lock:
-            self._outcomes[stamp] = _Outcome(track, latency)
+            self._outcomes[stamp] = _MatchedTrack(track, latency)
             self._newest_outcome = max(self._newest_outcome, stamp)
 
     def newest(self) -> tuple[Frame, Box | None] | None:
@@ -110,7 +110,7 @@ class Pairing:
             latency = outcome.latency if outcome else None
             yield frame, FrameResult(self._taken, stamp, truth, self._last_track, outcome is None, latency)
 
-    def _next(self, everything: bool) -> tuple[int, Frame, Box | None, _Outcome | None] | None:
+    def _next(self, everything: bool) -> tuple[int, Frame, Box | None, _MatchedTrack | None] | None:
         with self._lock:
             if self._first is None:
                 return None

@@ -62,7 +62,7 @@ class FrameResult:
 
 
 @dataclass(frozen=True)
-class Summary:
+class DemoScores:
     """The scores of a run; those that need a truth are None without it.
 
     The measures are those of one-pass evaluation over the tracked frames in which the target can be seen;
@@ -127,14 +127,14 @@ class Summary:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def summarise(results: list[FrameResult], source: str, tracker: str, size: tuple[int, int]) -> Summary:
+def summarise(results: list[FrameResult], source: str, tracker: str, size: tuple[int, int]) -> DemoScores:
     """Scores of the frames of one run; `size` is (width, height)."""
     tracked = [result for result in results if not result.dropped]
     scored = _scores(tracked)
     in_real_time = _scores(results)
     latencies = [result.latency for result in tracked if result.latency is not None]
     seconds = (tracked[-1].stamp - tracked[0].stamp) * 1e-9 if tracked else 0.0
-    return Summary(
+    return DemoScores(
         source=source,
         tracker=tracker,
         width=size[0],
@@ -199,7 +199,7 @@ class Report:
         seconds = (recent[-1].stamp - recent[0].stamp) * 1e-9 if recent else 0.0
         return sum(not result.dropped for result in recent[1:]) / seconds if seconds > 0 else 0.0
 
-    def close(self, source: str, tracker: str) -> Summary | None:
+    def close(self, source: str, tracker: str) -> DemoScores | None:
         """Finish all files; None, and no scores, if there was no frame."""
         if self._video is None:
             return None
@@ -241,7 +241,7 @@ class _Spread:
         return [*((np.asarray(frame, np.uint8), result) for frame, result in shots), self._last]
 
 
-def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: Summary) -> Frame:
+def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: DemoScores) -> Frame:
     """The frames in rows of four below the scores, each with its boxes, and below it its number, overlap and state."""
     height, width = shots[0][0].shape[:2]
     factor = min(_TILE[0] / width, _TILE[1] / height)
@@ -311,7 +311,7 @@ def _caption(sheet: Frame, result: FrameResult, origin: tuple[int, int], truth_k
     _write(sheet, text, (x + 20, y), 0.5)
 
 
-def _heading(summary: Summary, width: int) -> Frame:
+def _heading(summary: DemoScores, width: int) -> Frame:
     picture = np.full((92, width, 3), _PAPER, np.uint8)
     counts = f"{summary.frames_sent} frames sent, {summary.frames_tracked} tracked, {summary.frames_dropped} dropped"
     scores = "no ground truth"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from snscf_ros.camera_model import Bearing, Calibration, CalibrationError, content
+from snscf_ros.camera_model import Bearing, CalibrationError, CameraModel, content
 from snscf_ros.node.parameters import Settings
 from snscf_ros.node.tracking_worker import TrackedFrame
 
@@ -24,7 +24,7 @@ class _Known:
     """A calibration and what it was made from; None where that is none."""
 
     made_from: tuple[Any, ...]
-    calibration: Calibration | None
+    calibration: CameraModel | None
     problem: str
 
 
@@ -74,7 +74,7 @@ class Bearings:
         known = self._known.get(camera)
         if known is None or known.made_from != made_from:
             try:
-                known = _Known(made_from, Calibration(info, self._settings().rectified), "")
+                known = _Known(made_from, CameraModel(info, self._settings().rectified), "")
             except CalibrationError as reason:
                 known = _Known(made_from, None, str(reason))
             self._known[camera] = known

@@ -16,7 +16,7 @@ from snscf_ros.received_image import Counts, ReceivedImage
 _OUT_OF_ORDER = 500_000_000  # ns
 
 
-class Stream:
+class CameraStream:
     """Not locked: its owner, the tracking thread, guards it."""
 
     def __init__(self, name: str) -> None:

@@ -36,11 +36,11 @@ from snscf_ros.cv_bridge_decoder import find_bridge
 from snscf_ros.node import cameras, diagnostics, parameters, rclpy_private
 from snscf_ros.node.bearings import Bearings
 from snscf_ros.node.parameters import Parameters, Settings
-from snscf_ros.node.publishers import Outputs
+from snscf_ros.node.publishers import Publishers
 from snscf_ros.node.silence import Change, Silences
-from snscf_ros.node.tracking_worker import MOST_FAILURES, CameraReport, TrackedFrame, TrackingThread
+from snscf_ros.node.tracking_worker import MOST_FAILURES, CameraReport, TrackedFrame, TrackingWorker
 from snscf_ros.stamps import nanoseconds
-from snscf_ros.target_registry import Refused, Targets
+from snscf_ros.target_registry import Refused, TargetRegistry
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -70,7 +70,7 @@ def _transition(callback: _Transition) -> _Transition:
     return guarded
 
 
-def _hanging(thread: TrackingThread, timeout: float) -> float:
+def _hanging(thread: TrackingWorker, timeout: float) -> float:
     """Seconds that the thread has been busy with one image, if that is too long; else 0."""
     busy = thread.busy_for
     return busy if busy > max(_HANGING, timeout) else 0.0
@@ -93,9 +93,9 @@ class TrackerNode(LifecycleNode):
         rclpy_private.check(self)
         self._transition = threading.Lock()
         self._tracker: Tracker | None = None
-        self._targets = Targets()
-        self._outputs: Outputs | None = None
-        self._thread: TrackingThread | None = None
+        self._targets = TargetRegistry()
+        self._outputs: Publishers | None = None
+        self._thread: TrackingWorker | None = None
         self._camera_subscriptions: list[Subscription] = []
         self._activated = 0.0
         self._broken = ""  # why the tracker has given up
@@ -177,7 +177,7 @@ class TrackerNode(LifecycleNode):
             self._refuse(str(error))
             return _FAILURE
         find_bridge()
-        self._outputs = Outputs(self, settings.cameras, lambda: self.settings, self._restarts)
+        self._outputs = Publishers(self, settings.cameras, lambda: self.settings, self._restarts)
         self._tracker = tracker
         self.get_logger().info(
             f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
@@ -206,7 +206,7 @@ class TrackerNode(LifecycleNode):
         self._broken = ""
         self._silences = Silences()
         self._activated = time.monotonic()
-        self._thread = TrackingThread(tracker, settings.cameras, self._targets, lambda: self.settings, self)
+        self._thread = TrackingWorker(tracker, settings.cameras, self._targets, lambda: self.settings, self)
         self._thread.start()
         topics = []
         for camera in settings.cameras:
@@ -273,7 +273,7 @@ class TrackerNode(LifecycleNode):
 
     def _free(self) -> None:
         if self._left_behind:
-            self._targets = Targets()  # the old ones may still change
+            self._targets = TargetRegistry()  # the old ones may still change
             self._left_behind = False
         if self._outputs is not None:
             self._outputs.destroy()
@@ -380,7 +380,7 @@ class TrackerNode(LifecycleNode):
         self.create_service(Trigger, "~/reset", self._reset, callback_group=quick)
         self.create_service(SetBool, "~/enable", self._enable, callback_group=quick)
 
-    def _active(self) -> TrackingThread:
+    def _active(self) -> TrackingWorker:
         if (thread := self._thread) is None:
             raise Refused("the tracker is not active: configure and activate it first (ros2 lifecycle set)")
         return thread
@@ -473,7 +473,7 @@ class TrackerNode(LifecycleNode):
                 case None:
                     pass
 
-    def _publish_silence(self, outputs: Outputs, camera: str, report: CameraReport) -> None:
+    def _publish_silence(self, outputs: Publishers, camera: str, report: CameraReport) -> None:
         try:
             outputs.publish_silence(camera, report, self._targets.latest().keys())
         except Exception as error:  # RCLError

@@ -27,7 +27,7 @@ _QOS = QoSProfile(depth=5)  # reliable, volatile
 _IMAGE_QOS = QoSProfile(depth=1)
 
 
-class _Overlay:
+class _OverlayPublishers:
     """The pictures of one camera, raw and compressed; nothing is drawn unless somebody is subscribed."""
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
@@ -58,7 +58,7 @@ class _Overlay:
             self.jpeg.publish(message)
 
 
-class Outputs:
+class Publishers:
     """Lifecycle publishers: silent unless the node is active. `restarts` of the process, for the status."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Outputs:
         self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _QOS)
         self._detection = node.create_lifecycle_publisher(Detection2D, "~/detection", _QOS)
         self._status = node.create_lifecycle_publisher(TrackStatusArray, "~/status", _QOS)
-        self._overlays = {camera: _Overlay(node, camera) for camera in cameras}
+        self._overlays = {camera: _OverlayPublishers(node, camera) for camera in cameras}
         # by camera; a frame and the news of silence come from different threads
         self._last_status: dict[str, TrackStatusArray] = {}
         self._status_lock = threading.Lock()

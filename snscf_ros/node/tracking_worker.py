@@ -28,12 +28,12 @@ from snscf_core import Target, Track, Tracker
 from snscf_ros.images import Frame, ImageRejected
 from snscf_ros.messages import Box
 from snscf_ros.node import recovery
-from snscf_ros.node.camera_stream import Stream
+from snscf_ros.node.camera_stream import CameraStream
 from snscf_ros.node.parameters import Settings
 from snscf_ros.node.recent_images import Buffered
 from snscf_ros.received_image import Counts, ImageMessage, ReceivedImage
 from snscf_ros.stamps import seconds_text
-from snscf_ros.target_registry import Followed, Refused, Targets, TrackedTarget
+from snscf_ros.target_registry import FollowedTarget, Refused, TargetRegistry, TrackedTarget
 
 # images in a row that the tracker fails on, before it is given up
 MOST_FAILURES = 5
@@ -125,7 +125,7 @@ class _Nobody:
 
 @dataclass
 class _InitRequest:
-    stream: Stream
+    stream: CameraStream
     image: Buffered
     box: Box
     target_id: str
@@ -152,25 +152,25 @@ class _CatchUp:
 class _Taken:
     """An image that was taken from its camera's stream, in this epoch of the stream's counts."""
 
-    stream: Stream
+    stream: CameraStream
     arrival: ReceivedImage
     epoch: int
     frame: Frame | None = None  # None where nobody needs the pixels
 
 
-class TrackingThread:
+class TrackingWorker:
     """Runs from `start` to `stop`; can't be started again."""
 
     def __init__(
         self,
         tracker: Tracker,
         camera_names: Iterable[str],
-        targets: Targets,
+        targets: TargetRegistry,
         settings: Callable[[], Settings],
         listener: Listener,
     ) -> None:
         self._tracker = tracker
-        self._streams = {name: Stream(name) for name in camera_names}
+        self._streams = {name: CameraStream(name) for name in camera_names}
         self._turns = deque(self._streams.values())
         self._targets = targets
         self._settings = settings
@@ -289,7 +289,7 @@ class TrackingThread:
                 for name, stream in self._streams.items()
             }
 
-    def _begin_anew(self, stream: Stream, settings: Settings) -> list[str]:
+    def _begin_anew(self, stream: CameraStream, settings: Settings) -> list[str]:
         """After its time went back: forget the stream's images, and its targets if so set; returns their names."""
         stream.forget_images()
         if settings.targets_on_time_jump != "drop":
@@ -302,7 +302,7 @@ class TrackingThread:
         self._refuse(reason)
         self._news.notify_all()
 
-    def _refuse(self, reason: str, stream: Stream | None = None) -> None:
+    def _refuse(self, reason: str, stream: CameraStream | None = None) -> None:
         """Refuse the init requests that wait, of one stream or all."""
         for request in (self._current, *self._requests):
             if request and stream in (None, request.stream) and not request.answer.done():
@@ -501,7 +501,7 @@ class TrackingThread:
         for image, found in zip(images, tracks, strict=True):
             self._do(functools.partial(self._tell, image, found))
 
-    def _tell(self, image: _Taken, found: list[tuple[Followed, Track]]) -> None:
+    def _tell(self, image: _Taken, found: list[tuple[FollowedTarget, Track]]) -> None:
         tracked, stream = self._targets.record(found), image.stream
         with self._news:
             if stream.epoch != image.epoch:  # reset meanwhile: this image belongs to what is forgotten
@@ -526,7 +526,7 @@ class TrackingThread:
         elif not self._recovered(image.stream, error):
             self._count_failure(error)
 
-    def _recovered(self, stream: Stream, error: Exception) -> bool:
+    def _recovered(self, stream: CameraStream, error: Exception) -> bool:
         """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
         self._listener.failed(stream.name, error)
         if self._fell_back or (self._tracker.device.type, self._tracker.engine) == ("cpu", "torch"):
@@ -563,7 +563,9 @@ class TrackingThread:
                 self._end(f"the tracker fails on every image: {error}")
             self._listener.gave_up(error)
 
-    def _update(self, images: list[_Taken], followed: list[list[Followed]]) -> list[list[tuple[Followed, Track]]]:
+    def _update(
+        self, images: list[_Taken], followed: list[list[FollowedTarget]]
+    ) -> list[list[tuple[FollowedTarget, Track]]]:
         """The tracks of what is followed in each image."""
         views = [
             (image.frame, [f.target for f in ones])

@@ -58,7 +58,7 @@ def bags(sequence, tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def evaluated(bags, weights, tmp_path_factory) -> Iterator[tuple[commands.Run, Path]]:
+def evaluated(bags, weights, tmp_path_factory) -> Iterator[tuple[commands.BagRun, Path]]:
     """An evaluation of the undamaged bag, and the bag."""
     bag = bags()
     output = tmp_path_factory.mktemp("evaluated")

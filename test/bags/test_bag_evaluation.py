@@ -159,7 +159,7 @@ def test_without_ros_the_same_bag_gives_the_same_bytes(evaluated, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def evaluate(bag: Path, output: Path, *arguments: object) -> commands.Run:
+def evaluate(bag: Path, output: Path, *arguments: object) -> commands.BagRun:
     """In the quickest mode."""
     asked = options(bag, "--output", output, "--mode", "correlation_filter", *arguments)
     with commands.evaluated(asked) as result:

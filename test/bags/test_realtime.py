@@ -32,7 +32,7 @@ def environment(monkeypatch):
         del os.environ[name]
 
 
-def play(bag: Path, output: Path, *arguments: object) -> commands.Run:
+def play(bag: Path, output: Path, *arguments: object) -> commands.BagRun:
     with commands.evaluated(options(bag, "--output", output, "--realtime", *arguments)) as result:
         return result
 

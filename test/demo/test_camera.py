@@ -169,10 +169,10 @@ class EndlessSource:
 
 @pytest.mark.slow
 def test_a_device_that_is_faster_than_the_rate_gives_its_newest_frame() -> None:
-    from snscf_ros.demo.camera import _Reader
+    from snscf_ros.demo.camera import _ReadAhead
 
     source = EndlessSource()
-    reader = _Reader(source)
+    reader = _ReadAhead(source)
     for _ in range(5):
         source.given.release()
     while source.count < 5:

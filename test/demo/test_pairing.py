@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snscf_core import Track, TrackState
-from snscf_ros.demo.frame_matcher import Pairing
+from snscf_ros.demo.frame_matcher import FrameMatcher
 
 FRAME = np.zeros((20, 20, 3), np.uint8)
 NOW = 1_700_000_000_000_000_000
@@ -19,8 +19,8 @@ def track(x: float) -> Track:
     return Track((x, 0.0, 5.0, 5.0), 0.5, TrackState.TRACKED, 6.0)
 
 
-def recording(has_truth: bool = True) -> Pairing:
-    pairing = Pairing(has_truth)
+def recording(has_truth: bool = True) -> FrameMatcher:
+    pairing = FrameMatcher(has_truth)
     pairing.record()
     pairing.begin(NOW)
     return pairing
@@ -52,7 +52,7 @@ def test_a_frame_passed_over_for_a_newer_one_is_dropped_and_keeps_the_last_box()
 
 
 def test_only_frames_from_the_first_to_the_last_played_count() -> None:
-    pairing = Pairing(has_truth=False)
+    pairing = FrameMatcher(has_truth=False)
     pairing.record()
     for number in range(5):
         pairing.add_image(NOW + number, FRAME)
@@ -66,7 +66,7 @@ def test_only_frames_from_the_first_to_the_last_played_count() -> None:
 
 
 def test_a_frame_whose_track_never_comes_is_given_up() -> None:
-    pairing = Pairing(has_truth=True, patience=0.0)
+    pairing = FrameMatcher(has_truth=True, patience=0.0)
     pairing.record()
     pairing.begin(NOW)
     pairing.add_image(NOW, FRAME)
@@ -82,7 +82,7 @@ def test_at_the_end_all_frames_are_given_out(everything: bool) -> None:
 
 
 def test_before_the_recording_only_a_few_images_are_kept_and_the_newest_whole_one_is_offered() -> None:
-    pairing = Pairing(has_truth=True)
+    pairing = FrameMatcher(has_truth=True)
     assert pairing.newest() is None
     for number in range(100):
         pairing.add_truth(NOW + number, (float(number), 0.0, 1.0, 1.0))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo
 
-from snscf_ros.camera_model import Calibration, CalibrationError
+from snscf_ros.camera_model import CalibrationError, CameraModel
 
 K = np.array([[420.0, 0.0, 318.3], [0.0, 415.0, 241.7], [0.0, 0.0, 1.0]])
 LENSES = {
@@ -54,7 +54,7 @@ def around(point, side: float = 20.0):
 @pytest.mark.parametrize("model", LENSES)
 @given(x=st.floats(-0.6, 0.6), y=st.floats(-0.45, 0.45))
 def test_direction_is_the_one_that_the_lens_images_there(model, x, y):
-    bearing = Calibration(info(model)).bearing(around(imaged(model, (x, y, 1.0))), 640, 480)
+    bearing = CameraModel(info(model)).bearing(around(imaged(model, (x, y, 1.0))), 640, 480)
     expected = np.array([x, y, 1.0]) / np.linalg.norm([x, y, 1.0])
     assert np.allclose(bearing.direction, expected, atol=1e-4)
     assert math.isclose(np.linalg.norm(bearing.direction), 1.0, abs_tol=1e-9)
@@ -62,7 +62,7 @@ def test_direction_is_the_one_that_the_lens_images_there(model, x, y):
 
 def test_angular_size_is_the_angle_between_the_sides():
     # 2 atan(s/2f) across the principal point of a lens without distortion
-    bearing = Calibration(info()).bearing((318.8 - 50, 242.2 - 30, 100, 60), 640, 480)
+    bearing = CameraModel(info()).bearing((318.8 - 50, 242.2 - 30, 100, 60), 640, 480)
     assert bearing.direction == pytest.approx((0.0, 0.0, 1.0), abs=1e-9)
     assert bearing.angular_width == pytest.approx(2 * math.atan(50 / 420))
     assert bearing.angular_height == pytest.approx(2 * math.atan(30 / 415))
@@ -73,13 +73,13 @@ def test_fisheye_sees_beyond_ninety_degrees():
     message.k = [200.0, 0, 319.5, 0, 200.0, 239.5, 0, 0, 1.0]
     message.k = [float(value) for value in message.k]
     theta = math.radians(100)
-    bearing = Calibration(message).bearing(around((320 - 200 * theta, 240.0)), 640, 480)
+    bearing = CameraModel(message).bearing(around((320 - 200 * theta, 240.0)), 640, 480)
     assert bearing.direction == pytest.approx((-math.sin(theta), 0.0, math.cos(theta)), abs=1e-6)
 
 
 def test_where_the_polynomial_has_turned_back_there_is_no_direction():
     # r (1 + k1 r^2) has its maximum at r = 1.09, 0.73 of the plane: nothing is imaged farther out
-    calibration = Calibration(info("plumb_bob", d=[-0.28, 0.0, 0.0, 0.0, 0.0]))
+    calibration = CameraModel(info("plumb_bob", d=[-0.28, 0.0, 0.0, 0.0, 0.0]))
     assert calibration.bearing(around((318 + 0.70 * 420, 240.0), 2.0), 640, 480) is not None
     assert calibration.bearing(around((318 + 0.85 * 420, 240.0), 2.0), 640, 480) is None
     edge = calibration.bearing((318 + 420 * 0.5, 230, 420 * 0.3, 20), 640, 480)
@@ -87,22 +87,22 @@ def test_where_the_polynomial_has_turned_back_there_is_no_direction():
 
 
 def test_scaled_binned_and_cut_images_give_the_same_direction():
-    expected = Calibration(info("plumb_bob")).bearing((100, 200, 40, 60), 640, 480)
+    expected = CameraModel(info("plumb_bob")).bearing((100, 200, 40, 60), 640, 480)
 
     def same(bearing) -> bool:
         return np.allclose(bearing.direction, expected.direction) and math.isclose(
             bearing.angular_width, expected.angular_width, rel_tol=1e-6
         )
 
-    assert same(Calibration(info("plumb_bob")).bearing((50, 100, 20, 30), 320, 240))
-    assert same(Calibration(info("plumb_bob", binning_x=2, binning_y=2)).bearing((50, 100, 20, 30), 320, 240))
+    assert same(CameraModel(info("plumb_bob")).bearing((50, 100, 20, 30), 320, 240))
+    assert same(CameraModel(info("plumb_bob", binning_x=2, binning_y=2)).bearing((50, 100, 20, 30), 320, 240))
     cut = info("plumb_bob")
     cut.roi.x_offset, cut.roi.y_offset, cut.roi.width, cut.roi.height = 80, 150, 200, 120
-    assert same(Calibration(cut).bearing((20, 50, 40, 60), 200, 120))
+    assert same(CameraModel(cut).bearing((20, 50, 40, 60), 200, 120))
 
 
 def test_rectified_images_follow_p():
-    bearing = Calibration(info("plumb_bob"), rectified=True).bearing(around((320.5 + 400, 240.5)), 640, 480)
+    bearing = CameraModel(info("plumb_bob"), rectified=True).bearing(around((320.5 + 400, 240.5)), 640, 480)
     assert bearing.direction == pytest.approx((math.sqrt(0.5), 0.0, math.sqrt(0.5)), abs=1e-9)
 
 
@@ -119,12 +119,12 @@ def test_rectified_images_follow_p():
 )
 def test_what_is_no_calibration_is_told(message, told):
     with pytest.raises(CalibrationError, match=told):
-        Calibration(message)
+        CameraModel(message)
 
 
 def test_images_of_another_shape_are_refused():
     with pytest.raises(CalibrationError, match=r"640 x 360.*640 x 480"):
-        Calibration(info()).bearing((10, 10, 20, 20), 640, 360)
+        CameraModel(info()).bearing((10, 10, 20, 20), 640, 360)
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -138,5 +138,5 @@ positive = st.floats(1e-300, 1e300)
     st.one_of(st.just(tuple(K.flatten())), st.tuples(positive, *[finite] * 3, positive, *[finite] * 4)),
 )
 def test_a_direction_is_a_unit_vector_or_absent(model, box, d, k):
-    bearing = Calibration(info(model, d=d[: len(LENSES[model])], k=list(k))).bearing(box, 640, 480)
+    bearing = CameraModel(info(model, d=d[: len(LENSES[model])], k=list(k))).bearing(box, 640, 480)
     assert bearing is None or math.isclose(np.linalg.norm(bearing.direction), 1.0, abs_tol=1e-9)

@@ -14,8 +14,8 @@ from ros_harness import Scene, image_message, iou, stamp_of, wait_for
 from snscf_core import Target, Tracker
 from snscf_ros import bringup
 from snscf_ros.node import parameters
-from snscf_ros.node.tracking_worker import TrackingThread
-from snscf_ros.target_registry import Targets
+from snscf_ros.node.tracking_worker import TrackingWorker
+from snscf_ros.target_registry import TargetRegistry
 
 SETTINGS = replace(parameters.settings_of(bringup.default_parameters()), init_timeout=60.0)
 
@@ -65,8 +65,8 @@ class Heard:
 class Bench:
     def __init__(self, tracker: Tracker) -> None:
         self.scene, self.number = Scene(), 0
-        self.tracker, self.heard, self.targets = OnFailingDevice(tracker), Heard(), Targets()
-        self.thread = TrackingThread(self.tracker, [""], self.targets, lambda: SETTINGS, self.heard)
+        self.tracker, self.heard, self.targets = OnFailingDevice(tracker), Heard(), TargetRegistry()
+        self.thread = TrackingWorker(self.tracker, [""], self.targets, lambda: SETTINGS, self.heard)
         self.thread.start()
 
     def next(self):

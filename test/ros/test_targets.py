@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from snscf_core import Track, TrackState
-from snscf_ros.target_registry import Refused, Targets
+from snscf_ros.target_registry import Refused, TargetRegistry
 
 TRACK = Track(box=(1.0, 2.0, 3.0, 4.0), score=0.5, state=TrackState.TRACKED, peak_quality=9.0)
 MOST = 4
@@ -22,7 +22,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.targets = Targets()
+        self.targets = TargetRegistry()
         self.expected: list[str] = []
         self.chosen = ""
         self.given: set[str] = set()
@@ -94,7 +94,7 @@ TestAgainstAList = AgainstAList.TestCase
 
 
 def test_outcome_of_a_target_that_was_removed_or_restarted_meanwhile_is_dropped():
-    targets = Targets()
+    targets = TargetRegistry()
     for name in ("a", "b", "c"):
         targets.add(name, "", object(), MOST)
     followed = targets.of_camera("")
@@ -107,7 +107,7 @@ def test_outcome_of_a_target_that_was_removed_or_restarted_meanwhile_is_dropped(
 
 @pytest.mark.parametrize("name, told", [("x" * 129, "129 characters"), ("a\tb", "cannot be shown"), ("a", None)])
 def test_names_for_targets(name, told):
-    targets = Targets()
+    targets = TargetRegistry()
     if told is None:
         targets.check(name, MOST)
         return

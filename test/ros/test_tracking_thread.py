@@ -20,8 +20,8 @@ from ros_harness import compressed_message, image_message, key, stamp_of, wait_f
 from snscf_core import Track, TrackState
 from snscf_ros import bringup
 from snscf_ros.node import parameters, recovery
-from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingThread
-from snscf_ros.target_registry import Refused, Targets
+from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingWorker
+from snscf_ros.target_registry import Refused, TargetRegistry
 
 BOX = (4.0, 4.0, 20.0, 20.0)
 TRACK = Track(box=BOX, score=1.0, state=TrackState.TRACKED, peak_quality=9.0)
@@ -88,8 +88,13 @@ class Heard:
 
 class Bench:
     def __init__(self, settings=SETTINGS, tracker=None, cameras=("",)) -> None:
-        self.tracker, self.heard, self.targets, self.settings = tracker or HeldTracker(), Heard(), Targets(), settings
-        self.thread = TrackingThread(self.tracker, cameras, self.targets, lambda: self.settings, self.heard)
+        self.tracker, self.heard, self.targets, self.settings = (
+            tracker or HeldTracker(),
+            Heard(),
+            TargetRegistry(),
+            settings,
+        )
+        self.thread = TrackingWorker(self.tracker, cameras, self.targets, lambda: self.settings, self.heard)
         self.thread.start()
 
     def offer(self, number: int) -> None:
