@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import cv2
@@ -31,17 +32,27 @@ _Image = npt.NDArray[np.uint8]
 class CpuPairSource(PairSource):
     """`PairSource` for a pool in main memory; ``batch(step)`` depends only on (seed, step, rank, world).
 
-    every: only each so many-th pair gets a context crop, the others' are black. Raises ValueError as `PairSource` does,
-    and if the pool is on another device or the configuration asks for composited pairs.
+    every: only each so many-th pair gets a context crop, the others' are black. teacher: fills in the batch what a
+    `training.teacher.Teacher` finds on the pairs with the target. Raises ValueError as `PairSource` does, and if the
+    pool is on another device or the configuration asks for composited pairs.
     """
 
-    def __init__(self, pool: ImagePool, config: Any, *, every: int = 1, threads: int = 2, **options: Any) -> None:
+    def __init__(
+        self,
+        pool: ImagePool,
+        config: Any,
+        *,
+        every: int = 1,
+        threads: int = 2,
+        teacher: Callable[..., Any] | None = None,
+        **options: Any,
+    ) -> None:
         if pool.device.type != "cpu":
             raise ValueError(f"these pairs are made on the CPU, and the pool is on {pool.device}")
         if config.composited:
             raise ValueError(f"no pairs are composited here: set pairs.composited=0, not {config.composited}")
         super().__init__(pool, config, **options)
-        self._every = every
+        self._every, self._teacher = every, teacher
         self._pixels = pool.pixels.numpy()
         self._workers = ThreadPoolExecutor(threads)
 
@@ -68,32 +79,44 @@ class CpuPairSource(PairSource):
         seeds = draws.below(torch.full((size,), 1 << 31)).tolist()
         images = {"template": template_view, "search": search_view, "context": template_view}
 
+        def crop(name: str, index: int, affine: npt.NDArray[np.floating], length: int) -> _Image:
+            around = None
+            if name == "search" and surrounded[index]:
+                around = self._cut(int(surrounds[index]), _whole(pool, int(surrounds[index]), length), length, None)
+            cut = self._cut(int(pool.view_image[images[name][index]]), affine, length, around)
+            return degraded[name].applied(cut, index, np.random.default_rng([seeds[index], len(name)]))
+
         def pair(index: int) -> dict[str, _Image]:
-            crops = {}
-            for name, view in images.items():
-                if name == "context" and not (c.context and index % self._every == 0):
-                    continue
-                length = TEMPLATE_SIZE if name == "template" else SEARCH_SIZE
-                image = int(pool.view_image[view[index]])
-                around = None
-                if name == "search" and surrounded[index]:
-                    around = self._cut(int(surrounds[index]), _whole(pool, int(surrounds[index]), length), length, None)
-                crop = self._cut(image, maps[name][index].numpy(), length, around)
-                crops[name] = degraded[name].applied(crop, index, np.random.default_rng([seeds[index], len(name)]))
-            return crops
+            wanted = ["template", "search"]
+            if c.context and index % self._every == 0:
+                wanted.append("context")
+            sides = {name: TEMPLATE_SIZE if name == "template" else SEARCH_SIZE for name in wanted}
+            return {name: crop(name, index, maps[name][index].numpy(), side) for name, side in sides.items()}
+
+        boxes = target_boxes(second, now)
+
+        def answer(index: int) -> Any:
+            if self._teacher is None or not positive[index]:
+                return None
+            targets = {"template": first, "search": second}
+            cuts = [partial(crop, name, index) for name in targets]
+            shown = [(box[index].double().numpy(), maps[name][index].double().numpy()) for name, box in targets.items()]
+            return self._teacher(*cuts, *shown, boxes[index].numpy())
 
         made = list(self._workers.map(pair, range(size)))
+        taught = _answers(list(self._workers.map(answer, range(size))))
         black = np.zeros((SEARCH_SIZE, SEARCH_SIZE, 3), np.uint8)
         return PairBatch(
             _stacked(crops["template"] for crops in made),
             _stacked(crops["search"] for crops in made),
-            target_boxes(second, now),
+            boxes,
             positive,
             _stacked(crops.get("context", black) for crops in made) if c.context else None,
             target_boxes(first, then),
+            *taught,
         )
 
-    def _cut(self, image: int, affine: npt.NDArray[np.float32], length: int, around: _Image | None) -> _Image:
+    def _cut(self, image: int, affine: npt.NDArray[np.floating], length: int, around: _Image | None) -> _Image:
         """One crop, as `ImagePool.crop` cuts it; beyond the image's border it shows ``around``, or the mean colour."""
         pool = self.pool
         linear = affine[:, :2].astype(np.float64)
@@ -157,6 +180,21 @@ def _whole(pool: ImagePool, image: int, length: int) -> npt.NDArray[np.float32]:
     height, width = (int(side) for side in pool.sizes[image])
     step = min(height, width) / length
     return np.array([[step, 0, (width - step * length) / 2], [0, step, (height - step * length) / 2]], np.float32)
+
+
+def _answers(answers: list[Any]) -> tuple[Tensor | None, Tensor | None]:
+    """Scores N x 1 x P x P and boxes N x 1 x 4 x P x P; NaN and 1 for pairs without an answer."""
+    shape = next((one.scores.shape for one in answers if one is not None), None)
+    if shape is None:
+        return None, None
+    scores, boxes = (
+        np.full((len(answers), 1, *shape), np.nan, np.float32),
+        np.ones((len(answers), 1, 4, *shape), np.float32),
+    )
+    for index, one in enumerate(answers):
+        if one is not None:
+            scores[index, 0], boxes[index, 0] = one.scores, one.boxes
+    return torch.from_numpy(scores), torch.from_numpy(boxes)
 
 
 def _stacked(crops: Iterable[_Image]) -> Tensor:

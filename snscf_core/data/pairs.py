@@ -111,6 +111,8 @@ class PairBatch:
     positive: Tensor  # N bool; False: the template's object is not in the search crop
     template_context: Tensor | None = None  # N x 3 x 255 x 255, the template's frame, the target exactly in the middle
     template_box: Tensor | None = None  # N x 4, the target in the template; width and height hold in the context too
+    teacher_scores: Tensor | None = None  # N x 1 x P x P, 0 to 1, NaN where a teacher has nothing to say
+    teacher_boxes: Tensor | None = None  # N x 1 x 4 x P x P, as ``box``
 
 
 class ViewTable:

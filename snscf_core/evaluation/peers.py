@@ -46,16 +46,27 @@ def make(kind: str, files: list[Path]) -> FearTracker | NanoTracker:
 
     Raises ValueError if the files are not the ones needed or ONNX Runtime is not installed, FileNotFoundError.
     """
+    if kind == "fear":
+        return FearTracker(*fear_networks(files))
+    first, second = _checked(kind, files)
+    return NanoTracker(_network(first, side=NanoTracker.TEMPLATE), _network(first), _network(second), NANO[kind])
+
+
+def fear_networks(files: list[Path]) -> tuple[Network, Network]:
+    """Returns FEAR's networks for the template and for the search crop (see `FearTracker`). Raises as `make` does."""
+    first, second = _checked("fear", files)
+    return _network(first), _network(second)
+
+
+def _checked(kind: str, files: list[Path]) -> list[Path]:
+    """Returns the files. Raises ValueError if they are too many or too few, FileNotFoundError."""
     if len(files) != len(PEERS[kind]):
         wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in PEERS[kind])])
         raise ValueError(f"{kind} has {len(PEERS[kind])} model files, got {len(files)}: write {wanted}")
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist")
-    first, second = files
-    if kind == "fear":
-        return FearTracker(_network(first), _network(second))
-    return NanoTracker(_network(first, side=NanoTracker.TEMPLATE), _network(first), _network(second), NANO[kind])
+    return files
 
 
 def version() -> str:

@@ -25,6 +25,7 @@ from .processes import Processes, processes
 from .record import Description
 from .schedule import PAPER
 from .start import start
+from .teacher import Teacher
 from .trainer import Summary, TrainConfig, train
 from .validation import hold_out
 
@@ -110,8 +111,21 @@ def _source(pool: ImagePool, config: TrainConfig, own: Processes, device: torch.
     """Makes pairs by OpenCV on a CPU, where that costs far less, unless some are to be composited."""
     place = {"seed": config.seed, "rank": own.rank, "world": own.count}
     if device.type == "cpu" and config.pairs.composited == 0:
-        return CpuPairSource(pool, config.pairs, every=config.losses.ridge_every, **place)
+        teacher = _teacher(config) if config.teacher else None
+        return CpuPairSource(pool, config.pairs, every=config.losses.ridge_every, teacher=teacher, **place)
+    if config.teacher:
+        raise ValueError("a teacher serves pairs that are made on the CPU: --device cpu --set pairs.composited=0")
     return PairSource(pool, config.pairs, compiled=config.compile_pairs, **place)
+
+
+def _teacher(config: TrainConfig) -> Teacher:
+    """Raises ValueError if the network or the teacher is another one, FileNotFoundError."""
+    kind, *files = config.teacher.split(":")
+    if kind != "fear":
+        raise ValueError(f"a teacher is written fear:TEMPLATE.onnx:TRACK.onnx, got {config.teacher!r}")
+    if config.cache_pairs:
+        raise ValueError("a teacher says nothing of cached pairs: leave out --cache-pairs")
+    return Teacher([Path(file) for file in files])
 
 
 def _cached(

@@ -45,6 +45,9 @@ class LossConfig:
     box_loss: str = field(default="smooth_l1", metadata={"help": "form of the box loss", "choices": BOX_LOSSES})
     smooth_l1_beta: float = field(default=1 / 9, metadata={"help": "where smooth L1 turns linear, in deltas"})
     ridge_every: int = field(default=2, metadata={"help": "every n-th pair goes through the filters' loss"})
+    teacher_weight: float = field(
+        default=1.0, metadata={"help": "of what differs from the teacher's scores and boxes, where there is a teacher"}
+    )
 
     def __post_init__(self) -> None:
         if self.box_loss not in BOX_LOSSES:
@@ -78,9 +81,7 @@ def classification_loss(
     return 0.5 * (sums / torch.where(counts > 0, counts, 1)).sum()
 
 
-def focal_loss(
-    scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
-) -> Tensor:
+def focal_loss(scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count) -> Tensor:
     """Focal loss (Lin et al., ICCV 2017; alpha 0.25, gamma 2) of logits, per target cell; arguments as above."""
     positive, negative = classes == 1, classes == 0
     probability = scores.sigmoid()
@@ -116,6 +117,31 @@ def box_loss(
     # A box that is far out may be infinite where nobody asks for it, and 0 * inf is NaN.
     chosen = torch.where(labels.weights > 0, each, 0.0)
     return (chosen * labels.weights).sum() / torch.where(pairs > 0, pairs, 1)
+
+
+def teacher_loss(
+    proposals: Proposals,
+    scores: Tensor,
+    boxes: Tensor,
+    anchors: Tensor,
+    box_weight: float,
+    average: Callable[[Tensor], Tensor] = lambda count: count,
+) -> Tensor:
+    """Difference from a teacher's scores (N x 1 x C x C, 0 to 1 or NaN) and boxes (N x 1 x 4 x C x C, crop pixels).
+
+    Scores: quality focal loss (Li et al., Generalized Focal Loss, NeurIPS 2020; beta 2). Boxes: 1 - GIoU, as much as
+    the teacher's score. Both are sums over the cells, relative to the sum of the teacher's scores.
+    """
+    known = scores.isfinite()
+    soft = torch.where(known, scores, 0.0)
+    distance = (proposals.scores.sigmoid() - soft).square()
+    entropy = F.binary_cross_entropy_with_logits(proposals.scores, soft, reduction="none")
+    sure = soft * (soft >= 0.3)
+    # Elsewhere a box may be infinite, and 0 * inf is NaN, in gradients too.
+    deltas = torch.where(sure[:, :, None] > 0, proposals.deltas, 0.0)
+    intersection, union, hull = intersection_union_hull(decode(deltas, anchors), boxes, 2)
+    apart = 2 - intersection / union - union / hull
+    return ((distance * entropy * known).sum() + box_weight * (apart * sure).sum()) / average(soft.sum()).clamp(min=1)
 
 
 def responses(
@@ -177,11 +203,12 @@ def pair_losses(
     config: LossConfig,
     filters: TrackerConfig,
     average: Callable[[Tensor], Tensor] = lambda count: count,
+    teacher: tuple[Tensor, Tensor] | None = None,
 ) -> Losses:
     """All terms for N pairs.
 
     box: N x 4 and positive: N, as for ``labels.assign``. size: N x 2 (width, height, crop pixels) of the target in its
-    context crop; needed where the outputs have one.
+    context crop; needed where the outputs have one. teacher: scores and boxes as for `teacher_loss`.
     """
 
     def terms(proposals: Proposals, response: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,6 +233,9 @@ def pair_losses(
         fused_response = (shares * torch.stack(level_responses)).sum(0)
     fused = terms(outputs.fused, fused_response)
     total = weighted(fused)
+    if teacher is not None:
+        weight = config.teacher_weight
+        total = total + weight * teacher_loss(outputs.fused, *teacher, anchors, config.box_weight, average)
     if config.level_weight > 0:
         alone = zip_longest(outputs.levels, level_responses)
         total = total + config.level_weight / len(outputs.levels) * sum(weighted(terms(*level)) for level in alone)

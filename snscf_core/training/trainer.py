@@ -91,6 +91,10 @@ class TrainConfig:
         metadata={"help": "so many pairs go once through the layers before the first tap, which never train; 0: none"},
     )
     conv5: str = field(default="copy", metadata={"help": "start of a conv5 without weights", "choices": CONV5_STARTS})
+    teacher: str = field(
+        default="",
+        metadata={"help": "fear:TEMPLATE.onnx:TRACK.onnx; learn from FEAR's scores and boxes too (nano, on CPUs)"},
+    )
     losses: LossConfig = field(default_factory=LossConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -335,6 +339,7 @@ class _Run:
             config.losses,
             config.filters,
             self.processes.mean,
+            _taught(batch),
         )
         return outputs, losses
 
@@ -598,6 +603,13 @@ class _Run:
 
 
 _STATE = ("step", "spent", "averaged", "interval", "skipped", "validation")
+
+
+def _taught(batch: PairBatch | TapBatch) -> tuple[Tensor, Tensor] | None:
+    """What the batch holds of a teacher, as ``losses.pair_losses`` takes it."""
+    if isinstance(batch, TapBatch) or batch.teacher_scores is None or batch.teacher_boxes is None:
+        return None
+    return batch.teacher_scores, batch.teacher_boxes
 
 
 class _Clock:

@@ -137,6 +137,9 @@ def test_a_pool_of_other_clips_is_refused(command, tmp_path, capsys):
         (["--steps", "1", "--model", "snscf_r18"], "'snscf_r18' is neither a model"),
         (["--steps", "1", "--device", "cuda:77"], "is not there: torch finds"),
         (["--steps", "1", "--batch", "0"], "batch must be positive, got 0"),
+        (["--steps", "1", "--teacher", "fear:a:b"], "a teacher serves pairs that are made on the CPU"),
+        (["--steps", "1", "--set", "pairs.composited=0", "--teacher", "owl:a:b"], "fear:TEMPLATE.onnx:TRACK.onnx"),
+        (["--steps", "1", "--set", "pairs.composited=0", "--teacher", "fear:a:b"], "a does not exist"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(command, options, said, capsys):
