@@ -29,7 +29,7 @@ class OnGpu(Squares):
     @staticmethod
     def _moved(batch: PairBatch) -> PairBatch:
         values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
-        return PairBatch(**{name: value.to(GPU) for name, value in values.items()})
+        return PairBatch(**{name: value if value is None else value.to(GPU) for name, value in values.items()})
 
     def batch(self, step: int, size: int) -> PairBatch:
         return self.moved[step]
