@@ -16,20 +16,23 @@ messages for the node imports ROS, where it does so.
 from __future__ import annotations
 
 import array
+import functools
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from snscf_ros.cv_bridge_decoder import find_bridge
-from snscf_ros.encodings import ENCODINGS, Frame, bgr_from_mosaic, stretched_to_8_bit
+from snscf_ros.encodings import ENCODINGS, Encoding, Frame, bgr_from_mosaic, stretched_to_8_bit
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
 
-# below this many pixels on a side there is nothing to track in
+ImageMessage: TypeAlias = "Image | CompressedImage"
+# an image with fewer pixels on a side has nothing to track in
 SMALLEST_SIDE = 16
 
 
@@ -37,33 +40,58 @@ class ImageRejected(ValueError):
     """An image message that cannot be used; the text names what is wrong with it."""
 
 
-def check_image(message: Image, max_pixels: int) -> None:
-    """Raise ImageRejected unless the header of an Image describes its data and a frame that can be tracked in."""
+def check(message: ImageMessage, max_pixels: int) -> Callable[[], Frame]:
+    """Check that a message can be used, decoding nothing, and return what decodes it.
+
+    The function returned makes the H x W x 3 uint8 BGR frame and raises ImageRejected where that fails. Raises
+    ImageRejected if the message cannot be used.
+    """
+    return check_compressed(message, max_pixels) if _is_compressed(message) else check_image(message, max_pixels)
+
+
+def decode(message: ImageMessage) -> Frame:
+    """Decode a message that `check` has passed to the H x W x 3 uint8 BGR frame. Raises ImageRejected if that fails."""
+    return frame_from_compressed(message) if _is_compressed(message) else frame_from_image(message)
+
+
+def _is_compressed(message: ImageMessage) -> bool:
+    # a CompressedImage names its format and an Image its encoding; a bag's messages have classes of their own
+    return hasattr(message, "format")
+
+
+def check_image(message: Image, max_pixels: int) -> Callable[[], Frame]:
+    """Check that the header of an Image describes its data and a frame that can be tracked in; return its decoder.
+
+    Raises ImageRejected.
+    """
     name, height, width, step, size = message.encoding, message.height, message.width, message.step, len(message.data)
     _check_size(width, height, max_pixels)
-    encoding = ENCODINGS.get(name)
-    pixel = encoding.bytes_per_pixel if encoding else _pixel_of_cv_bridge(name)
-    if step < width * pixel:
-        raise ImageRejected(f"step is {step}, but {width} pixels of '{name}' take {width * pixel} bytes a row")
-    for field in encoding.even if encoding else ():
+    encoding = ENCODINGS.get(name) or Encoding(_pixel_of_cv_bridge(name), _frame_by_cv_bridge)
+    if step < width * encoding.bytes_per_pixel:
+        row = width * encoding.bytes_per_pixel
+        raise ImageRejected(f"step is {step}, but {width} pixels of '{name}' take {row} bytes a row")
+    for field in encoding.even:
         if getattr(message, field) % 2:
             raise ImageRejected(f"{field} {getattr(message, field)} is odd; pixels of {name} share their colours")
-    rows = encoding.rows if encoding else 1
-    if size != step * height * rows:
-        planes = "" if rows == 1 else " and the planes of colour behind them"
+    if size != step * height * encoding.rows:
+        planes = "" if encoding.rows == 1 else " and the planes of colour behind them"
         raise ImageRejected(
-            f"data holds {size} bytes, but {height} rows of step {step}{planes} are {step * height * rows}"
+            f"data holds {size} bytes, but {height} rows of step {step}{planes} are {step * height * encoding.rows}"
         )
+    return functools.partial(encoding.frame, message)
 
 
 def frame_from_image(message: Image) -> Frame:
-    """The H x W x 3 uint8 BGR frame of an Image that `check_image` has passed; a view of its data where it is BGR."""
+    """Decode an Image that `check_image` has passed to H x W x 3 uint8 BGR; a view of its data where that is BGR."""
     encoding = ENCODINGS.get(message.encoding)
     return encoding.frame(message) if encoding else _frame_by_cv_bridge(message)
 
 
-def check_compressed(message: CompressedImage, max_pixels: int) -> None:
-    """Raise ImageRejected unless a CompressedImage is a whole JPEG or PNG of a size that can be tracked in."""
+def check_compressed(message: CompressedImage, max_pixels: int) -> Callable[[], Frame]:
+    """Check that a CompressedImage is a whole JPEG or PNG of a size that can be tracked in; return its decoder.
+
+    Raises ImageRejected.
+    """
     if "compresseddepth" in message.format.lower():
         raise ImageRejected(
             f"format '{message.format}' is compressed depth, which holds distances; publish an image to track in"
@@ -75,10 +103,11 @@ def check_compressed(message: CompressedImage, max_pixels: int) -> None:
             f"format '{message.format}', {len(data)} bytes beginning with '{data[:4].hex()}': neither JPEG nor PNG"
         )
     _check_size(*size, max_pixels)
+    return functools.partial(frame_from_compressed, message)
 
 
 def frame_from_compressed(message: CompressedImage) -> Frame:
-    """The H x W x 3 uint8 BGR frame of a CompressedImage that `check_compressed` has passed.
+    """Decode a CompressedImage that `check_compressed` has passed to H x W x 3 uint8 BGR.
 
     The pixels stay as the camera sent them: an orientation in the file's metadata is not applied. 16-bit grey is
     scaled as in Image messages; a Bayer mosaic in a grey JPEG ("bayer_rggb8; jpeg compressed") is demosaiced.

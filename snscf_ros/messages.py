@@ -15,12 +15,12 @@ import functools
 import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snscf_core import Track, TrackState
-from snscf_ros.received_image import Counts
 from snscf_ros.target_registry import TrackedTarget
 
 if TYPE_CHECKING:
@@ -32,6 +32,22 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 MessageClasses = Callable[[str], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a camera's images since the node was activated or reset.
+
+    received: all that came.
+    processed: those that were tracked.
+    dropped: those that a newer image overtook, or replaced before their turn.
+    rejected: those that could not be used.
+    """
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0
+    rejected: int = 0
 
 
 @functools.cache

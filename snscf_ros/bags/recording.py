@@ -27,9 +27,8 @@ from snscf_core.evaluation.sequences import read_boxes
 from snscf_ros.bags.bag import Bag, Entry
 from snscf_ros.bags.message_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
 from snscf_ros.bags.records import Stored, UnreadableMessage
-from snscf_ros.images import Frame
+from snscf_ros.images import Frame, check, decode
 from snscf_ros.messages import Box, box_from_message
-from snscf_ros.received_image import ReceivedImage
 from snscf_ros.stamps import nanoseconds, seconds_text
 
 # how far a time that was written down may be from the stamp that it means
@@ -101,14 +100,12 @@ class Recording:
 
     def frame(self, index: int) -> Frame:
         """One frame, H x W x 3 uint8 BGR. Raises ValueError for an image that cannot be used."""
-        return ReceivedImage(self.bag.read(self._entries[index]).message()).frame()
+        return decode(self.bag.read(self._entries[index]).message())
 
     def usable(self, index: int, max_pixels: int) -> str:
         """Why an image cannot be tracked in; empty if it can."""
         try:
-            arrival = ReceivedImage(self.bag.read(self._entries[index]).message())
-            arrival.check(max_pixels)
-            arrival.frame()
+            check(self.bag.read(self._entries[index]).message(), max_pixels)()
         except ValueError as reason:
             return str(reason)
         return ""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from snscf_core import Track, Tracker, TrackState
+from snscf_ros import images
 from snscf_ros.bags.recording import Recording, Start
 from snscf_ros.bags.records import UnreadableMessage
-from snscf_ros.received_image import ReceivedImage
+from snscf_ros.images import Frame
 from snscf_ros.target_registry import TargetRegistry, TrackedTarget
 
 
@@ -48,13 +49,13 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
         header, problem = None, ""
         tracked: tuple[TrackedTarget, ...] = ()
         try:
-            arrival = ReceivedImage(stored.message())
-            header = arrival.header
-            arrival.check(max_pixels)
+            message = stored.message()
+            header = message.header
+            decode = images.check(message, max_pixels)
             if index == start.index:
-                tracked = _initialise(tracker, targets, arrival, start)
+                tracked = _initialise(tracker, targets, decode(), start)
             elif followed := targets.of_camera(""):
-                tracks = tracker.update(arrival.frame(), [one.target for one in followed])
+                tracks = tracker.update(decode(), [one.target for one in followed])
                 tracked = targets.record(list(zip(followed, tracks, strict=True)))
         except UnreadableMessage as reason:
             problem = str(reason)
@@ -65,10 +66,8 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
         yield ReplayedImage(stored.log_time, header, tracked, problem, time.perf_counter() - began)
 
 
-def _initialise(
-    tracker: Tracker, targets: TargetRegistry, arrival: ReceivedImage, start: Start
-) -> tuple[TrackedTarget, ...]:
+def _initialise(tracker: Tracker, targets: TargetRegistry, frame: Frame, start: Start) -> tuple[TrackedTarget, ...]:
     """The first track is what was given."""
-    target = tracker.init(arrival.frame(), start.box)
+    target = tracker.init(frame, start.box)
     targets.add("", "", target, most=1)
     return targets.record([(targets.of_camera("")[0], Track(target.box, 1.0, TrackState.TRACKED, 0.0))])

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The directions to the targets, from what the cameras say of their calibration."""
+"""Computes the directions to the targets from the calibrations that the cameras publish."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from snscf_ros.camera_model import Bearing, CalibrationError, CameraModel, content
+from snscf_ros.node.cameras import phrase
+from snscf_ros.node.events import TrackedFrame
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.tracking_worker import TrackedFrame
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Known:
-    """A calibration and what it was made from; None where that is none."""
+    """A calibration, the values that it was made from, and what is wrong with it if it is None."""
 
     made_from: tuple[Any, ...]
     calibration: CameraModel | None
@@ -29,21 +30,22 @@ class _Known:
 
 
 class Bearings:
-    """`received` and the rest may be called from different threads. `warn` is told each new problem once."""
+    """Keeps each camera's calibration. `received` and the other methods may be called from different threads."""
 
     def __init__(self, settings: Callable[[], Settings], warn: Callable[[str], None]) -> None:
+        """Start without a calibration. warn: called once with each new problem."""
         self._settings = settings
         self._warn = warn
         self._infos: dict[str, CameraInfo] = {}
         self._known: dict[str, _Known] = {}
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def received(self, camera: str, info: CameraInfo) -> None:
-        """A camera's calibration has come, mostly the same as before."""
+        """Keep a camera's calibration, which mostly is the same as before."""
         self._infos[camera] = info
 
     def of(self, result: TrackedFrame) -> dict[str, Bearing]:
-        """The directions to the targets of one frame, by their ids, as far as they are known."""
+        """Return the directions to the targets of one frame by their ids, as far as they are known."""
         info = self._infos.get(result.camera)
         if info is None or result.frame is None or not result.targets:
             return {}
@@ -60,14 +62,14 @@ class Bearings:
                 problem = str(reason)
             except cv2.error as error:
                 problem = f"OpenCV cannot compute with the calibration: {error.err}"
-        self._tell(result.camera, problem)
+        self._report(result.camera, problem)
         return bearings
 
     def state(self, camera: str) -> str:
-        """What the diagnostics say of a camera's calibration."""
+        """Describe a camera's calibration for the diagnostics: known, none, or what is wrong with it."""
         if camera not in self._infos:
             return "none"
-        return self._told.get(camera) or "known"
+        return self._reported.get(camera) or "known"
 
     def _calibration(self, camera: str, info: CameraInfo) -> _Known:
         made_from = (self._settings().rectified, *content(info))
@@ -80,8 +82,7 @@ class Bearings:
             self._known[camera] = known
         return known
 
-    def _tell(self, camera: str, problem: str) -> None:
-        if problem and problem != self._told.get(camera):
-            source = f"camera '{camera}'" if camera else "the camera"
-            self._warn(f"no bearings for {source}: {problem}")
-        self._told[camera] = problem
+    def _report(self, camera: str, problem: str) -> None:
+        if problem and problem != self._reported.get(camera):
+            self._warn(f"no bearings for {phrase(camera)}: {problem}")
+        self._reported[camera] = problem

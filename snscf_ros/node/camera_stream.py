@@ -1,125 +1,289 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One camera's stream of images: which one is next, which are remembered, and what became of the others."""
+"""The streams of images from the cameras: which image is next, which are kept, and what became of the others."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
-from snscf_ros.node.recent_images import RecentImages
-from snscf_ros.received_image import Counts, ReceivedImage
+from std_msgs.msg import Header
 
-# stamps that go back by less are images that overtook each other
+from snscf_ros import images
+from snscf_ros.images import ImageMessage, ImageRejected
+from snscf_ros.messages import Counts
+from snscf_ros.node.cameras import phrase
+from snscf_ros.node.events import EventHandler, ImageRefused, TimeWentBack
+from snscf_ros.node.init_requests import InitRequests
+from snscf_ros.node.parameters import Settings
+from snscf_ros.node.recent_images import ReceivedImage, RecentImages
+from snscf_ros.stamps import seconds_text
+from snscf_ros.target_registry import Refused, TargetRegistry
+
+# stamps that go back by less belong to images that overtook each other
 _OUT_OF_ORDER = 500_000_000  # ns
 
 
+class CameraReport(NamedTuple):
+    """What has come from a camera.
+
+    counts: what became of its images.
+    last_received: when the last image came (monotonic seconds); None for never.
+    last_usable: the same for the last image that could be used.
+    header: header of the last image that could be used.
+    """
+
+    counts: Counts
+    last_received: float | None
+    last_usable: float | None
+    header: Header | None
+
+
 class CameraStream:
-    """Not locked: its owner, the tracking thread, guards it."""
+    """One camera's images. Not locked: `CameraStreams` guards it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.images = RecentImages()
+        self.recent = RecentImages()
         self.counts = Counts()
         self.last_received: float | None = None
-        # of those that can be used
         self.last_usable: float | None = None
-        self.last_refusal = ""  # why the last image was not even taken; empty if it was
-        self.epoch = 0  # rises when the counts begin anew
-        self._spoilt = False  # the last image that was looked into could not be used
+        self.last_refusal = ""  # why the last image was refused on arrival; empty if it was not
         self.waiting = False  # the newest image has not been taken yet
+        self._epoch = 0  # rises when the counts are reset
+        self._next_number = 0
+        self._unusable = False  # the last image that was decoded could not be used
         self._processed_at: deque[float] = deque(maxlen=30)
 
-    @property
-    def newest(self) -> ReceivedImage | None:
-        newest = self.images.newest
-        return newest.arrival if newest else None
+    def time_went_back(self, image: ReceivedImage) -> float:
+        """Return by how many seconds the image is older than the one before, 0 for a mere overtaking.
 
-    def time_went_back(self, arrival: ReceivedImage) -> float:
-        """By how many seconds the image is older than the one before, if that is no mere overtaking; else 0.
-
-        Happens when a recording begins anew and when the camera's clock is set.
+        Stamps go back when a recording starts again and when the camera's clock is set.
         """
-        if self.newest is None or not arrival.stamp_ns or not self.newest.stamp_ns:
+        newest = self.recent.newest
+        if newest is None or not image.stamp_ns or not newest.stamp_ns:
             return 0.0
-        back = self.newest.stamp_ns - arrival.stamp_ns
+        back = newest.stamp_ns - image.stamp_ns
         return back * 1e-9 if back > _OUT_OF_ORDER else 0.0
 
-    def overtaken(self, arrival: ReceivedImage) -> bool:
-        """Whether a newer image came before this one, which then is of no use any more; counted as dropped if so."""
-        if self.newest is None or not 0 < arrival.stamp_ns < self.newest.stamp_ns:
-            return False
-        self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
-        return True
+    def accept(self, image: ReceivedImage, wanted: bool, seconds: float, most_bytes: int) -> bool:
+        """Make an image the next one, in place of an older one. Drop it and return False if a newer one came before.
 
-    def offer(self, arrival: ReceivedImage, wanted: bool, seconds: float, most_bytes: int) -> None:
-        """Make a usable image the next one, in place of an older one; `wanted` if it should be taken.
-
-        `seconds` and `most_bytes`: how much of the stream is remembered.
+        wanted: whether the worker should take it.
+        seconds, most_bytes: how much of the stream is kept.
         """
+        newest = self.recent.newest
+        if newest is not None and 0 < image.stamp_ns < newest.stamp_ns:
+            self._count_dropped()
+            return False
         if self.waiting:
-            self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
-        self.images.add(arrival, seconds, most_bytes)
+            self._count_dropped()
+        self.recent.add(replace(image, number=self._next_number, epoch=self._epoch), seconds, most_bytes)
+        self._next_number += 1
         self.last_refusal = ""
         self.waiting = wanted
-        self._spoilt = self._spoilt and wanted
-        if not self._spoilt:
-            self.last_usable = arrival.received
+        self._unusable = self._unusable and wanted
+        if not self._unusable:
+            self.last_usable = image.received
+        return True
 
     def take(self) -> ReceivedImage | None:
-        """The newest image if it has not been taken yet. It stays `newest`."""
+        """Return the newest image if it has not been taken yet. It is kept as well."""
         if not self.waiting:
             return None
         self.waiting = False
-        return self.newest
+        return self.recent.newest
 
-    def pass_over(self) -> None:
-        """Leave the newest image alone if it has not been taken yet."""
-        self.waiting = False
+    def ahead(self, number: int) -> list[ReceivedImage]:
+        """Return the kept images after that number, without one that waits: its turn comes with all targets."""
+        images = self.recent.after(number)
+        return images[:-1] if self.waiting else images
 
     def count_received(self) -> None:
         self.counts = replace(self.counts, received=self.counts.received + 1)
         self.last_received = time.monotonic()
 
     def count_refused(self, reason: str) -> None:
-        """Of an image that was not even taken."""
+        """Count an image that was refused on arrival."""
         self.last_refusal = reason
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
 
-    def count_rejected(self, epoch: int) -> None:
-        """Of an image that was taken in this epoch, and turned out to be useless."""
-        self._spoilt = True
-        if epoch == self.epoch:
+    def count_rejected(self, image: ReceivedImage) -> None:
+        """Count an image that was taken and turned out to be unusable."""
+        self._unusable = True
+        if image.epoch == self._epoch:
             self.counts = replace(self.counts, rejected=self.counts.rejected + 1)
 
-    def count_processed(self) -> None:
+    def count_processed(self, image: ReceivedImage) -> bool:
+        """Count an image that was tracked. Return False if the counts were reset meanwhile: it belongs to the past."""
+        if image.epoch != self._epoch:
+            return False
         self.counts = replace(self.counts, processed=self.counts.processed + 1)
         self._processed_at.append(time.monotonic())
-        self._spoilt = False
+        self._unusable = False
         self.last_usable = self._processed_at[-1]
+        return True
 
     def forget_images(self) -> None:
-        """Forget what is remembered; an image that waits counts as dropped."""
+        """Forget the kept images. An image that waits counts as dropped."""
         if self.waiting:
-            self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
-        self.images.clear()
+            self._count_dropped()
+        self.recent.clear()
         self.waiting = False
 
-    def forget(self) -> None:
-        """Back to no image and all counts zero."""
-        self.images.clear()
+    def reset(self) -> None:
+        """Forget the kept images and set all counts to zero."""
+        self.recent.clear()
         self.waiting = False
         self.counts = Counts()
         self.last_refusal = ""
-        self.epoch += 1
+        self._epoch += 1
         self._processed_at.clear()
+
+    def report(self) -> CameraReport:
+        newest = self.recent.newest
+        return CameraReport(self.counts, self.last_received, self.last_usable, newest and newest.header)
 
     @property
     def rate(self) -> float:
-        """Images tracked in a second, over the last 30; 0 before the second one."""
+        """Images tracked per second, over the last 30; 0 before the second one."""
         times = self._processed_at
         if len(times) < 2 or times[-1] == times[0]:
             return 0.0
         return (len(times) - 1) / (times[-1] - times[0])
+
+    def _count_dropped(self) -> None:
+        self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
+
+
+class CameraStreams:
+    """The streams of all cameras, between the subscriptions that fill them and the worker that empties them.
+
+    enabled: whether images are to be tracked; where not, they are only kept.
+    closed: whether the worker is ending and takes no more images.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        requests: InitRequests,
+        targets: TargetRegistry,
+        settings: Callable[[], Settings],
+        on_event: EventHandler,
+        news: threading.Condition,
+    ) -> None:
+        self.enabled = True
+        self.closed = False
+        self._streams = {name: CameraStream(name) for name in names}
+        self._turns = deque(self._streams.values())
+        self._requests = requests
+        self._targets = targets
+        self._settings = settings
+        self._on_event = on_event
+        self._news = news
+
+    def __getitem__(self, camera: str) -> CameraStream:
+        return self._streams[camera]
+
+    def offer(self, camera: str, message: ImageMessage) -> None:
+        """Check an image and make it the camera's next one, in place of an older one that waits. Returns at once."""
+        received, settings, stream = time.monotonic(), self._settings(), self._streams[camera]
+        if self.closed:
+            return
+        try:
+            decode = images.check(message, settings.max_image_pixels)
+        except ImageRejected as reason:
+            with self._news:
+                stream.count_received()
+                stream.count_refused(str(reason))
+            self._on_event(ImageRefused(camera, str(reason)))
+            return
+        image = ReceivedImage(message, decode, camera, received)
+        with self._news:
+            stream.count_received()
+            back = stream.time_went_back(image)
+            dropped = self._restart(stream, settings) if back else []
+            if stream.accept(image, self.enabled, settings.buffer_seconds, settings.buffer_bytes):
+                self._news.notify_all()
+        if back:
+            self._on_event(TimeWentBack(camera, back, dropped))
+
+    def take(self, together: bool) -> list[ReceivedImage]:
+        """Return the waiting image of the next camera in turn, or of all cameras if `together`; empty if none waits.
+
+        The caller holds the lock.
+        """
+        taken: list[ReceivedImage] = []
+        for _ in range(len(self._turns)):
+            stream = self._turns[0]
+            self._turns.rotate(-1)
+            if (image := stream.take()) is not None:
+                taken.append(image)
+                if not together:
+                    break
+        return taken
+
+    def find(self, camera: str, stamp_ns: int) -> ReceivedImage:
+        """Return the image of that stamp, or the newest one if it is 0. An empty name means the first camera.
+
+        The caller holds the lock. Raises Refused where there is no such camera or image.
+        """
+        stream = self._streams.get(camera or next(iter(self._streams)))
+        if stream is None:
+            known = [known for known in self._streams if known]
+            one = f"known are {', '.join(known)}" if known else "there is one, unnamed: leave 'camera' empty"
+            raise Refused(f"camera '{camera}' is not known; {one}")
+        if self.closed:
+            raise Refused("the tracker is being deactivated")
+        newest, oldest = stream.recent.newest, stream.recent.oldest
+        if newest is None or oldest is None:
+            if not stream.last_refusal:
+                raise Refused(f"no image has come from {phrase(stream.name)} yet")
+            raise Refused(
+                f"no image from {phrase(stream.name)} could be used: {stream.counts.rejected} were rejected, the last"
+                f" one because {stream.last_refusal}"
+            )
+        if (image := stream.recent.find(stamp_ns) if stamp_ns else newest) is None:
+            raise Refused(
+                f"no image of stamp {seconds_text(stamp_ns)} is remembered; those of the last"
+                f" {newest.received - oldest.received:.2f} s are, {len(stream.recent)} images from"
+                f" {seconds_text(oldest.stamp_ns)} to {seconds_text(newest.stamp_ns)};"
+                " leave the stamp 0 to start on the newest image"
+            )
+        return image
+
+    def enable(self, enabled: bool) -> None:
+        """Go on tracking, or leave the images alone from now on."""
+        with self._news:
+            self.enabled = enabled
+            if not enabled:
+                for stream in self._streams.values():
+                    stream.waiting = False
+
+    def reset(self) -> None:
+        """Forget all images and counts."""
+        with self._news:
+            for stream in self._streams.values():
+                stream.reset()
+
+    def newest(self) -> dict[str, ReceivedImage | None]:
+        """Return each camera's newest image."""
+        with self._news:
+            return {name: stream.recent.newest for name, stream in self._streams.items()}
+
+    def reports(self) -> dict[str, CameraReport]:
+        with self._news:
+            return {name: stream.report() for name, stream in self._streams.items()}
+
+    def _restart(self, stream: CameraStream, settings: Settings) -> list[str]:
+        """Forget a stream's images after its time went back, and its targets if so set; return their names."""
+        stream.forget_images()
+        if settings.targets_on_time_jump != "drop":
+            return []
+        self._requests.refuse("the camera's time went back before the target could be initialised", stream.name)
+        return self._targets.remove_of_camera(stream.name)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The cameras: which topics they are read from and with what QoS, and what comes from them."""
+"""Subscribes to the cameras: their topics, their quality of service, and their names in messages to the user."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from snscf_ros.bringup import IMAGE_TOPIC
-from snscf_ros.received_image import ImageMessage
+from snscf_ros.images import ImageMessage
 
 INFO_TOPIC = "camera_info"
 
 
+def phrase(camera: str) -> str:
+    """Name a camera for the user; one without a name is "the camera"."""
+    return f"camera '{camera}'" if camera else "the camera"
+
+
 def sensor_qos() -> QoSProfile:
-    """Newest image only, best effort: receives from reliable and from best-effort publishers."""
+    """Return the profile "newest image only, best effort", which receives from every kind of publisher."""
     return QoSProfile(
         depth=1,
         history=HistoryPolicy.KEEP_LAST,
@@ -31,14 +36,17 @@ def sensor_qos() -> QoSProfile:
 
 
 def topic(camera: str, transport: str) -> str:
-    """The relative topic of a camera: image_raw, front/image_raw, front/image_raw/compressed, ..."""
+    """Return the relative topic of a camera: image_raw, front/image_raw, front/image_raw/compressed, ..."""
     raw = f"{camera}/{IMAGE_TOPIC}" if camera else IMAGE_TOPIC
     return f"{raw}/compressed" if transport == "compressed" else raw
 
 
 def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:
-    """Subscribe to a camera, in a callback group of its own; history, depth and reliability can be overridden by
-    qos_overrides parameters. `received` gets the camera's name and the message."""
+    """Subscribe to a camera, in a callback group of its own.
+
+    received: called with the camera's name and each message.
+    Parameters qos_overrides.* may change history, depth and reliability.
+    """
     return node.create_subscription(
         CompressedImage if transport == "compressed" else Image,
         topic(camera, transport),
@@ -50,13 +58,16 @@ def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, 
 
 
 def is_remapped(node: Node, topic: str) -> bool:
-    """Whether the node is told to call a relative topic something else."""
+    """Return whether a remapping gives a relative topic another name."""
     return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
 
 
 def info_topic(node: Node, camera: str, image_topic: str) -> str:
-    """Where the calibration of a camera comes from: `camera_info` beside its images, wherever those are remapped to,
-    unless `camera_info` (front/camera_info, ...) is remapped itself. `image_topic`: as subscribed to."""
+    """Return the topic of a camera's calibration: `camera_info` beside its images, wherever those are remapped to.
+
+    A remapping of `camera_info` (front/camera_info, ...) itself takes precedence.
+    image_topic: the resolved topic of the camera's images.
+    """
     own = f"{camera}/{INFO_TOPIC}" if camera else INFO_TOPIC
     if is_remapped(node, own):
         resolved: str = node.resolve_topic_name(own)
@@ -68,8 +79,11 @@ def info_topic(node: Node, camera: str, image_topic: str) -> str:
 def subscribe_info(
     node: Node, camera: str, image_topic: str, received: Callable[[str, CameraInfo], None]
 ) -> Subscription:
-    """Subscribe to a camera's calibration; `received` gets the camera's name and the message. Its durability can be
-    overridden too, for a calibration that is published once, transient local."""
+    """Subscribe to a camera's calibration.
+
+    received: called with the camera's name and each message.
+    Parameters qos_overrides.* may change the durability too, for a calibration that is published once, transient local.
+    """
     return node.create_subscription(
         CameraInfo,
         info_topic(node, camera, image_topic),

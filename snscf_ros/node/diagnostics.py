@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node reports on /diagnostics: is it well, what does a frame cost, which cameras are silent, who is lost."""
+"""Makes the messages for /diagnostics: the node's state, the cost of a frame, silent cameras, and lost targets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from snscf_core import Track, TrackState
-from snscf_ros.received_image import Counts
+from snscf_ros.messages import Counts
 
 STAGES = ("decode", "track", "publish")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Mean and maximum of one stage over a window, in seconds."""
+    """Mean and maximum duration of one stage over a window, in seconds, and how often it ran."""
 
     mean: float
     maximum: float
@@ -28,7 +28,7 @@ class Latency:
 
 
 class Stages:
-    """Durations of the stages of a frame, collected from one report to the next. Safe to use from several threads."""
+    """Collects the durations of a frame's stages from one report to the next. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Stages:
             self._durations[stage].append(seconds)
 
     def take(self) -> dict[str, Latency]:
-        """The stages that ran since the last call."""
+        """Return the latency of the stages that ran since the last call."""
         with self._lock:
             taken, self._durations = self._durations, {stage: [] for stage in STAGES}
         return {
@@ -51,33 +51,50 @@ class Stages:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """A camera's counts and the seconds since its last image and since the last one that could be used, or since
-    activation if none has come."""
+    """How a camera fares.
+
+    counts: what became of its images.
+    silent_for: seconds since its last image, or since activation if none has come.
+    useless_for: the same for the last image that could be used.
+    calibration: known, none, or what is wrong with it.
+    """
 
     counts: Counts
     silent_for: float
     useless_for: float
-    calibration: str  # known, none, or what is wrong with it
+    calibration: str
 
 
 @dataclass(frozen=True)
 class Health:
-    """All that a report is made of."""
+    """All that a report is made of.
 
-    node: str  # fully qualified
-    state: str  # lifecycle state
+    node: fully qualified name.
+    state: lifecycle state.
+    enabled: whether images are tracked.
+    tracker: its model, mode, device and engine; empty while there is none.
+    stages: latency of each stage since the last report.
+    cameras: by name.
+    targets: last track of each target, None before the first one.
+    broken: why the tracker has given up, or that it hangs; empty if it does neither.
+    restarts: how often the process was started again.
+    targets_lost: whether the targets were lost with the process before, and none has been started since.
+    """
+
+    node: str
+    state: str
     enabled: bool
-    tracker: Mapping[str, str]  # model, mode, device, engine; empty while there is none
+    tracker: Mapping[str, str]
     stages: Mapping[str, Latency] = field(default_factory=dict)
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     targets: Mapping[str, Track | None] = field(default_factory=dict)
-    broken: str = ""  # why the tracker has given up, or that it hangs
-    restarts: int = 0  # of the process, by what supervises it
-    targets_lost: bool = False  # with the process before the last restart, and none has been started since
+    broken: str = ""
+    restarts: int = 0
+    targets_lost: bool = False
 
 
 def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
-    """One status for the tracker, one for each camera and one for each target."""
+    """Make one status for the tracker, one for each camera and one for each target."""
     array = DiagnosticArray()
     array.header.stamp = stamp
     array.status = [_tracker_status(health)]
@@ -107,8 +124,8 @@ def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: flo
     level, message = DiagnosticStatus.OK, "images arrive"
     if camera.silent_for > timeout:
         level = DiagnosticStatus.WARN
-        seen = "no image" if counts.received else "no image at all"
-        message = f"{seen} for {camera.silent_for:.1f} s"
+        missing = "no image" if counts.received else "no image at all"
+        message = f"{missing} for {camera.silent_for:.1f} s"
     elif camera.useless_for > timeout:
         level = DiagnosticStatus.WARN
         message = f"images arrive, but none could be used for {camera.useless_for:.1f} s"

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's publishers, and what of a tracked frame goes to which."""
+"""The node's publishers: sends what is known of a tracked frame to the topics."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
 from snscf_ros.camera_model import Bearing
+from snscf_ros.node.camera_stream import CameraReport
+from snscf_ros.node.events import TrackedFrame
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.tracking_worker import CameraReport, TrackedFrame
 
 _QOS = QoSProfile(depth=5)  # reliable, volatile
 _IMAGE_QOS = QoSProfile(depth=1)
 
 
 class _OverlayPublishers:
-    """The pictures of one camera, raw and compressed; nothing is drawn unless somebody is subscribed."""
+    """Publishes pictures of one camera with what was found, raw and compressed, while somebody is subscribed."""
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
-        name = camera.lstrip("~/")  # of one that is named absolutely, too
+        name = camera.lstrip("~/")  # a camera's name may be absolute or private
         topic = f"~/{name}/overlay" if name else "~/overlay"
         self.raw = node.create_lifecycle_publisher(Image, topic, _IMAGE_QOS)
         self.jpeg = node.create_lifecycle_publisher(CompressedImage, f"{topic}/compressed", _IMAGE_QOS)
@@ -42,7 +43,7 @@ class _OverlayPublishers:
         return self.raw.get_subscription_count() > 0 or self.jpeg.get_subscription_count() > 0
 
     def publish(self, result: TrackedFrame, latency: float, quality: int) -> None:
-        """The frame that was tracked in, with what was found."""
+        """Draw the targets into the frame and publish it. latency: seconds; quality: of the JPEG, 1 to 100."""
         assert result.frame is not None
         height, width = result.frame.shape[:2]
         picture = self._canvas.view(height, width)
@@ -59,11 +60,12 @@ class _OverlayPublishers:
 
 
 class Publishers:
-    """Lifecycle publishers: silent unless the node is active. `restarts` of the process, for the status."""
+    """Lifecycle publishers, silent unless the node is active."""
 
     def __init__(
         self, node: LifecycleNode, cameras: Iterable[str], settings: Callable[[], Settings], restarts: int = 0
     ) -> None:
+        """Create the publishers. restarts: how often the process was started again, for the status."""
         self._node = node
         self._restarts = restarts
         self._settings = settings
@@ -71,7 +73,7 @@ class Publishers:
         self._detection = node.create_lifecycle_publisher(Detection2D, "~/detection", _QOS)
         self._status = node.create_lifecycle_publisher(TrackStatusArray, "~/status", _QOS)
         self._overlays = {camera: _OverlayPublishers(node, camera) for camera in cameras}
-        # by camera; a frame and the news of silence come from different threads
+        # by camera; frames and silences are published from different threads
         self._last_status: dict[str, TrackStatusArray] = {}
         self._status_lock = threading.Lock()
 
@@ -81,11 +83,14 @@ class Publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def wants_overlay(self, camera: str) -> bool:
-        """Whether somebody is subscribed to a picture of the camera."""
+        """Return whether somebody is subscribed to a picture of the camera."""
         return self._overlays[camera].wanted
 
     def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing]) -> None:
-        """Detections first, then their state, then the picture; `bearings` by target id, where they are known."""
+        """Publish the detections first, then their state, then the picture.
+
+        bearings: by target id, where they are known.
+        """
         settings = self._settings()
         header, targets = result.header, result.targets
         detections = messages.detections_message(header, targets, settings.class_id, settings.publish_lost)
@@ -105,7 +110,10 @@ class Publishers:
             self._overlays[result.camera].publish(result, latency, settings.overlay_jpeg_quality)
 
     def publish_silence(self, camera: str, report: CameraReport, followed: Collection[str]) -> None:
-        """What was last known of a camera's targets that are still `followed`, and that nothing comes any more."""
+        """Publish that a camera is silent, with the last known state of its targets.
+
+        followed: names of the targets that still exist; the others are left out.
+        """
         counts = report.counts
         with self._status_lock:
             status = self._last_status.get(camera)

@@ -5,46 +5,75 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from snscf_ros.received_image import ReceivedImage
+from std_msgs.msg import Header
+
+from snscf_ros.encodings import Frame
+from snscf_ros.images import ImageMessage
+from snscf_ros.stamps import nanoseconds
 
 
-@dataclass(frozen=True)
-class Buffered:
-    """An image and its place in the order of arrival; numbers are never used twice."""
+@dataclass(frozen=True, eq=False)
+class ReceivedImage:
+    """One image message of a camera, checked but not decoded.
 
-    number: int
-    arrival: ReceivedImage
+    message: the message as it came.
+    decode: makes the H x W x 3 uint8 BGR frame; raises ImageRejected where that fails.
+    camera: name of the camera.
+    received: when it reached the node (monotonic seconds).
+    number: its place among the camera's images; no number is used twice.
+    epoch: how often the camera's counts had been reset when it came.
+    """
+
+    message: ImageMessage
+    decode: Callable[[], Frame]
+    camera: str = ""
+    received: float = field(default_factory=time.monotonic)
+    number: int = 0
+    epoch: int = 0
+
+    @property
+    def header(self) -> Header:
+        return self.message.header
+
+    @property
+    def stamp_ns(self) -> int:
+        """The header's stamp in nanoseconds; 0 where the camera gives none."""
+        return nanoseconds(self.message.header.stamp)
+
+    @property
+    def size(self) -> int:
+        """Bytes of pixels or of the compressed file."""
+        return len(self.message.data)
 
 
 class RecentImages:
-    """Messages as they came, not decoded; the newest is always kept. Not locked: its owner guards it."""
+    """Keeps the last images as they came, not decoded, and the newest in any case. Not locked: its owner guards it."""
 
     def __init__(self) -> None:
-        self._images: deque[Buffered] = deque()
+        self._images: deque[ReceivedImage] = deque()
         self._bytes = 0
-        self._next_number = 0
 
-    def add(self, arrival: ReceivedImage, seconds: float, most_bytes: int) -> None:
-        """Keep an image, and let go of those that came more than `seconds` before it or, oldest first, do not fit into
-        `most_bytes`."""
-        self._images.append(Buffered(self._next_number, arrival))
-        self._next_number += 1
-        self._bytes += arrival.size
+    def add(self, image: ReceivedImage, seconds: float, most_bytes: int) -> None:
+        """Keep an image. Drop those that came more than `seconds` before it, and the oldest beyond `most_bytes`."""
+        self._images.append(image)
+        self._bytes += image.size
         while len(self._images) > 1 and (
-            self._bytes > most_bytes or arrival.received - self._images[0].arrival.received > seconds
+            self._bytes > most_bytes or image.received - self._images[0].received > seconds
         ):
-            self._bytes -= self._images.popleft().arrival.size
+            self._bytes -= self._images.popleft().size
 
-    def find(self, stamp_ns: int) -> Buffered | None:
-        """The last image with that stamp."""
-        return next((image for image in reversed(self._images) if image.arrival.stamp_ns == stamp_ns), None)
+    def find(self, stamp_ns: int) -> ReceivedImage | None:
+        """Return the last image with that stamp."""
+        return next((image for image in reversed(self._images) if image.stamp_ns == stamp_ns), None)
 
-    def after(self, number: int) -> list[Buffered]:
-        """The images that came after that one, in order."""
-        newer: list[Buffered] = []
+    def after(self, number: int) -> list[ReceivedImage]:
+        """Return the images that came after the one with that number, in order."""
+        newer: list[ReceivedImage] = []
         for image in reversed(self._images):
             if image.number <= number:
                 break
@@ -57,11 +86,11 @@ class RecentImages:
         self._bytes = 0
 
     @property
-    def newest(self) -> Buffered | None:
+    def newest(self) -> ReceivedImage | None:
         return self._images[-1] if self._images else None
 
     @property
-    def oldest(self) -> Buffered | None:
+    def oldest(self) -> ReceivedImage | None:
         return self._images[0] if self._images else None
 
     def __len__(self) -> int:

@@ -1,30 +1,54 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From a device or engine that has failed to the CPU: the tracker is made anew there, and the targets go with it."""
+"""Goes on with the CPU where a device or engine has failed: rebuilds the tracker there and moves the targets to it."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snscf_core import Target, Tracker
-from snscf_ros.received_image import ReceivedImage
+from snscf_ros.node.recent_images import ReceivedImage
+from snscf_ros.target_registry import TargetRegistry
+
+
+def can_fall_back(tracker: Tracker) -> bool:
+    """Return whether there is anything safer than what the tracker runs on: torch on the CPU is the last resort."""
+    return (tracker.device.type, tracker.engine) != ("cpu", "torch")
+
+
+def fall_back(
+    tracker: Tracker, targets: TargetRegistry, newest: Callable[[], Mapping[str, ReceivedImage | None]]
+) -> tuple[Tracker, list[str]]:
+    """Rebuild the tracker on the CPU and move all targets to it.
+
+    newest: gives each camera's newest image, once the new tracker is ready.
+    Returns the new tracker and the names of the targets that could not be moved, which are forgotten. Raises what
+    Tracker raises.
+    """
+    spare = on_cpu(tracker)
+    replacements: dict[str, Target | None] = {}
+    for camera, image in newest().items():
+        followed = {one.target_id: one.target for one in targets.of_camera(camera)}
+        replacements.update(moved(followed, spare, image))
+    targets.exchange(replacements)
+    return spare, [name for name, target in replacements.items() if target is None]
 
 
 def on_cpu(tracker: Tracker) -> Tracker:
-    """The same network and mode with torch on the CPU, which needs nothing else. Raises what Tracker raises."""
+    """Build the same network and mode with torch on the CPU, which needs nothing else. Raises what Tracker raises."""
     spare = Tracker(tracker.weights.files[0], device="cpu", mode=tracker.mode, engine="torch", config=tracker.config)
     spare.warm_up()
     return spare
 
 
 def moved(targets: Mapping[str, Target], spare: Tracker, newest: ReceivedImage | None) -> dict[str, Target | None]:
-    """One camera's targets as `spare` can follow them.
+    """Return one camera's targets in a form that `spare` can follow.
 
-    What a device that is lost held cannot be read any more: such a target is started anew where it was last seen, in
-    the newest image; None if that is not possible either.
+    What a lost device held cannot be read any more. Such a target is started again in the newest image, at its last
+    box; it is None where that is not possible either.
     """
     return {name: _moved(target, spare, newest) for name, target in targets.items()}
 
@@ -40,6 +64,6 @@ def _moved(target: Target, spare: Tracker, newest: ReceivedImage | None) -> Targ
     if newest is None:
         return None
     try:
-        return spare.init(newest.frame(), target.box)
+        return spare.init(newest.decode(), target.box)
     except ValueError:
         return None

@@ -1,165 +1,60 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The thread that tracks: it takes the newest image of each camera and is the only one that touches the tracker.
+"""The thread that tracks. It takes the newest image of each camera, and nothing else touches the tracker.
 
-The node's callbacks put images into its slots and requests into its queue and never wait for a frame, except
-`init_target`, which waits for its own answer. Images and requests take turns, a step of catching up being one turn, so
-that neither keeps the other waiting for longer than a frame takes. On a GPU, where that takes about as long for several
-images as for one, all that wait are one turn.
+The node's callbacks leave images and requests here and never wait for a frame, except `init_target`, which waits for
+its own answer. Images and requests take turns, and a step of catching up is one turn, so that neither keeps the other
+waiting for longer than a frame takes. A GPU tracks several images in about the time of one, so there all images that
+wait are one turn.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
-from std_msgs.msg import Header
-
-from snscf_core import Target, Track, Tracker
-from snscf_ros.images import Frame, ImageRejected
+from snscf_core import Track, Tracker
+from snscf_ros.encodings import Frame
 from snscf_ros.messages import Box
 from snscf_ros.node import recovery
-from snscf_ros.node.camera_stream import CameraStream
+from snscf_ros.node.camera_stream import CameraReport, CameraStreams
+from snscf_ros.node.catch_up import CatchUp, TargetStarter
+from snscf_ros.node.events import (
+    Event,
+    EventHandler,
+    FellBack,
+    GaveUp,
+    ImageRefused,
+    StageTimed,
+    TrackedFrame,
+    TrackingFailed,
+)
+from snscf_ros.node.init_requests import InitRequest, InitRequests, Started
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.recent_images import Buffered
-from snscf_ros.received_image import Counts, ImageMessage, ReceivedImage
-from snscf_ros.stamps import seconds_text
-from snscf_ros.target_registry import FollowedTarget, Refused, TargetRegistry, TrackedTarget
+from snscf_ros.node.recent_images import ReceivedImage
+from snscf_ros.target_registry import FollowedTarget, TargetRegistry
 
-# images in a row that the tracker fails on, before it is given up
+# images in a row that the tracker may fail on before it is given up
 MOST_FAILURES = 5
 
-
-@dataclass(frozen=True)
-class TrackedFrame:
-    """What came out of one image."""
-
-    camera: str
-    header: Header
-    received: float  # monotonic seconds
-    targets: tuple[TrackedTarget, ...]
-    counts: Counts
-    rate: float  # frames tracked in a second
-    frame: Frame | None  # None where nobody needed the pixels
+_Job = Callable[[], None]
+# an image and its pixels; None where nobody needs them
+_View = tuple[ReceivedImage, Frame | None]
+_Tracks = list[tuple[FollowedTarget, Track]]
 
 
-class Started(NamedTuple):
-    """The answer to an init request."""
-
-    target_id: str
-    frames_caught_up: int
-
-
-class CameraReport(NamedTuple):
-    """What has come from a camera: counts, when the last image came and the last one that could be used (monotonic
-    seconds; None: never), and the header of the latter."""
-
-    counts: Counts
-    last_received: float | None
-    last_usable: float | None
-    header: Header | None
-
-
-class Listener(Protocol):
-    """What the thread tells the node, from the thread, or from the one that calls `offer`."""
-
-    def wants_pixels(self, camera: str) -> bool:
-        """Whether `TrackedFrame.frame` is needed even when nothing is tracked."""
-        ...
-
-    def tracked(self, result: TrackedFrame) -> None: ...
-
-    def rejected(self, camera: str, reason: str) -> None: ...
-
-    def failed(self, camera: str, error: Exception) -> None: ...
-
-    def fell_back(self, tracker: Tracker, error: Exception, dropped: list[str]) -> None:
-        """The device failed; `tracker` has taken over, and could not take over the targets `dropped`."""
-        ...
-
-    def gave_up(self, error: Exception) -> None:
-        """The thread has ended, because the tracker fails on every image."""
-        ...
-
-    def time_went_back(self, camera: str, seconds: float, dropped: list[str]) -> None: ...
-
-    def took(self, stage: str, seconds: float) -> None: ...
-
-
-class _Nobody:
-    """Hears nothing."""
-
-    def wants_pixels(self, camera: str) -> bool:
-        return False
-
-    def tracked(self, result: TrackedFrame) -> None:
-        pass
-
-    def rejected(self, camera: str, reason: str) -> None:
-        pass
-
-    def failed(self, camera: str, error: Exception) -> None:
-        pass
-
-    def fell_back(self, tracker: Tracker, error: Exception, dropped: list[str]) -> None:
-        pass
-
-    def gave_up(self, error: Exception) -> None:
-        pass
-
-    def time_went_back(self, camera: str, seconds: float, dropped: list[str]) -> None:
-        pass
-
-    def took(self, stage: str, seconds: float) -> None:
-        pass
-
-
-@dataclass
-class _InitRequest:
-    stream: CameraStream
-    image: Buffered
-    box: Box
-    target_id: str
-    # done before there is an answer: nobody waits for it any more
-    answer: Future[Started] = field(default_factory=Future)
-
-
-@dataclass
-class _CatchUp:
-    """A target on its way from the image that it was started on to the newest one."""
-
-    request: _InitRequest
-    target: Target
-    began: float  # monotonic seconds
-    deadline: float
-    number: int  # of the buffered image that it has got to
-    frames: int = 0
-    steps: int = 1  # turns taken, the first one being the start
-    track: Track | None = None
-    ended: bool = False  # the time is over
-
-
-@dataclass
-class _Taken:
-    """An image that was taken from its camera's stream, in this epoch of the stream's counts."""
-
-    stream: CameraStream
-    arrival: ReceivedImage
-    epoch: int
-    frame: Frame | None = None  # None where nobody needs the pixels
+def _never(camera: str) -> bool:
+    return False
 
 
 class TrackingWorker:
-    """Runs from `start` to `stop`; can't be started again."""
+    """Runs from `start` to `stop`. Cannot be started again.
+
+    streams: takes the images in; see `CameraStreams.offer`.
+    """
 
     def __init__(
         self,
@@ -167,26 +62,30 @@ class TrackingWorker:
         camera_names: Iterable[str],
         targets: TargetRegistry,
         settings: Callable[[], Settings],
-        listener: Listener,
+        on_event: EventHandler,
+        wants_pixels: Callable[[str], bool] = _never,
     ) -> None:
+        """Prepare the thread.
+
+        on_event: called with each event, from this thread or from the one that offers an image.
+        wants_pixels: whether a camera's frames are needed even where nothing is followed.
+        """
         self._tracker = tracker
-        self._streams = {name: CameraStream(name) for name in camera_names}
-        self._turns = deque(self._streams.values())
         self._targets = targets
         self._settings = settings
-        self._listener: Listener = listener
-        # guards the streams, the requests, the answers and the flags
+        self._on_event = on_event
+        self._wants_pixels = wants_pixels
+        # guards the streams, the requests and their answers
         self._news = threading.Condition()
-        self._requests: deque[_InitRequest] = deque()
-        self._current: _InitRequest | None = None  # the last one that was begun
-        self._catching_up: _CatchUp | None = None
+        self._requests = InitRequests(self._news)
+        self.streams = CameraStreams(camera_names, self._requests, targets, settings, self._emit, self._news)
+        self._starter = TargetStarter(self.streams, self._requests, targets, settings, self._news)
         self._request_next = True
-        self._enabled = True
-        self._stopping = False
+        self._left_behind = False
         self._busy_since: float | None = None  # monotonic seconds; with one job
         self._failures = 0  # in a row
         self._fell_back = False
-        # the images that wait, in one pass; on a CPU all would be done only when the last of them is
+        # whether images that wait are tracked in one pass; on a CPU each would then be done only with the last of them
         self._together = tracker.device.type != "cpu"
         self._decoded: tuple[ReceivedImage, Frame] | None = None
         # a daemon, so that a frame that takes seconds cannot keep the process alive after Ctrl-C
@@ -196,47 +95,31 @@ class TrackingWorker:
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Finish the frame at hand, refuse what waits, and end; False if that takes longer than `timeout` seconds."""
-        with self._news:
-            self._end("the tracker was deactivated before it could initialise the target")
+        """Finish the frame at hand, refuse what waits, and end. Return False if that takes longer than `timeout` s."""
+        self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._listener = _Nobody()  # hears of what comes of it
-            return False
-        return True
+        # nobody hears what becomes of a frame that does not end
+        self._left_behind = self._thread.is_alive()
+        return not self._left_behind
 
     @property
     def busy_for(self) -> float:
-        """Seconds that the job at hand, a frame or a start, has taken up to now; 0 if there is none."""
+        """Seconds that the current job, a frame or a start, has taken so far; 0 if there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def offer(self, camera_name: str, message: ImageMessage) -> None:
-        """Hand over an image; it takes the place of an older one that is still waiting. Returns at once."""
-        arrival = ReceivedImage(message)
-        stream = self._streams[camera_name]
-        settings = self._settings()
-        if self._stopping:
-            return
-        try:
-            arrival.check(settings.max_image_pixels)
-        except ImageRejected as reason:
-            with self._news:
-                stream.count_received()
-                stream.count_refused(str(reason))
-            self._listener.rejected(camera_name, str(reason))
-            return
-        with self._news:
-            stream.count_received()
-            back = stream.time_went_back(arrival)
-            dropped = self._begin_anew(stream, settings) if back else []
-            if not stream.overtaken(arrival):
-                stream.offer(arrival, self._enabled, settings.buffer_seconds, settings.buffer_bytes)
-                self._news.notify_all()
-        if back:
-            self._listener.time_went_back(camera_name, back, dropped)
+    @property
+    def enabled(self) -> bool:
+        return self.streams.enabled
 
-    def init(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> Started:
+    def enable(self, enabled: bool) -> None:
+        """Go on tracking, or leave the images alone and keep the targets."""
+        self.streams.enable(enabled)
+
+    def reports(self) -> dict[str, CameraReport]:
+        return self.streams.reports()
+
+    def init(self, camera: str, stamp_ns: int, box: Box, target_id: str) -> Started:
         """Start following `box` in the image of that stamp, the newest one if it is 0, and bring the target to now.
 
         Raises Refused, or the core's ValueError.
@@ -244,348 +127,192 @@ class TrackingWorker:
         settings = self._settings()
         self._targets.check(target_id, settings.max_targets)
         with self._news:
-            request = self._init_request(camera_name, stamp_ns, box, target_id)
-            self._requests.append(request)
-            self._news.notify_all()
-        try:
-            return request.answer.result(settings.init_timeout)
-        except FutureTimeoutError:
-            with self._news:
-                # in vain if the answer has come just now
-                request.answer.cancel()
-        try:
-            return request.answer.result(0)
-        except CancelledError:
-            raise Refused(
-                f"the tracker was busy for {settings.init_timeout:g} s (init_timeout); nothing was initialised"
-            ) from None
-
-    def enable(self, enabled: bool) -> None:
-        """Go on tracking, or leave the images alone and keep the targets."""
-        with self._news:
-            self._enabled = enabled
-            if not enabled:
-                for stream in self._streams.values():
-                    stream.pass_over()
-
-    @property
-    def enabled(self) -> bool:
-        return self._enabled
+            request = InitRequest(self.streams.find(camera, stamp_ns), box, target_id)
+            self._requests.add(request)
+        return self._requests.wait(request, settings.init_timeout)
 
     def reset(self) -> int:
-        """Forget the targets and the cameras' images and counts, and refuse what waits; returns how many targets."""
+        """Forget the targets and the cameras' images and counts, and refuse what waits. Return how many targets."""
         with self._news:
-            self._refuse("the tracker was reset before it could initialise the target")
-            for stream in self._streams.values():
-                stream.forget()
+            self._requests.refuse("the tracker was reset before it could initialise the target")
+            self.streams.reset()
             return self._targets.clear()
 
-    def reports(self) -> dict[str, CameraReport]:
-        with self._news:
-            return {
-                name: CameraReport(
-                    stream.counts, stream.last_received, stream.last_usable, stream.newest and stream.newest.header
-                )
-                for name, stream in self._streams.items()
-            }
-
-    def _begin_anew(self, stream: CameraStream, settings: Settings) -> list[str]:
-        """After its time went back: forget the stream's images, and its targets if so set; returns their names."""
-        stream.forget_images()
-        if settings.targets_on_time_jump != "drop":
-            return []
-        self._refuse("the camera's time went back before the target could be initialised", stream)
-        return self._targets.remove_of_camera(stream.name)
-
     def _end(self, reason: str) -> None:
-        self._stopping = True
-        self._refuse(reason)
-        self._news.notify_all()
+        with self._news:
+            self.streams.closed = True
+            self._requests.refuse(reason)
+            self._news.notify_all()
 
-    def _refuse(self, reason: str, stream: CameraStream | None = None) -> None:
-        """Refuse the init requests that wait, of one stream or all."""
-        for request in (self._current, *self._requests):
-            if request and stream in (None, request.stream) and not request.answer.done():
-                request.answer.set_exception(Refused(reason))
+    def _emit(self, event: Event) -> None:
+        if not self._left_behind:
+            self._on_event(event)
 
-    def _init_request(self, camera_name: str, stamp_ns: int, box: Box, target_id: str) -> _InitRequest:
-        name = camera_name or next(iter(self._streams))
-        stream = self._streams.get(name)
-        if stream is None:
-            known = [known for known in self._streams if known]
-            one = f"known are {', '.join(known)}" if known else "there is one, unnamed: leave 'camera' empty"
-            raise Refused(f"camera '{camera_name}' is not known; {one}")
-        if self._stopping:
-            raise Refused("the tracker is being deactivated")
-        newest, oldest = stream.images.newest, stream.images.oldest
-        if newest is None or oldest is None:
-            source = f"camera {name!r}" if name else "the camera"
-            if not stream.last_refusal:
-                raise Refused(f"no image has come from {source} yet")
-            raise Refused(
-                f"no image from {source} could be used: {stream.counts.rejected} were rejected, the last one because"
-                f" {stream.last_refusal}"
-            )
-        image = stream.images.find(stamp_ns) if stamp_ns else newest
-        if image is None:
-            raise Refused(
-                f"no image of stamp {seconds_text(stamp_ns)} is remembered; those of the last"
-                f" {newest.arrival.received - oldest.arrival.received:.2f} s are, {len(stream.images)} images from"
-                f" {seconds_text(oldest.arrival.stamp_ns)} to {seconds_text(newest.arrival.stamp_ns)};"
-                " leave the stamp 0 to start on the newest image"
-            )
-        return _InitRequest(stream, image, box, target_id)
-
-    # --- the thread ---
+    # --- turns ---
 
     def _run(self) -> None:
-        while True:
-            with self._news:
-                while not self._stopping and (job := self._next_job()) is None:
-                    self._news.wait()
-                if self._stopping:
-                    return
-            assert job is not None
+        while (job := self._next_job()) is not None:
             self._busy_since = time.monotonic()
             self._do(job)
             self._busy_since = None
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _next_job(self) -> _Job | None:
+        """Wait for the next job; images and requests take turns. Return None when the thread is to end."""
+        with self._news:
+            while not self.streams.closed:
+                turns = (self._request_job, self._image_job)
+                for turn in turns if self._request_next else reversed(turns):
+                    if (job := turn()) is not None:
+                        self._request_next = turn == self._image_job
+                        return job
+                self._news.wait()
+            return None
+
+    def _request_job(self) -> _Job | None:
+        if (catching_up := self._starter.catching_up) is not None:
+            return functools.partial(self._catch_up, catching_up)
+        if (request := self._requests.take()) is not None:
+            return functools.partial(self._start_target, request)
+        return None
+
+    def _image_job(self) -> _Job | None:
+        images = self.streams.take(self._together)
+        return functools.partial(self._track, images) if images else None
+
+    def _do(self, job: _Job) -> None:
         try:
             job()
         except Exception as error:  # a mistake of our own must not end the thread unnoticed
-            self._listener.failed("", error)
+            self._emit(TrackingFailed("", error))
             self._count_failure(error)
 
-    def _next_job(self) -> Callable[[], None] | None:
-        """Images and requests in turn."""
-        jobs = (self._request_job, self._image_job)
-        for job in jobs if self._request_next else reversed(jobs):
-            if (found := job()) is not None:
-                self._request_next = job == self._image_job
-                return found
-        return None
+    # --- starting targets ---
 
-    def _request_job(self) -> Callable[[], None] | None:
-        if self._catching_up is not None:
-            return functools.partial(self._catch_up, self._catching_up)
-        while self._requests:
-            request = self._requests.popleft()
-            if not request.answer.done():
-                self._current = request
-                return functools.partial(self._initialise, request)
-        return None
-
-    def _image_job(self) -> Callable[[], None] | None:
-        """The next camera in turn with an image that waits; together, all of them."""
-        taken: list[_Taken] = []
-        for _ in range(len(self._turns)):
-            stream = self._turns[0]
-            self._turns.rotate(-1)
-            if (arrival := stream.take()) is not None:
-                taken.append(_Taken(stream, arrival, stream.epoch))
-                if not self._together:
-                    break
-        return functools.partial(self._track, taken) if taken else None
-
-    def _initialise(self, request: _InitRequest) -> None:
-        began = time.monotonic()
-        arrival = request.image.arrival
+    def _start_target(self, request: InitRequest) -> None:
         try:
-            target = self._tracker.init(self._frame(arrival), request.box)
+            self._starter.start(request, self._tracker, self._decode)
         except Exception as error:
-            if not isinstance(error, ValueError) and self._recovered(request.stream, error):
-                self._initialise(request)
+            if self._recover(request.image.camera, error):
+                self._start_target(request)
             else:
-                self._fail(request, error)
-            return
-        settings = self._settings()
-        # the caller must get the answer in time
-        most = min(settings.catch_up_time, settings.init_timeout / 2)
-        with self._news:
-            self._catching_up = _CatchUp(request, target, began, time.monotonic() + most, request.image.number)
-            self._join_if_there(self._catching_up)
+                self._requests.fail(request, error)
 
-    def _catch_up(self, catching: _CatchUp) -> None:
-        """One step towards now; those that follow are spread evenly over the images and the time that are left."""
-        with self._news:
-            if self._join_if_there(catching):
-                return
-            ahead = self._ahead(catching)
-            now = time.monotonic()
-            left = catching.deadline - now
-            # with what is tracked in between
-            step = (now - catching.began) / catching.steps
-            steps = max(1, int(left / step)) if step > 0 else len(ahead)
-            image = ahead[min(math.ceil(len(ahead) / steps), len(ahead)) - 1]
-            catching.ended = left <= 0
-        catching.number = image.number
-        catching.steps += 1
+    def _catch_up(self, catching_up: CatchUp) -> None:
         try:
-            # not kept: the newest image, which others share, stays decoded
-            catching.track = self._tracker.update(image.arrival.frame(), catching.target)
-            catching.frames += 1
-        except ValueError:
-            pass  # an image that cannot be used changes nothing
+            self._starter.step(catching_up, self._tracker)
         except Exception as error:
-            with self._news:
-                self._catching_up = None
-            self._recovered(catching.request.stream, error)
-            self._fail(catching.request, error)
-            return
-        with self._news:
-            self._join_if_there(catching)
+            self._recover(catching_up.request.image.camera, error)
+            self._requests.fail(catching_up.request, error)
 
-    def _ahead(self, catching: _CatchUp) -> list[Buffered]:
-        """The images that the target has not been followed through; one that waits is tracked with the others' turn."""
-        stream = catching.request.stream
-        ahead = stream.images.after(catching.number)
-        return ahead[:-1] if stream.waiting else ahead
+    # --- tracking in images: decode, update, publish ---
 
-    def _join_if_there(self, catching: _CatchUp) -> bool:
-        """Let a target that has got to the newest image join the others, and answer; True if nothing is left to do."""
-        request = catching.request
-        if not request.answer.done():
-            if self._ahead(catching) and not catching.ended:
-                return False
+    def _track(self, images: list[ReceivedImage]) -> None:
+        views: list[_View] = []
+        for image in images:
             try:
-                name = self._targets.add(
-                    request.target_id,
-                    request.stream.name,
-                    catching.target,
-                    self._settings().max_targets,
-                    catching.track,
-                )
-                request.answer.set_result(Started(name, catching.frames))
-            except Refused as reason:
-                request.answer.set_exception(reason)
-        self._catching_up = None
-        return True
+                needed = self._targets.of_camera(image.camera) or self._wants_pixels(image.camera)
+                views.append((image, self._decode(image) if needed else None))
+            except Exception as error:
+                self._reject(image, error)
+        self._update(views)
 
-    def _fail(self, request: _InitRequest, error: Exception) -> None:
-        with self._news:
-            if not request.answer.done():
-                request.answer.set_exception(error)
+    def _decode(self, image: ReceivedImage) -> Frame:
+        """Return the pixels of an image, which is decoded once."""
+        if self._decoded is None or self._decoded[0] is not image:
+            started = time.monotonic()
+            self._decoded = (image, image.decode())
+            self._emit(StageTimed("decode", time.monotonic() - started))
+        return self._decoded[1]
 
-    def _track(self, taken: list[_Taken]) -> None:
-        self._follow([image for image in taken if self._decode(image)])
-
-    def _decode(self, image: _Taken) -> bool:
-        """Get the pixels if somebody needs them; False if the image cannot be used."""
+    def _update(self, views: list[_View]) -> None:
+        """Find the targets in all images in one pass. Where that fails, one by one, so that none harms the others."""
+        # asked anew: targets may have been removed, or moved to the CPU, since the pixels were decoded
+        followed = [self._targets.of_camera(image.camera) if frame is not None else [] for image, frame in views]
         try:
-            if self._targets.of_camera(image.stream.name) or self._listener.wants_pixels(image.stream.name):
-                image.frame = self._frame(image.arrival)
-        except Exception as error:
-            self._reject(image, error)
-            return False
-        return True
-
-    def _follow(self, images: list[_Taken]) -> None:
-        """Find the targets, in one pass for all images; where that fails one by one, so that none harms the others."""
-        # not before: targets may have been removed, or moved to the CPU, since it was found that there are some
-        followed = [self._targets.of_camera(image.stream.name) if image.frame is not None else [] for image in images]
-        try:
-            tracks = self._update(images, followed)
+            tracks = self._tracks(views, followed)
         except Exception as error:  # one bad frame must not end the thread
-            if len(images) == 1:
-                self._reject(images[0], error)
-                return
-            if not isinstance(error, ValueError) and sum(map(bool, followed)) > 1:
-                self._together = False  # from now on: it may be the number of them that is too much
-                names = ", ".join(image.stream.name for image in images)
-                self._listener.failed(names, RuntimeError(f"{error}; from now on they are tracked one by one"))
-            for image in images:
-                self._busy_since = time.monotonic()
-                self._do(functools.partial(self._follow, [image]))
+            self._update_one_by_one(views, sum(map(bool, followed)), error)
             return
-        for image, found in zip(images, tracks, strict=True):
-            self._do(functools.partial(self._tell, image, found))
+        for view, found in zip(views, tracks, strict=True):
+            self._do(functools.partial(self._publish, view, found))
 
-    def _tell(self, image: _Taken, found: list[tuple[FollowedTarget, Track]]) -> None:
-        tracked, stream = self._targets.record(found), image.stream
+    def _tracks(self, views: list[_View], followed: list[list[FollowedTarget]]) -> list[_Tracks]:
+        """Track what is followed in each image."""
+        given = [
+            (frame, [one.target for one in ones])
+            for (_, frame), ones in zip(views, followed, strict=True)
+            if frame is not None and ones
+        ]
+        if not given:
+            return [[] for _ in views]
+        started = time.monotonic()
+        tracks = iter(self._tracker.update_views(given) if len(given) > 1 else [self._tracker.update(*given[0])])
+        self._failures = 0
+        seconds = time.monotonic() - started
+        for _ in given:  # each has waited for all
+            self._emit(StageTimed("track", seconds))
+        return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
+
+    def _publish(self, view: _View, found: _Tracks) -> None:
+        """Record the tracks of one image and hand them on as a `TrackedFrame`."""
+        image, frame = view
+        targets, stream = self._targets.record(found), self.streams[image.camera]
         with self._news:
-            if stream.epoch != image.epoch:  # reset meanwhile: this image belongs to what is forgotten
+            if not stream.count_processed(image):
                 return
-            stream.count_processed()
             counts, rate = stream.counts, stream.rate
-            if not self._enabled:
+            if not self.streams.enabled:
                 return
         started = time.monotonic()
-        arrival = image.arrival
-        self._listener.tracked(
-            TrackedFrame(stream.name, arrival.header, arrival.received, tracked, counts, rate, image.frame)
-        )
-        self._listener.took("publish", time.monotonic() - started)
+        self._emit(TrackedFrame(image.camera, image.header, image.received, targets, counts, rate, frame))
+        self._emit(StageTimed("publish", time.monotonic() - started))
 
-    def _reject(self, image: _Taken, error: Exception) -> None:
-        """Count an image that could not be tracked, and tell why: a ValueError is its own fault, else the tracker's."""
+    # --- failures ---
+
+    def _update_one_by_one(self, views: list[_View], cameras: int, error: Exception) -> None:
+        """After a pass over several images failed, track in each alone; a single image is rejected.
+
+        cameras: in how many of the images targets are followed.
+        """
+        if len(views) == 1:
+            self._reject(views[0][0], error)
+            return
+        if not isinstance(error, ValueError) and cameras > 1:
+            self._together = False  # from now on: so many images at once may be too much
+            names = ", ".join(image.camera for image, _ in views)
+            self._emit(TrackingFailed(names, RuntimeError(f"{error}; from now on they are tracked one by one")))
+        for view in views:
+            self._busy_since = time.monotonic()
+            self._do(functools.partial(self._update, [view]))
+
+    def _reject(self, image: ReceivedImage, error: Exception) -> None:
+        """Count an image that could not be tracked. A ValueError is the image's fault, another error the tracker's."""
         with self._news:
-            image.stream.count_rejected(image.epoch)
+            self.streams[image.camera].count_rejected(image)
         if isinstance(error, ValueError):
-            self._listener.rejected(image.stream.name, str(error))
-        elif not self._recovered(image.stream, error):
+            self._emit(ImageRefused(image.camera, str(error)))
+        elif not self._recover(image.camera, error):
             self._count_failure(error)
 
-    def _recovered(self, stream: CameraStream, error: Exception) -> bool:
-        """After the tracker itself has failed: True if torch on the CPU has taken over, which happens once."""
-        self._listener.failed(stream.name, error)
-        if self._fell_back or (self._tracker.device.type, self._tracker.engine) == ("cpu", "torch"):
+    def _recover(self, camera: str, error: Exception) -> bool:
+        """After the tracker failed, let torch on the CPU take over, once. Return whether it has just done so."""
+        self._emit(TrackingFailed(camera, error))
+        if self._fell_back or not recovery.can_fall_back(self._tracker):
             return False
         self._fell_back = True
         try:
-            self._fall_back(error)
+            spare, dropped = recovery.fall_back(self._tracker, self._targets, self.streams.newest)
         except Exception as worse:
-            self._listener.failed(stream.name, worse)
+            self._emit(TrackingFailed(camera, worse))
             return False
+        self._tracker, self._together = spare, False
+        self._starter.abandon(error)
+        self._emit(FellBack(spare, error, dropped))
         return True
 
-    def _fall_back(self, error: Exception) -> None:
-        spare = recovery.on_cpu(self._tracker)
-        with self._news:
-            newest = {name: stream.newest for name, stream in self._streams.items()}
-        moved: dict[str, Target | None] = {}
-        for name, arrival in newest.items():
-            targets = {one.target_id: one.target for one in self._targets.of_camera(name)}
-            moved.update(recovery.moved(targets, spare, arrival))
-        self._targets.exchange(moved)
-        self._tracker, self._together = spare, False
-        with self._news:
-            catching, self._catching_up = self._catching_up, None
-        if catching is not None:
-            self._fail(catching.request, error)
-        self._listener.fell_back(spare, error, [name for name, target in moved.items() if target is None])
-
     def _count_failure(self, error: Exception) -> None:
-        """A tracker that fails on one image after the other is given up: trying on would only burn the processor."""
+        """Give up a tracker that fails on one image after the other: trying on would only burn the processor."""
         self._failures += 1
-        if self._failures == MOST_FAILURES:  # told once, though the other images of a pass may fail, too
-            with self._news:
-                self._end(f"the tracker fails on every image: {error}")
-            self._listener.gave_up(error)
-
-    def _update(
-        self, images: list[_Taken], followed: list[list[FollowedTarget]]
-    ) -> list[list[tuple[FollowedTarget, Track]]]:
-        """The tracks of what is followed in each image."""
-        views = [
-            (image.frame, [f.target for f in ones])
-            for image, ones in zip(images, followed, strict=True)
-            if image.frame is not None and ones
-        ]
-        if not views:
-            return [[] for _ in images]
-        started = time.monotonic()
-        tracks = iter(self._tracker.update_views(views) if len(views) > 1 else [self._tracker.update(*views[0])])
-        self._failures = 0
-        seconds = time.monotonic() - started
-        for _ in views:  # each has waited for all
-            self._listener.took("track", seconds)
-        return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
-
-    def _frame(self, arrival: ReceivedImage) -> Frame:
-        """The pixels of an image, decoded once."""
-        if self._decoded is None or self._decoded[0] is not arrival:
-            started = time.monotonic()
-            self._decoded = (arrival, arrival.frame())
-            self._listener.took("decode", time.monotonic() - started)
-        return self._decoded[1]
+        if self._failures == MOST_FAILURES:  # said once, though the other images of a pass may fail as well
+            self._end(f"the tracker fails on every image: {error}")
+            self._emit(GaveUp(error))

@@ -13,7 +13,7 @@ from ros_harness import Scene, image_message, iou, stamp_of, wait_for
 
 from snscf_core import Target, Tracker
 from snscf_ros import bringup
-from snscf_ros.node import parameters
+from snscf_ros.node import events, parameters
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.target_registry import TargetRegistry
 
@@ -43,36 +43,29 @@ class Heard:
     def __init__(self) -> None:
         self.results, self.failures, self.fallbacks, self.ends = [], [], [], []
 
-    def wants_pixels(self, camera) -> bool:
-        return False
-
-    def tracked(self, result) -> None:
-        self.results.append(result)
-
-    def failed(self, camera, error) -> None:
-        self.failures.append(str(error))
-
-    def fell_back(self, tracker, error, dropped) -> None:
-        self.fallbacks.append((tracker, str(error), dropped))
-
-    def gave_up(self, error) -> None:
-        self.ends.append(error)
-
-    def took(self, stage, seconds) -> None:
-        pass
+    def on_event(self, event) -> None:
+        match event:
+            case events.TrackedFrame():
+                self.results.append(event)
+            case events.TrackingFailed(_, error):
+                self.failures.append(str(error))
+            case events.FellBack(tracker, error, dropped):
+                self.fallbacks.append((tracker, str(error), dropped))
+            case events.GaveUp(error):
+                self.ends.append(error)
 
 
 class Bench:
     def __init__(self, tracker: Tracker) -> None:
         self.scene, self.number = Scene(), 0
         self.tracker, self.heard, self.targets = OnFailingDevice(tracker), Heard(), TargetRegistry()
-        self.thread = TrackingWorker(self.tracker, [""], self.targets, lambda: SETTINGS, self.heard)
+        self.thread = TrackingWorker(self.tracker, [""], self.targets, lambda: SETTINGS, self.heard.on_event)
         self.thread.start()
 
     def next(self):
         """The targets in the next frame; None if it could not be tracked in."""
         before = self.thread.reports()[""].counts
-        self.thread.offer("", image_message(self.scene.frame(self.number), "bgr8", stamp_of(self.number)))
+        self.thread.streams.offer("", image_message(self.scene.frame(self.number), "bgr8", stamp_of(self.number)))
         self.number += 1
         done = lambda c: c.processed + c.rejected > before.processed + before.rejected  # noqa: E731
         counts = wait_for(lambda: (c := self.thread.reports()[""].counts) and done(c) and c, "the frame")

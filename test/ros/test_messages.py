@@ -17,7 +17,7 @@ from vision_msgs.msg import BoundingBox2D, Detection2DArray
 
 from snscf_core import Track, TrackState
 from snscf_ros import messages
-from snscf_ros.received_image import Counts
+from snscf_ros.messages import Counts
 from snscf_ros.target_registry import TrackedTarget
 
 coordinate = st.floats(-1e5, 1e5)

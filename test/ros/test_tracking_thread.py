@@ -19,7 +19,7 @@ from ros_harness import compressed_message, image_message, key, stamp_of, wait_f
 
 from snscf_core import Track, TrackState
 from snscf_ros import bringup
-from snscf_ros.node import parameters, recovery
+from snscf_ros.node import events, parameters, recovery
 from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingWorker
 from snscf_ros.target_registry import Refused, TargetRegistry
 
@@ -54,51 +54,43 @@ class HeldTracker:
 
 
 class Heard:
-    """A listener that writes down what it hears."""
+    """Writes down the events."""
 
     def __init__(self) -> None:
         self.results, self.rejections, self.failures, self.jumps, self.ends = [], [], [], [], []
         self.stages, self.fallbacks = [], []
 
-    def wants_pixels(self, camera) -> bool:
-        return False
+    def on_event(self, event) -> None:
+        match event:
+            case events.TrackedFrame():
+                self.tracked(event)
+            case events.ImageRefused(_, reason):
+                self.rejections.append(reason)
+            case events.TrackingFailed(_, error):
+                self.failures.append(error)
+            case events.FellBack(tracker):
+                self.fallbacks.append(tracker)
+            case events.GaveUp(error):
+                self.ends.append(error)
+            case events.TimeWentBack(camera, seconds, dropped):
+                self.jumps.append((camera, seconds, dropped))
+            case events.StageTimed(stage, seconds):
+                assert seconds >= 0
+                self.stages.append(stage)
 
     def tracked(self, result) -> None:
         self.results.append(result)
 
-    def rejected(self, camera, reason) -> None:
-        self.rejections.append(reason)
-
-    def failed(self, camera, error) -> None:
-        self.failures.append(error)
-
-    def fell_back(self, tracker, error, dropped) -> None:
-        self.fallbacks.append(tracker)
-
-    def gave_up(self, error) -> None:
-        self.ends.append(error)
-
-    def time_went_back(self, camera, seconds, dropped) -> None:
-        self.jumps.append((camera, seconds, dropped))
-
-    def took(self, stage, seconds) -> None:
-        assert seconds >= 0
-        self.stages.append(stage)
-
 
 class Bench:
     def __init__(self, settings=SETTINGS, tracker=None, cameras=("",)) -> None:
-        self.tracker, self.heard, self.targets, self.settings = (
-            tracker or HeldTracker(),
-            Heard(),
-            TargetRegistry(),
-            settings,
-        )
-        self.thread = TrackingWorker(self.tracker, cameras, self.targets, lambda: self.settings, self.heard)
+        self.tracker, self.settings = tracker or HeldTracker(), settings
+        self.heard, self.targets = Heard(), TargetRegistry()
+        self.thread = TrackingWorker(self.tracker, cameras, self.targets, lambda: self.settings, self.heard.on_event)
         self.thread.start()
 
     def offer(self, number: int) -> None:
-        self.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8", stamp_of(number)))
+        self.thread.streams.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8", stamp_of(number)))
 
     def hold(self, number: int) -> None:
         """Have the thread at work on a frame that does not end."""
@@ -255,7 +247,7 @@ def test_nobody_hears_of_a_frame_that_was_left_behind(bench):
 def test_images_that_cannot_be_used_are_no_sign_of_life(bench):
     started(bench)
     before = bench.thread.reports()[""]
-    bench.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "nonsense", stamp_of(1)))
+    bench.thread.streams.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "nonsense", stamp_of(1)))
     assert bench.thread.reports()[""].last_usable == before.last_usable
     bench.tracker.error = ValueError("frame is 8 pixels wide")
     for number in (2, 3):
@@ -307,7 +299,7 @@ class CatchUpBench(Bench):
 
     def offer(self, number: int, camera: str = "") -> None:
         frame = np.full((32, 32, 3), number, np.uint8)
-        self.thread.offer(camera, image_message(frame, "bgr8", stamp_of(number)))
+        self.thread.streams.offer(camera, image_message(frame, "bgr8", stamp_of(number)))
 
     def film(self, numbers) -> None:
         """Offer frames, each when the one before is done."""
@@ -489,7 +481,7 @@ def test_when_time_goes_back_the_images_are_forgotten_and_the_targets_as_set(cat
     # images that only overtake each other, and those without a stamp, are no jump
     bench.film([3])
     bench.offer(2)
-    bench.thread.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8"))
+    bench.thread.streams.offer("", image_message(np.zeros((32, 32, 3), np.uint8), "bgr8"))
     bench.processed(8)
     assert len(bench.heard.jumps) == 1
 
@@ -579,7 +571,7 @@ class Rig(Bench):
 
     def offer(self, number: int, camera: str = "front") -> None:
         frame = np.full((32, 32, 3), number, np.uint8)
-        self.thread.offer(camera, image_message(frame, "bgr8", stamp_of(number), camera))
+        self.thread.streams.offer(camera, image_message(frame, "bgr8", stamp_of(number), camera))
 
     def busy(self, number: int) -> None:
         self.tracker.at_work.clear()
@@ -654,7 +646,7 @@ def test_on_a_cpu_each_camera_has_its_turn(rigs):
 def test_image_that_cannot_be_decoded_harms_no_other_of_its_pass(rigs):
     rig = rigs()
     jpeg = b"\xff\xd8" + b"\xff\xc0\x00\x0b\x08\x00\x40\x00\x40" + b"\xff\xd9"  # a header, and no more
-    rig.thread.offer("front", compressed_message(jpeg, "jpeg", stamp_of(11)))
+    rig.thread.streams.offer("front", compressed_message(jpeg, "jpeg", stamp_of(11)))
     rig.offer(21, "down")
     rig.go()
     assert rig.tracker.passes == [[21]]
