@@ -15,11 +15,13 @@ import argparse
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from pack.datasets import add_data_set
 from pack.labels import Label, load_labels, read_frames
 from pack.output import About, Pack
 from pack.overlap import Protected
@@ -28,6 +30,7 @@ from pack.sources import Source, find_runs, load_sources, read_stills, thinned
 from tqdm import tqdm
 
 from snscf_core.data.images import read_image
+from snscf_core.data.readers import READERS
 
 MIB = 1 << 20
 SHORTEST = 12  # frames of a labelled clip that must be readable
@@ -116,6 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sources = [source for file in options.sources for source in load_sources(file) if source.use]
         labels = [label for file in options.labels for label in load_labels(file)]
+        data_sets = [_data_set(text) for text in options.data]
+        if (sources or labels) and options.snapshots is None:
+            raise ValueError("--sources and --labels need the folder of the repositories: --snapshots")
         protected = Protected.load(options.protect) if options.protect else None
         if options.out.exists() and any(options.out.iterdir()):
             raise ValueError(f"{options.out} is not empty")
@@ -132,13 +138,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pack = Pack(options.out, left_out, protected, options.hold_out, options.quality)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     failed = 0
-    jobs = [(source.repository, add_source, source) for source in chosen]
-    jobs += [(repository, add_labels, video) for (repository, _), video in videos.items()]
+    snapshots = options.snapshots
+    jobs: list[tuple[str, Callable[[Pack], None]]] = [
+        (source.repository, partial(add_source, source=source, snapshots=snapshots)) for source in chosen
+    ]
+    jobs += [(name, partial(add_labels, labels=video, snapshots=snapshots)) for (name, _), video in videos.items()]
+    frames = options.frames_per_clip
+    jobs += [
+        (folder.name, partial(add_data_set, layout=layout, folder=folder, frames=frames))
+        for layout, folder in data_sets
+    ]
     try:
-        for repository, add, job in tqdm(jobs, disable=None):
+        for repository, add in tqdm(jobs, disable=None):
             left_out.repository = repository
             try:
-                add(pack, job, options.snapshots)
+                add(pack)
             except (OSError, ValueError) as error:
                 failed += 1
                 left_out("everything", str(error))
@@ -156,6 +170,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _data_set(text: str) -> tuple[str, Path]:
+    layout, _, folder = text.partition("=")
+    if layout not in READERS or not folder:
+        raise ValueError(f"--data is LAYOUT=DIR with LAYOUT one of {', '.join(READERS)}, got {text!r}")
+    return layout, Path(folder)
+
+
 def _chosen(repository: str, words: Sequence[str]) -> bool:
     return not words or any(word in repository for word in words)
 
@@ -164,9 +185,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--snapshots", type=Path, required=True, metavar="DIR", help="folder of the repositories")
+    parser.add_argument("--snapshots", type=Path, metavar="DIR", help="folder of the repositories")
     parser.add_argument("--sources", type=Path, action="append", default=[], metavar="FILE", help="annotated pictures")
     parser.add_argument("--labels", type=Path, action="append", default=[], metavar="FILE", help="boxes for videos")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="LAYOUT=DIR", help="a data set on this machine; repeatable"
+    )
+    parser.add_argument(
+        "--frames-per-clip", type=int, default=40, metavar="N", help="of a longer clip of --data (default 40)"
+    )
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="repositories with WORD in the name"
     )

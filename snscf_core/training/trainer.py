@@ -256,6 +256,8 @@ class _Run:
             with bar:
                 self._loop(signals, started, bar)
             self._write_checkpoint()
+            if self.record is not None and not self._done:
+                self._write_weights()  # a run that is not gone on with leaves something, too
         self.checkpoints.wait()
         if self.record is not None:
             self.record.close()

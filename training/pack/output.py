@@ -24,6 +24,7 @@ from snscf_core.data.images import Mask, Polygons, rasterise
 
 from .annotations import Annotated, box_of_mask
 from .overlap import ALIKE, Protected
+from .parts import write_checksums
 from .sources import Report, Source, Still, cut_to_picture
 from .windows import Window, clip_windows, still_windows
 
@@ -114,7 +115,7 @@ class Pack:
         return ClipWriter(self, about, boxes, shortest)
 
     def finish(self, part_bytes: int) -> int:
-        """Writes the index, the stills' annotations and the parts; returns the number of parts.
+        """Writes the index, the stills' annotations, the parts and their checksums; returns the number of parts.
 
         Raises ValueError if something that can't be cut is larger than a part.
         """
@@ -129,6 +130,7 @@ class Pack:
         self._write_index()
         for part in range(count):
             self._write_part(part)
+        write_checksums(self.out / "parts")
         return count
 
     def shows_judged(self, picture: Frame) -> bool:
