@@ -17,6 +17,8 @@ import pytest
 import torch
 from squares import losses, main
 
+from snscf_core.tensor_files import read_tensors
+
 SCRIPT = Path(__file__).with_name("squares.py")
 ROOT = SCRIPT.parents[2]
 SETTINGS = {"steps": 24, "batch": 2, "log_every": 1, "intervals": 1, "checkpoint_seconds": 0.2}
@@ -74,6 +76,8 @@ def test_a_run_that_is_asked_to_end_leaves_with_status_0_and_goes_on_at_that_ste
     assert status == 0
     kept = losses(tmp_path)
     assert 7 <= told <= len(kept) < SETTINGS["steps"]
+    _, metadata = read_tensors(next((tmp_path / "weights").glob("*.safetensors")))
+    assert metadata["steps"] == str(len(kept)), "a run that nobody goes on with leaves its weights"
     go_on(tmp_path)
     assert losses(tmp_path)[: len(kept)] == kept, "nothing was made twice"
     assert losses(tmp_path) == pytest.approx(losses(uninterrupted), rel=1e-5)
