@@ -22,9 +22,10 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_sequence, read_video
+from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_video
 from snscf_ros.bags import message_types
 from snscf_ros.bags.disk import writing
+from snscf_ros.image_folders import open_folder
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 from snscf_ros.stamps import SECOND
@@ -179,14 +180,10 @@ class _Writer:
 
 def _pictures(source: Path) -> _Pictures:
     if source.is_dir():
-        if (source / "img").is_dir() and (source / "groundtruth_rect.txt").is_file():
-            sequence = read_sequence(source)
-            return _Pictures(_files(sequence.files), sequence.boxes)
-        folder = source / "img" if (source / "img").is_dir() else source
-        files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
-        if not files:
-            raise ValueError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
-        return _Pictures(_files(files), None)
+        sequence, has_truth = open_folder(source)
+        if not sequence.files:
+            raise ValueError(f"{source} has no images ({', '.join(IMAGE_SUFFIXES)})")
+        return _Pictures(_files(sequence.files), sequence.boxes if has_truth else None)
     video = read_video(source)
     return _Pictures(((frame, b"") for frame in video.frames), None, video.fps or _DEFAULT_FPS)
 

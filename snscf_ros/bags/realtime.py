@@ -13,12 +13,11 @@ import contextlib
 import importlib
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,14 +29,10 @@ from snscf_ros.bags.records import UnreadableMessage
 from snscf_ros.bags.results import REJECTED, BagEvaluation
 from snscf_ros.messages import box_from_message, box_to_message
 from snscf_ros.processes import Child
+from snscf_ros.session import ChildEnded, Session
 from snscf_ros.stamps import nanoseconds, seconds_text, set_stamp
 
-if TYPE_CHECKING:
-    from rclpy.node import Node
-
-_ACTIVATION = 180.0  # s: reading the weights on a cold, busy machine
 _DISCOVERY = 30.0
-_SERVICE = 30.0
 _ANSWER = 30.0
 _LINGER = 5.0  # s to wait for detections after the last ones
 _LONGEST_GAP = 10.0  # s between two images; a clock that was set, or a recorder that paused, is not waited for
@@ -89,9 +84,10 @@ def play(
     command = bringup.tracker_command(parameters=parameters, namespace=namespace)
     with Child("tracker", command, folder / "realtime.log") as tracker:
         try:
-            with _Player(namespace, topic, compressed, tracker) as player:
+            with Session("bag", namespace, [tracker]) as session:
+                player = _Player(session, namespace, topic, compressed)
                 player.play(recording, start, offline, options.rate, options.lock_step)
-        except (RuntimeError, TimeoutError) as error:
+        except (ChildEnded, RuntimeError, TimeoutError) as error:
             raise ValueError(tracker.last_error() or f"{error}:\n{tracker.last_lines()}") from error
     report = _report(player, offline, options)
     np.savetxt(folder / f"{offline.name}_realtime.txt", player.held(offline), fmt="%.3f", delimiter=",")
@@ -100,55 +96,39 @@ def play(
 
 
 class _Player:
-    """A node that publishes the images and notes when their detections come; a context."""
+    """Publishes the images in a session and notes when their detections come.
 
-    def __init__(self, namespace: str, topic: str, compressed: bool, tracker: Child) -> None:
-        self._namespace, self._topic, self._compressed, self._tracker = namespace, topic, compressed, tracker
-        self._store = message_types.store()
-        self._news = threading.Condition()
-        self._sent: dict[int, tuple[int, float]] = {}  # by stamp: index, and when it was published
-        self.boxes: dict[int, tuple[float, float, float, float]] = {}
-        self.latencies: dict[int, float] = {}
-        self.lags: list[float] = []
-        self.gaps = 0  # that were cut short
+    boxes: box of the target by the image's index.
+    latencies: seconds from publication to detections, by the image's index.
+    lags: seconds by which each image was published late.
+    gaps: pauses of the recording that were cut short.
+    """
 
-    def __enter__(self) -> _Player:
-        import rclpy
-        from rclpy.context import Context
-        from rclpy.executors import SingleThreadedExecutor
+    def __init__(self, session: Session, namespace: str, topic: str, compressed: bool) -> None:
         from rclpy.qos import QoSProfile
-        from rclpy.signals import SignalHandlerOptions
         from sensor_msgs.msg import CompressedImage, Image
         from vision_msgs.msg import Detection2DArray
 
-        from snscf_ros.executor import spin
-
-        # a context of its own: the caller may have one already
-        self._context = Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node: Node = rclpy.create_node("bag", namespace=self._namespace, context=self._context)
-        kind = CompressedImage if self._compressed else Image
-        self._publisher = self._node.create_publisher(kind, self._topic, QoSProfile(depth=5))
-        self._detections = f"/{self._namespace}/{bringup.NODE_NAME}/detections"
-        self._node.create_subscription(Detection2DArray, self._detections, self._arrived, QoSProfile(depth=100))
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._spinning = threading.Thread(target=spin, args=(self._executor,), name="spin", daemon=True)
-        self._spinning.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        import rclpy
-
-        self._tracker.interrupt()
-        rclpy.try_shutdown(context=self._context)
-        self._spinning.join(2.0)
-        self._node.destroy_node()
+        self.boxes: dict[int, tuple[float, float, float, float]] = {}
+        self.latencies: dict[int, float] = {}
+        self.lags: list[float] = []
+        self.gaps = 0
+        self._session = session
+        self._compressed = compressed
+        self._store = message_types.store()
+        self._sent: dict[int, tuple[int, float]] = {}  # by stamp: index, and when it was published
+        self._tracker = f"/{namespace}/{bringup.NODE_NAME}"
+        kind = CompressedImage if compressed else Image
+        self._publisher = session.node.create_publisher(kind, topic, QoSProfile(depth=5))
+        self._detections = f"{self._tracker}/detections"
+        session.node.create_subscription(Detection2DArray, self._detections, self._arrived, QoSProfile(depth=100))
 
     def play(self, recording: Recording, start: Start, offline: BagEvaluation, rate: float, lock_step: bool) -> None:
-        bringup.activate(self._node, timeout=_ACTIVATION, meanwhile=self._check)
-        self._wait(
-            lambda: self._publisher.get_subscription_count() and self._node.count_publishers(self._detections),
+        """Play the recording from `start` on. Raises ChildEnded, RuntimeError or TimeoutError if the node fails."""
+        node = self._session.node
+        self._session.activate()
+        self._session.wait(
+            lambda: self._publisher.get_subscription_count() > 0 and node.count_publishers(self._detections) > 0,
             _DISCOVERY,
             "the node was not found",
         )
@@ -161,9 +141,7 @@ class _Player:
             if lock_step:
                 self._publish(index, stamp, data)
                 if offline.states[index] != REJECTED:
-                    expected = index
-                    what = f"no detections came for the image of stamp {seconds_text(stamp)}"
-                    self._wait(lambda expected=expected: expected in self.latencies, _ANSWER, what)
+                    self._wait_for(index, stamp)
                 continue
             gap = max(0.0, (recording.stamps[index] - last) * 1e-9)
             last = recording.stamps[index]
@@ -171,11 +149,16 @@ class _Player:
             due += min(gap, _LONGEST_GAP) / rate
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, _LOOK))
-                self._check()
+                self._session.check()
             self.lags.append(time.monotonic() - due)
             self._publish(index, stamp, data)
-            self._check()
+            self._session.check()
         self._settle(index, offline)
+
+    def _wait_for(self, index: int, stamp: int) -> None:
+        """Wait for the detections of an image."""
+        complaint = f"no detections came for the image of stamp {seconds_text(stamp)}"
+        self._session.wait(lambda: index in self.latencies, _ANSWER, complaint)
 
     def held(self, offline: BagEvaluation) -> Array:
         """N x 4 boxes, that of the image before where one was dropped; NaN as in the offline boxes.
@@ -212,7 +195,7 @@ class _Player:
         while index not in self.latencies:
             self._publish(index, stamp, data)
             with contextlib.suppress(TimeoutError):
-                self._wait(lambda: index in self.latencies, _PATIENCE, "")
+                self._session.wait(lambda: index in self.latencies, _PATIENCE, "")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the node did nothing with the image of stamp {seconds_text(stamp)}")
         del self.latencies[index]
@@ -223,13 +206,12 @@ class _Player:
 
         request = InitTarget.Request(bbox=box_to_message(start.box))
         set_stamp(request.stamp, stamp)
-        name = f"/{self._namespace}/{bringup.NODE_NAME}/init_target"
-        answer = bringup.call(self._node, InitTarget, name, request, _SERVICE, self._check)
+        answer = self._session.call(InitTarget, f"{self._tracker}/init_target", request)
         if not answer.success:
             raise RuntimeError(f"the node refused the box: {answer.message}")
 
     def _publish(self, index: int, stamp: int, data: bytes) -> None:
-        with self._news:
+        with self._session.news:
             self._sent[stamp] = (index, time.monotonic())
         # Fast DDS may refuse an image that it has no room for (RCLError): it is lost like any other that is dropped
         with contextlib.suppress(RuntimeError):
@@ -237,34 +219,21 @@ class _Player:
 
     def _arrived(self, message: Any) -> None:
         now = time.monotonic()
-        with self._news:
+        with self._session.news:
             index, sent = self._sent.get(nanoseconds(message.header.stamp), (-1, now))
             if index < 0 or index in self.latencies:
                 return
             self.latencies[index] = now - sent
             if message.detections:
                 self.boxes[index] = box_from_message(message.detections[0].bbox)
-            self._news.notify_all()
+            self._session.news.notify_all()
 
     def _settle(self, last: int, offline: BagEvaluation) -> None:
         """Wait for the last detections: those of the last image are never dropped."""
         usable = [index for index, _ in self._sent.values() if offline.states[index] != REJECTED]
         last = max(usable, default=last)
         with contextlib.suppress(TimeoutError):
-            self._wait(lambda: last in self.latencies or last == offline.start, _LINGER, "")
-
-    def _wait(self, done: Any, timeout: float, complaint: str) -> None:
-        deadline = time.monotonic() + timeout
-        with self._news:
-            while not done():
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{complaint} within {timeout:.0f} s")
-                self._news.wait(0.05)
-                self._check()
-
-    def _check(self) -> None:
-        if (code := self._tracker.exit_code) is not None:
-            raise RuntimeError(f"the tracker ended with exit code {code}")
+            self._session.wait(lambda: last in self.latencies or last == offline.start, _LINGER, "")
 
 
 def _report(player: _Player, offline: BagEvaluation, options: argparse.Namespace) -> dict[str, Any]:

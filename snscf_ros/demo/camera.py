@@ -18,12 +18,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
-import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -37,180 +33,16 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_sequence
-from snscf_core.scenes import Scene
 from snscf_ros.bringup import IMAGE_TOPIC
+from snscf_ros.demo.sources import SOURCES, ReadAhead, Shot, open_source
 from snscf_ros.executor import spin
-from snscf_ros.images import Frame, OutgoingImage, jpeg_message
+from snscf_ros.images import OutgoingImage, jpeg_message
 from snscf_ros.messages import Box, box_to_message
 from snscf_ros.stamps import set_stamp
 
 NODE_NAME = "camera"
-MODULE = "snscf_ros.demo.camera"
 TRUTH_TOPIC = "ground_truth"
-SOURCES = ("scene", "sequence", "video", "device")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-_READ_AHEAD = 8  # frames
-_SCENE_FRAMES = 240
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One frame of a source. `box` is the true (x, y, w, h), None where the target is absent or the truth unknown."""
-
-    frame: Frame
-    box: Box | None = None
-
-
-class FrameSource(Protocol):
-    """Frames in order. `length` is None where it is not known before the end; a live source drops what nobody takes."""
-
-    name: str
-    length: int | None
-    live: bool
-    has_truth: bool
-
-    def shots(self) -> Iterator[Shot]: ...
-
-
-class SceneSource:
-    """The generated scene."""
-
-    live, has_truth = False, True
-
-    def __init__(self, scene: Scene) -> None:
-        self.name = "generated scene"
-        self.length: int | None = len(scene)
-        self._scene = scene
-
-    def shots(self) -> Iterator[Shot]:
-        for shot in self._scene:
-            yield Shot(shot.image, shot.box if shot.present else None)
-
-
-class SequenceSource:
-    """A folder in OTB's layout, or a folder of images, which has no truth then."""
-
-    live = False
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"sequence folder {folder} does not exist")
-        self.name = folder.resolve().name
-        if (folder / "groundtruth_rect.txt").is_file():
-            sequence = read_sequence(folder)
-            self._files, self._boxes = sequence.files, sequence.boxes
-            self.has_truth = True
-        else:
-            images = folder / "img" if (folder / "img").is_dir() else folder
-            self._files = tuple(sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
-            self._boxes = np.full((len(self._files), 4), np.nan)
-            self.has_truth = False
-        if not self._files:
-            raise FileNotFoundError(f"{folder} is no sequence: it holds neither img/0001.jpg, ... nor images")
-        self.length: int | None = len(self._files)
-
-    def shots(self) -> Iterator[Shot]:
-        for file, row in zip(self._files, self._boxes, strict=True):
-            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if frame is None:
-                raise ValueError(f"{file} can't be read as an image")
-            x, y, w, h = (float(value) for value in row)
-            yield Shot(np.asarray(frame, np.uint8), (x, y, w, h) if np.isfinite(row).all() else None)
-
-
-class VideoSource:
-    """A video file, or a device by its number."""
-
-    has_truth = False
-
-    def __init__(self, video: Path | int) -> None:
-        self.live = isinstance(video, int)
-        self.name = f"camera {video}" if isinstance(video, int) else video.name
-        if isinstance(video, Path) and not video.is_file():
-            raise FileNotFoundError(f"video file {video} does not exist")
-        self._capture = cv2.VideoCapture(video if isinstance(video, int) else str(video))
-        if not self._capture.isOpened():
-            reason = "can't be opened" if self.live else "can't be opened as a video"
-            raise ValueError(f"{self.name if self.live else video} {reason}")
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.length: int | None = count if count > 0 and not self.live else None
-
-    def shots(self) -> Iterator[Shot]:
-        count = 0
-        while True:
-            taken, frame = self._capture.read()
-            if not taken:
-                break
-            count += 1
-            yield Shot(np.asarray(frame, np.uint8))
-        self._capture.release()
-        if count == 0:
-            raise ValueError(f"{self.name} gives no frames")
-
-
-def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> FrameSource:
-    """The source of a name in SOURCES; `frames` is how many will be played: a scene is never shorter than usual, so
-    that its first frames are always the same, but longer if needed.
-
-    Raises FileNotFoundError and ValueError, saying what is wrong with which file.
-    """
-    if source == "scene":
-        return SceneSource(Scene(max(frames, _SCENE_FRAMES), seed=seed))
-    if source == "device":
-        return VideoSource(device)
-    if source not in SOURCES:
-        raise ValueError(f"source is '{source}', must be one of {', '.join(SOURCES)}")
-    if not path:
-        raise ValueError(f"source is {source}, but path is empty")
-    return SequenceSource(Path(path).expanduser()) if source == "sequence" else VideoSource(Path(path).expanduser())
-
-
-class _ReadAhead:
-    """Reads a source in a thread of its own, some frames ahead; of a live one, it keeps only the newest frame."""
-
-    def __init__(self, source: FrameSource) -> None:
-        self._source = source
-        self._shots: queue.Queue[Shot | Exception | None] = queue.Queue(1 if source.live else _READ_AHEAD)
-        self._closed = False
-        self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
-        self._thread.start()
-
-    def next(self) -> Shot | None:
-        """The next frame, None after the last one; raises what reading raised."""
-        shot = self._shots.get()
-        if isinstance(shot, Exception):
-            raise shot
-        return shot
-
-    def close(self) -> None:
-        """Ends the thread: one that is still inside OpenCV when the interpreter ends aborts the process."""
-        self._closed = True
-        self._thread.join(2.0)
-
-    def _read(self) -> None:
-        try:
-            for shot in self._source.shots():
-                if self._source.live:
-                    try:
-                        self._shots.get_nowait()
-                    except queue.Empty:
-                        pass
-                self._put(shot)
-                if self._closed:
-                    return
-            self._put(None)
-        except Exception as error:
-            self._put(error)
-
-    def _put(self, item: Shot | Exception | None) -> None:
-        while not self._closed:
-            try:
-                self._shots.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                pass
 
 
 class CameraNode(Node):
@@ -239,7 +71,7 @@ class CameraNode(Node):
         self._playing = threading.Event()
         self._ending = threading.Event()
         self.failure: Exception | None = None
-        self._reader = _ReadAhead(self.source)
+        self._reader = ReadAhead(self.source)
         self._autoplay: bool = value["autoplay"]
         self._thread: threading.Thread | None = None
 

@@ -159,7 +159,7 @@ class EndlessSource:
         self.count = 0
 
     def shots(self) -> Iterator:
-        from snscf_ros.demo.camera import Shot
+        from snscf_ros.demo.sources import Shot
 
         while True:
             self.given.acquire()
@@ -169,10 +169,10 @@ class EndlessSource:
 
 @pytest.mark.slow
 def test_a_device_that_is_faster_than_the_rate_gives_its_newest_frame() -> None:
-    from snscf_ros.demo.camera import _ReadAhead
+    from snscf_ros.demo.sources import ReadAhead
 
     source = EndlessSource()
-    reader = _ReadAhead(source)
+    reader = ReadAhead(source)
     for _ in range(5):
         source.given.release()
     while source.count < 5:

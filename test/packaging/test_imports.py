@@ -21,7 +21,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "snscf_core/data": {"snscf_core"},
     "snscf_core/evaluation": {"snscf_core", "snscf_core/engines"},
     "snscf_core/training": {"snscf_core", "snscf_core/data", "snscf_core/evaluation"},
-    "snscf_ros": {"snscf_core"},
+    "snscf_ros": {"snscf_core", "snscf_core/evaluation"},
     "snscf_ros/node": {"snscf_core", "snscf_ros"},
     "snscf_ros/bags": {"snscf_core", "snscf_core/evaluation", "snscf_ros"},
     "snscf_ros/demo": {"snscf_core", "snscf_core/evaluation", "snscf_ros"},
