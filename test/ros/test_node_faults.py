@@ -216,7 +216,7 @@ def failing(start, tmp_path, monkeypatch):
         "        raise RuntimeError('no such kernel')\n"
         "    return real(self, frame, targets)\n"
         "Tracker.update = update\n"
-        "from snscf_ros import lifecycle\n"
+        "from snscf_ros.node import lifecycle\n"
         "lifecycle._LONGEST_FRAME = 2.0\n"
         "from snscf_ros.node.tracker_node import main\n"
         "main()\n",
