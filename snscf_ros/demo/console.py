@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from snscf_ros.demo.report import FrameResult
+    from snscf_ros.demo.scores import FrameResult
 
 _LINE_EVERY = 5.0  # s
 

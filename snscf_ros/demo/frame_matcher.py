@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snscf_core import Track
-from snscf_ros.demo.report import FrameResult
+from snscf_ros.demo.scores import FrameResult
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from snscf_core import Track, TrackState
-from snscf_ros.demo.report import FrameResult, Report, summarise
+from snscf_ros.demo.report import Report
+from snscf_ros.demo.scores import FrameResult, summarise
 
 SECOND = 1_000_000_000
 
