@@ -1,0 +1,132 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Boxes of a target through a shot, from trackers that have to agree with one another, forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+
+from snscf_core.boxes import Array, iou
+from snscf_core.crops import Frame
+from snscf_core.evaluation.trackers import OnlineTracker
+
+from .proposals import around
+
+AGREED = 0.7  # IoU of any two boxes of one picture
+SHORTEST, LONGEST = 12, 32  # labelled pictures of a target
+EDGE = 2.0  # pixels from the picture's edge at which a box touches it
+OUTWARDS = 0.04  # of a target's size that it moves outwards in each picture when it leaves
+ABSENT = 8  # pictures without the target at most
+UNLIKE = 0.35  # correlation with the target's first sight below which a tracker has lost it
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A target in pictures of a shot. indices: of the pictures. boxes: N x 4 (x, y, w, h), NaN where it is absent."""
+
+    indices: list[int]
+    boxes: Array
+
+
+def follow(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], box: Array) -> Array:
+    """Returns boxes (N x 4) of a target in the first N pictures, which all trackers agree on both ways.
+
+    They go forwards from the given box in the first picture as long as any two agree, and from where they end back to
+    the first. The boxes are the means.
+    """
+    forwards = [[np.asarray(box, np.float64)] for _ in teachers]
+    for teacher in teachers:
+        teacher.init(pictures[0], _box(box))
+    for picture in pictures[1:]:
+        updated = [teacher.update(picture) for teacher in teachers]
+        if any(one is None for one in updated) or not _agree([np.array(one) for one in updated]):
+            break
+        for track, one in zip(forwards, updated, strict=True):
+            track.append(np.array(one))
+    length = len(forwards[0])
+    while length >= SHORTEST:
+        backwards = [
+            _track_back(teacher, pictures[:length], np.mean([t[length - 1] for t in forwards], axis=0))
+            for teacher in teachers
+        ]
+        tracks = np.array([*(track[:length] for track in forwards), *backwards])
+        agreed = [_agree(tracks[:, number]) for number in range(length)]
+        if all(agreed):
+            return np.asarray(tracks.mean(axis=0))
+        if not any(agreed[:SHORTEST]):
+            length //= 2  # the end was wrong already
+            continue
+        wrong = agreed.index(False)
+        return np.asarray(tracks[:, :wrong].mean(axis=0)) if wrong >= SHORTEST and agreed[0] else np.empty((0, 4))
+    return np.empty((0, 4))
+
+
+def leaving(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], boxes: Array) -> list[int]:
+    """Returns the pictures, after those with boxes, in which a target that left through the picture's edge is absent.
+
+    It has left where it moved outwards at the edge until nothing more of it can be seen, and no tracker that goes on
+    finds anything like it. pictures: those with boxes, and all after them.
+    """
+    height, width = pictures[0].shape[:2]
+    last, size = boxes[-1], np.median(boxes[:, 2:], axis=0)
+    middles = boxes[-6:, :2] + boxes[-6:, 2:] / 2
+    speed = (middles[-1] - middles[0]) / max(1, len(middles) - 1)
+    gone = None
+    for axis, limit in ((0, width), (1, height)):
+        low, high = last[axis], limit - last[axis] - last[axis + 2]
+        for distance, outwards, left in (
+            (low, -speed[axis], low + last[axis + 2]),
+            (high, speed[axis], limit - last[axis]),
+        ):
+            if distance <= EDGE and outwards >= OUTWARDS * size[axis]:
+                gone = len(boxes) - 1 + int(np.ceil(left / outwards * 1.3)) + 2
+    if gone is None or gone + 3 > len(pictures):
+        return []
+    absent = list(range(gone, min(gone + ABSENT, len(pictures))))
+    first = sight(pictures[0], boxes[0])
+    for teacher in teachers:
+        teacher.init(pictures[0], _box(boxes[0]))
+        for number in range(1, absent[-1] + 1):
+            one = teacher.update(pictures[number])
+            if number in absent and one is not None and alike(first, sight(pictures[number], np.array(one))) > UNLIKE:
+                return []
+    return absent
+
+
+def _track_back(teacher: OnlineTracker, pictures: Sequence[Frame], box: Array) -> list[Array]:
+    """Boxes in the order of the pictures, from one in the last."""
+    teacher.init(pictures[-1], _box(box))
+    track = [np.asarray(box)]
+    for picture in reversed(pictures[:-1]):
+        one = teacher.update(picture)
+        track.append(track[-1] if one is None else np.array(one))
+    return track[::-1]
+
+
+def _agree(boxes: Sequence[Array] | Array) -> bool:
+    return all(float(iou(one, other)) >= AGREED for one, other in combinations(boxes, 2))
+
+
+def _box(box: Array) -> tuple[float, float, float, float]:
+    x, y, w, h = (float(value) for value in box)
+    return x, y, w, h
+
+
+def sight(picture: Frame, box: Array) -> Array:
+    """Returns what a box holds, 24 x 24 x 3, without its brightness and contrast."""
+    patch = cv2.resize(np.ascontiguousarray(around(picture, box, 1.0)), (24, 24), interpolation=cv2.INTER_AREA).astype(
+        np.float64
+    )
+    patch -= patch.mean(axis=(0, 1))
+    return np.asarray(patch / max(1e-6, float(np.linalg.norm(patch))))
+
+
+def alike(one: Array, other: Array) -> float:
+    """Returns the correlation of two sights, -1 to 1."""
+    return float((one * other).sum())
