@@ -17,7 +17,7 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Labeller:
                 stretch = self._follow(shot, seed, proposal, camera)
                 if stretch is None:
                     continue
-                boxes = dict(zip(stretch.indices, stretch.boxes, strict=True))
+                boxes = _nearest(stretch.indices, stretch.boxes, range(stretch.indices[0], stretch.indices[-1] + 1), 2)
                 if any(_covers(others, index, box) for others in taken for index, box in boxes.items()):
                     self.counts["taken already"] += 1
                     continue
@@ -136,13 +136,10 @@ class Labeller:
 
     def _follow(self, shot: Shot, seed: int, proposal: Proposal, camera: Camera) -> Stretch | None:
         left = len(shot.pictures) - seed
-        stride = (
-            max(1, min(3, left // LONGEST))
-            if proposal.kind == "still"
-            else 1
-            if proposal.speed > 0.03
-            else min(2, max(1, left // SHORTEST))
-        )
+        if proposal.kind == "still":
+            stride = max(1, min(3, left // LONGEST))
+        else:
+            stride = 1 if shot.numbers[1] - shot.numbers[0] > 1 else max(1, min(2, left // SHORTEST))
         indices = list(range(seed, len(shot.pictures), stride))
         pictures = [shot.pictures[index] for index in indices]
         boxes = follow(self._teachers, pictures[:LONGEST], proposal.box)
@@ -174,13 +171,17 @@ def _known_boxes(label: Label, shot: Shot) -> dict[int, Array]:
     """Boxes of a known target by index of the shot's pictures, in their pixels."""
     height, width = shot.pictures[0].shape[:2]
     scale = np.array([width / label.size[0], height / label.size[1]] * 2)
-    boxes = dict(zip(label.frames, label.boxes * scale, strict=True))
-    found = {}
-    for index, number in enumerate(shot.numbers):
-        near = min(boxes, key=lambda frame: abs(frame - number))
-        if abs(near - number) <= 6:
-            found[index] = boxes[near]
-    return found
+    found = _nearest(label.frames, label.boxes * scale, shot.numbers, 6)
+    return {shot.numbers.index(number): box for number, box in found.items()}
+
+
+def _nearest(numbers: Sequence[int], boxes: Array, wanted: Iterable[int], within: int) -> dict[int, Array]:
+    """The box whose number is nearest to each of those wanted, where one is near enough."""
+    gaps = np.abs(np.subtract.outer(np.array(list(wanted)), np.array(numbers)))
+    rows = gaps.argmin(axis=1)
+    return {
+        number: boxes[row] for number, row, gap in zip(wanted, rows, gaps.min(axis=1), strict=True) if gap <= within
+    }
 
 
 def _covers(boxes: dict[int, Array], index: int, box: Array) -> bool:

@@ -21,6 +21,7 @@ from .proposals import around
 AGREED = 0.7  # IoU of any two boxes of one picture
 SHORTEST, LONGEST = 12, 32  # labelled pictures of a target
 EDGE = 2.0  # pixels from the picture's edge at which a box touches it
+MOSTLY_OUT = 0.4  # of a target's usual area in sight, at the edge
 OUTWARDS = 0.04  # of a target's size that it moves outwards in each picture when it leaves
 ABSENT = 8  # pictures without the target at most
 UNLIKE = 0.35  # correlation with the target's first sight below which a tracker has lost it
@@ -49,7 +50,7 @@ def follow(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], box: Ar
             break
         for track, one in zip(forwards, updated, strict=True):
             track.append(np.array(one))
-    length = len(forwards[0])
+    length = _in_sight(np.mean(forwards, axis=0), *pictures[0].shape[1::-1])
     while length >= SHORTEST:
         backwards = [
             _track_back(teacher, pictures[:length], np.mean([t[length - 1] for t in forwards], axis=0))
@@ -97,6 +98,16 @@ def leaving(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], boxes:
             if number in absent and one is not None and alike(first, sight(pictures[number], np.array(one))) > UNLIKE:
                 return []
     return absent
+
+
+def _in_sight(boxes: Array, width: int, height: int) -> int:
+    """The number of boxes before the first that has shrunk at the picture's edge: most of the target is out."""
+    x, y, w, h = boxes.T
+    at_edge = (np.minimum(x, y) <= EDGE) | (x + w >= width - EDGE) | (y + h >= height - EDGE)
+    inside = np.minimum(x + w, width) - np.maximum(x, 0), np.minimum(y + h, height) - np.maximum(y, 0)
+    areas = np.maximum(inside[0], 0) * np.maximum(inside[1], 0)
+    out = np.flatnonzero(at_edge & (areas < MOSTLY_OUT * np.median(areas)))
+    return int(out[0]) if len(out) else len(boxes)
 
 
 def _track_back(teacher: OnlineTracker, pictures: Sequence[Frame], box: Array) -> list[Array]:

@@ -31,7 +31,7 @@ FILLED = 0.45  # of its box that a part fills, at least
 FLAT = 12.0  # standard deviation of the grey values in a box, at least
 SAME = 0.6  # IoU of a box with the outline of what it holds
 DIFFERENT = 22.0  # distance of two colours in Lab that are not the same
-ISOLATED = {"moving": 0.35, "still": 0.5}  # isolation of a target, at least
+ISOLATED = {"whole": 0.2, "moving": 0.35, "still": 0.5}  # isolation of a target, at least
 MOVES, RING, STILL = 0.4, 0.3, 0.03  # shares of a box, and of the ring round it, that move
 SHARES = (0.12, 0.3)  # of the picture's width: sizes of what the background of a picture is freed from
 REACH = (-48, -30, -18, -8, 8, 18, 30, 48)  # pictures that a moving camera's background is made of
@@ -40,15 +40,11 @@ STEADY = 0.6  # pixels that the picture moves within REACH while the camera stan
 
 @dataclass(frozen=True)
 class Proposal:
-    """A box (x, y, w, h) in pixels of the whole picture. kind: moving or still. alike: others in the picture look so.
-
-    speed: pixels a picture, as a share of the size.
-    """
+    """A box (x, y, w, h) in pixels of the whole picture. kind: moving or still. alike: another looks so."""
 
     box: Array
     kind: str
     rank: float
-    speed: float = 0.0
     alike: bool = False
 
 
@@ -112,7 +108,7 @@ def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
     found = [
         Proposal(box, "moving", _rank(box, 1.5))
         for box in whole
-        if stands_alone(moves, box) and isolation(small, box) >= ISOLATED["moving"]
+        if stands_alone(moves, box) and isolation(small, box) >= ISOLATED["whole"]
     ]
     for box in candidates:
         if min(box[2:]) * factor < SMALLEST:
