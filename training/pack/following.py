@@ -52,19 +52,10 @@ def follow(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], box: Ar
             track.append(np.array(one))
     length = _in_sight(np.mean(forwards, axis=0), *pictures[0].shape[1::-1])
     while length >= SHORTEST:
-        backwards = [
-            _track_back(teacher, pictures[:length], np.mean([t[length - 1] for t in forwards], axis=0))
-            for teacher in teachers
-        ]
-        tracks = np.array([*(track[:length] for track in forwards), *backwards])
-        agreed = [_agree(tracks[:, number]) for number in range(length)]
-        if all(agreed):
+        tracks = _track_back(teachers, pictures[:length], [track[:length] for track in forwards])
+        if tracks is not None:
             return np.asarray(tracks.mean(axis=0))
-        if not any(agreed[:SHORTEST]):
-            length //= 2  # the end was wrong already
-            continue
-        wrong = agreed.index(False)
-        return np.asarray(tracks[:, :wrong].mean(axis=0)) if wrong >= SHORTEST and agreed[0] else np.empty((0, 4))
+        length //= 2  # the end was wrong already
     return np.empty((0, 4))
 
 
@@ -110,14 +101,23 @@ def _in_sight(boxes: Array, width: int, height: int) -> int:
     return int(out[0]) if len(out) else len(boxes)
 
 
-def _track_back(teacher: OnlineTracker, pictures: Sequence[Frame], box: Array) -> list[Array]:
-    """Boxes in the order of the pictures, from one in the last."""
-    teacher.init(pictures[-1], _box(box))
-    track = [np.asarray(box)]
-    for picture in reversed(pictures[:-1]):
-        one = teacher.update(picture)
-        track.append(track[-1] if one is None else np.array(one))
-    return track[::-1]
+def _track_back(
+    teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], forwards: Sequence[Sequence[Array]]
+) -> Array | None:
+    """Boxes of all trackers, T x N x 4, forwards and back again; None as soon as any two disagree."""
+    box = np.mean([track[-1] for track in forwards], axis=0)
+    for teacher in teachers:
+        teacher.init(pictures[-1], _box(box))
+    backwards = [[box] for _ in teachers]
+    for number in range(len(pictures) - 2, -1, -1):
+        updated = [teacher.update(pictures[number]) for teacher in teachers]
+        if any(one is None for one in updated):
+            return None
+        for track, one in zip(backwards, updated, strict=True):
+            track.append(np.array(one))
+        if not _agree([track[number] for track in forwards] + [track[-1] for track in backwards]):
+            return None
+    return np.array([*forwards, *(track[::-1] for track in backwards)])
 
 
 def _agree(boxes: Sequence[Array] | Array) -> bool:

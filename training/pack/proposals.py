@@ -29,6 +29,7 @@ LONGEST = 3.5  # ratio of a box's sides
 BORDER = 3  # pixels between a box and the picture's edge, at least
 FILLED = 0.45  # of its box that a part fills, at least
 FLAT = 12.0  # standard deviation of the grey values in a box, at least
+SAME_PLACE = 4  # pixels by which boxes differ that are looked at once
 SAME = 0.6  # IoU of a box with the outline of what it holds
 DIFFERENT = 22.0  # distance of two colours in Lab that are not the same
 ISOLATED = {"whole": 0.2, "moving": 0.35, "still": 0.5}  # isolation of a target, at least
@@ -104,7 +105,9 @@ def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
     factor = picture.shape[1] / small.shape[1]
     moves = camera.moving(number)
     whole = parts(moves, small)
-    candidates = np.concatenate([blobs(small), *(parts(standing_out(small, share), small) for share in SHARES)])
+    found_twice = np.concatenate([blobs(small), *(parts(standing_out(small, share), small) for share in SHARES)])
+    _, first = np.unique(np.round(found_twice / SAME_PLACE), axis=0, return_index=True)
+    candidates = found_twice[first]
     found = [
         Proposal(box, "moving", _rank(box, 1.5))
         for box in whole
@@ -169,8 +172,9 @@ def moving(camera: Camera, number: int) -> Mask:
     height, width = picture.shape[:2]
     others = [number + offset for offset in REACH if 0 <= number + offset < len(camera.pictures)]
     layers = []
+    steady = bool(others) and max(camera.displacement(end, number) for end in (others[0], others[-1])) < STEADY
     for other in others:
-        matrix = camera.homography(other, number)
+        matrix = np.eye(3) if steady else camera.homography(other, number)
         if matrix is not None:
             unseen = (0, 0, 0, 0)
             warped = cv2.warpPerspective(camera.pictures[other], matrix, (width, height), borderValue=unseen)
