@@ -24,7 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pack.following import LONGEST, SHORTEST, Stretch, alike, follow, leaving, sight
+from pack.following import LONGEST, SHORTEST, Stretch, Teachers, alike, follow, leaving, sight
 from pack.labels import Label, load_labels
 from pack.overlap import ALIKE, Protected
 from pack.proposals import Camera, Proposal, confirmed, propose
@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 from snscf_core.boxes import Array
 from snscf_core.crops import Frame
-from snscf_core.evaluation.trackers import Candidate, OnlineTracker
+from snscf_core.evaluation.trackers import Candidate
 
-SEEDS = (0.05, 0.35, 0.65)  # of a shot, where targets are looked for
+SEEDS = (0.05, 0.3, 0.55, 0.8)  # of a shot, where targets are looked for
 TRIED = 6  # proposals of one picture at most
 COVERED = 0.3  # of a smaller box that another may cover, before the two are the same target
 MOVING_CAMERA = 6.0  # pixels of 320 that the picture moves while a target is followed
@@ -69,7 +69,7 @@ class Clips:
 class Labeller:
     """Labels clips. known: targets that have boxes already."""
 
-    def __init__(self, teachers: Sequence[OnlineTracker], known: Sequence[Label], protected: Protected | None) -> None:
+    def __init__(self, teachers: Teachers, known: Sequence[Label], protected: Protected | None) -> None:
         self._teachers, self._protected = teachers, protected
         self._known: dict[tuple[str, str], list[Label]] = {}
         for label in known:
@@ -251,16 +251,6 @@ def write_labels(entries: Sequence[dict[str, Any]], file: Path) -> None:
     file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
-def write_sheet(tiles: Sequence[Frame], file: Path, columns: int = 8) -> None:
-    """Writes pictures of one size side by side."""
-    blank = np.zeros_like(tiles[0])
-    rows = [
-        np.hstack([*tiles[i : i + columns], *[blank] * (columns - len(tiles[i : i + columns]))])
-        for i in range(0, len(tiles), columns)
-    ]
-    cv2.imwrite(str(file), np.vstack(rows))
-
-
 def drawn(picture: Frame, box: Sequence[float] | None, text: str) -> Frame:
     """Returns a picture of 240 x 180 pixels with a box."""
     shown = picture.copy()
@@ -275,62 +265,84 @@ def drawn(picture: Frame, box: Sequence[float] | None, text: str) -> Frame:
     return tile
 
 
+class Sheets:
+    """Writes pictures side by side into a folder, so many to a file; into none if there is no folder."""
+
+    COLUMNS, ROWS = 9, 8
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._tiles: list[Frame] = []
+        self._written = 0
+
+    def add(self, number: int, entry: dict[str, Any], pictures: Sequence[Frame]) -> None:
+        """Adds the first, the middle and the last picture of a target."""
+        for at in (0, (len(pictures) - 1) // 2, len(pictures) - 1):
+            text = f"{number} {entry['target']} {at}"
+            self._tiles.append(drawn(pictures[at], entry["boxes"][at], text))
+        if len(self._tiles) == self.COLUMNS * self.ROWS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is not yet written."""
+        if self._folder is not None and self._tiles:
+            blank = [np.zeros_like(self._tiles[0])] * (-len(self._tiles) % self.COLUMNS)
+            tiles = np.array(self._tiles + blank)
+            rows = [np.hstack(list(row)) for row in tiles.reshape(-1, self.COLUMNS, *tiles.shape[1:])]
+            self._folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(self._folder / f"sheet-{self._written:03d}.png"), np.vstack(rows))
+            self._written += 1
+        self._tiles.clear()
+
+
+def label_repository(labeller: Labeller, clips: Clips, snapshots: Path) -> Iterator[tuple[dict[str, Any], list[Frame]]]:
+    """Yields the targets of all clips of a repository; says which clips can't be read.
+
+    Raises OSError if there is no snapshot.
+    """
+    with open_snapshot(snapshots, clips.repository) as snapshot:
+        for path in tqdm(chosen(clips, snapshot), desc=clips.repository, disable=None):
+            try:
+                yield from labeller.label(clips, snapshot, path)
+            except OSError as error:
+                print(f"{clips.repository}: {error}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command; returns its exit status, 1 if a whole repository could not be read or it was stopped."""
     options = _parser().parse_args(arguments)
     cv2.setNumThreads(1)
     try:
         sources = [clips for file in options.clips for clips in load_clips(file)]
         known = [label for file in options.known for label in load_labels(file)]
         protected = Protected.load(options.protect) if options.protect else None
-        teachers = [Candidate(source, source).make() for source in options.teacher]
+        teachers = Teachers([Candidate(source, source).make() for source in options.teacher])
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     labeller = Labeller(teachers, known, protected)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     entries: list[dict[str, Any]] = []
-
-    def sheet() -> None:
-        if options.sheets:
-            options.sheets.mkdir(parents=True, exist_ok=True)
-            write_sheet(tiles, options.sheets / f"sheet-{len(list(options.sheets.iterdir())):03d}.png", 9)
-        tiles.clear()
-
-    tiles: list[Frame] = []
+    sheets = Sheets(options.sheets)
+    failed = 0
     try:
         for clips in sources:
-            if options.only and not any(word in clips.repository for word in options.only):
-                continue
-            try:
-                with open_snapshot(options.snapshots, clips.repository) as snapshot:
-                    for path in tqdm(chosen(clips, snapshot), desc=clips.repository, disable=None):
-                        try:
-                            for entry, pictures in labeller.label(clips, snapshot, path):
-                                entries.append(entry)
-                                for share in (0, 0.5, 1):
-                                    at = int(share * (len(pictures) - 1))
-                                    tiles.append(
-                                        drawn(
-                                            pictures[at],
-                                            entry["boxes"][at],
-                                            f"{len(entries) - 1} {at} {entry['target']}",
-                                        )
-                                    )
-                                if len(tiles) == 72:
-                                    sheet()
-                        except OSError as error:
-                            print(f"{clips.repository}: {error}", file=sys.stderr)
+            if not options.only or any(word in clips.repository for word in options.only):
+                try:
+                    for entry, pictures in label_repository(labeller, clips, options.snapshots):
+                        entries.append(entry)
                         write_labels(entries, options.out)
-            except OSError as error:
-                print(f"{clips.repository}: {error}", file=sys.stderr)
-            print(clips.repository, len(entries), dict(labeller.counts), flush=True)
+                        sheets.add(len(entries) - 1, entry, pictures)
+                except OSError as error:
+                    failed += 1
+                    print(f"{clips.repository}: {error}", file=sys.stderr)
+                print(f"{clips.repository}: {len(entries)} targets so far, {dict(labeller.counts)}", flush=True)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        failed += 1
+        print("stopped; the labels end here", file=sys.stderr)
     write_labels(entries, options.out)
-    if tiles:
-        sheet()
-    return 0
+    sheets.write()
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -35,21 +36,42 @@ class Stretch:
     boxes: Array
 
 
-def follow(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], box: Array) -> Array:
+class Teachers:
+    """Trackers that follow one target side by side, each in a thread of its own."""
+
+    def __init__(self, trackers: Sequence[OnlineTracker]) -> None:
+        self._trackers = list(trackers)
+        self._threads = ThreadPoolExecutor(len(self._trackers))
+
+    def __len__(self) -> int:
+        return len(self._trackers)
+
+    def init(self, picture: Frame, box: Array) -> None:
+        """Starts all on a box (x, y, w, h)."""
+        x, y, w, h = (float(value) for value in box)
+        list(self._threads.map(lambda tracker: tracker.init(picture, (x, y, w, h)), self._trackers))
+
+    def update(self, picture: Frame) -> list[Array] | None:
+        """Returns the box of each in the next picture; None if one has lost the target."""
+        boxes = list(self._threads.map(lambda tracker: tracker.update(picture), self._trackers))
+        found = [np.array(box, np.float64) for box in boxes if box is not None]
+        return found if len(found) == len(boxes) else None
+
+
+def follow(teachers: Teachers, pictures: Sequence[Frame], box: Array) -> Array:
     """Returns boxes (N x 4) of a target in the first N pictures, which all trackers agree on both ways.
 
     They go forwards from the given box in the first picture as long as any two agree, and from where they end back to
     the first. The boxes are the means.
     """
-    forwards = [[np.asarray(box, np.float64)] for _ in teachers]
-    for teacher in teachers:
-        teacher.init(pictures[0], _box(box))
+    forwards = [[np.asarray(box, np.float64)] for _ in range(len(teachers))]
+    teachers.init(pictures[0], box)
     for picture in pictures[1:]:
-        updated = [teacher.update(picture) for teacher in teachers]
-        if any(one is None for one in updated) or not _agree([np.array(one) for one in updated]):
+        updated = teachers.update(picture)
+        if updated is None or not _agree(updated):
             break
         for track, one in zip(forwards, updated, strict=True):
-            track.append(np.array(one))
+            track.append(one)
     length = _in_sight(np.mean(forwards, axis=0), *pictures[0].shape[1::-1])
     while length >= SHORTEST:
         tracks = _track_back(teachers, pictures[:length], [track[:length] for track in forwards])
@@ -59,7 +81,7 @@ def follow(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], box: Ar
     return np.empty((0, 4))
 
 
-def leaving(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], boxes: Array) -> list[int]:
+def leaving(teachers: Teachers, pictures: Sequence[Frame], boxes: Array) -> list[int]:
     """Returns the pictures, after those with boxes, in which a target that left through the picture's edge is absent.
 
     It has left where it moved outwards at the edge until nothing more of it can be seen, and no tracker that goes on
@@ -82,12 +104,12 @@ def leaving(teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], boxes:
         return []
     absent = list(range(gone, min(gone + ABSENT, len(pictures))))
     first = sight(pictures[0], boxes[0])
-    for teacher in teachers:
-        teacher.init(pictures[0], _box(boxes[0]))
-        for number in range(1, absent[-1] + 1):
-            one = teacher.update(pictures[number])
-            if number in absent and one is not None and alike(first, sight(pictures[number], np.array(one))) > UNLIKE:
-                return []
+    teachers.init(pictures[0], boxes[0])
+    for number in range(1, absent[-1] + 1):
+        updated = teachers.update(pictures[number])
+        found = updated if updated is not None and number in absent else []
+        if any(alike(first, sight(pictures[number], one)) > UNLIKE for one in found):
+            return []
     return absent
 
 
@@ -101,32 +123,22 @@ def _in_sight(boxes: Array, width: int, height: int) -> int:
     return int(out[0]) if len(out) else len(boxes)
 
 
-def _track_back(
-    teachers: Sequence[OnlineTracker], pictures: Sequence[Frame], forwards: Sequence[Sequence[Array]]
-) -> Array | None:
+def _track_back(teachers: Teachers, pictures: Sequence[Frame], forwards: Sequence[Sequence[Array]]) -> Array | None:
     """Boxes of all trackers, T x N x 4, forwards and back again; None as soon as any two disagree."""
     box = np.mean([track[-1] for track in forwards], axis=0)
-    for teacher in teachers:
-        teacher.init(pictures[-1], _box(box))
-    backwards = [[box] for _ in teachers]
+    teachers.init(pictures[-1], box)
+    backwards = [[box] for _ in forwards]
     for number in range(len(pictures) - 2, -1, -1):
-        updated = [teacher.update(pictures[number]) for teacher in teachers]
-        if any(one is None for one in updated):
+        updated = teachers.update(pictures[number])
+        if updated is None or not _agree([*(track[number] for track in forwards), *updated]):
             return None
         for track, one in zip(backwards, updated, strict=True):
-            track.append(np.array(one))
-        if not _agree([track[number] for track in forwards] + [track[-1] for track in backwards]):
-            return None
+            track.append(one)
     return np.array([*forwards, *(track[::-1] for track in backwards)])
 
 
 def _agree(boxes: Sequence[Array] | Array) -> bool:
     return all(float(iou(one, other)) >= AGREED for one, other in combinations(boxes, 2))
-
-
-def _box(box: Array) -> tuple[float, float, float, float]:
-    x, y, w, h = (float(value) for value in box)
-    return x, y, w, h
 
 
 def sight(picture: Frame, box: Array) -> Array:
