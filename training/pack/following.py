@@ -24,6 +24,7 @@ SHORTEST, LONGEST = 12, 32  # labelled pictures of a target
 EDGE = 2.0  # pixels from the picture's edge at which a box touches it
 MOSTLY_OUT = 0.4  # of a target's usual area in sight, at the edge
 OUTWARDS = 0.04  # of a target's size that it moves outwards in each picture when it leaves
+NEAR = 0.5  # of a target's size from the edge, where trackers begin to disagree about what leaves
 ABSENT = 8  # pictures without the target at most
 UNLIKE = 0.35  # correlation with the target's first sight below which a tracker has lost it
 
@@ -84,7 +85,7 @@ def follow(teachers: Teachers, pictures: Sequence[Frame], box: Array) -> Array:
 def leaving(teachers: Teachers, pictures: Sequence[Frame], boxes: Array) -> list[int]:
     """Returns the pictures, after those with boxes, in which a target that left through the picture's edge is absent.
 
-    It has left where it moved outwards at the edge until nothing more of it can be seen, and no tracker that goes on
+    It has left where it moved outwards near the edge until nothing more of it can be seen, and no tracker that goes on
     finds anything like it. pictures: those with boxes, and all after them.
     """
     height, width = pictures[0].shape[:2]
@@ -98,7 +99,7 @@ def leaving(teachers: Teachers, pictures: Sequence[Frame], boxes: Array) -> list
             (low, -speed[axis], low + last[axis + 2]),
             (high, speed[axis], limit - last[axis]),
         ):
-            if distance <= EDGE and outwards >= OUTWARDS * size[axis]:
+            if distance <= NEAR * size[axis] and outwards >= OUTWARDS * size[axis]:
                 gone = len(boxes) - 1 + int(np.ceil(left / outwards * 1.3)) + 2
     if gone is None or gone + 3 > len(pictures):
         return []
