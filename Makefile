@@ -4,6 +4,9 @@
 # make test-all                       lint and all tests
 #                                     WORKERS=N: processes that share the tests (default 2)
 #                                     ARGS=--long: soak and fuzz for long, not in slices
+# make docs                           these documents as a site: build/docs/index.html
+# make figures                        draws docs/pictures/*.svg and fills the tables of results from docs/results/*.json
+# make animation                      films the demo's scene: docs/pictures/demo.webp
 # make wheels                         takes the newest wheels of ROS 2: environment/wheels-*.txt from the ranges in *.in
 #
 # Each makes the private environment .venv first where it is missing (environment/create.sh says what it obeys).
@@ -13,7 +16,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo accuracy test test-all lint environment wheels clean
+.PHONY: demo accuracy test test-all lint docs figures animation environment wheels clean
 
 demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
@@ -34,6 +37,18 @@ test-all: lint
 lint: environment
 	@$(RUN) python -m ruff check .
 	@$(RUN) python -m mypy
+
+docs:
+	@$(RUN) python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo build/docs/index.html
+
+figures:
+	@$(RUN) python docs/figures.py
+
+# At two frames a second even a busy machine drops none.
+animation:
+	@$(RUN) python -m snscf_ros.demo --rate 2 --output build/animation
+	@$(RUN) python docs/animation.py build/animation/overlay.mp4 docs/pictures/demo.webp
 
 environment:
 	@bash environment/create.sh

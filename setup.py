@@ -29,6 +29,8 @@ EXTRAS = {
     # Other runtimes for the network, on CPUs; int8 is what makes 8-bit networks for them.
     "engines": ["onnx>=1.15", "onnxruntime>=1.17", "openvino>=2024.0"],
     "int8": ["nncf>=2.9"],
+    # The documents as a site, with the theme that rosdoc2 uses.
+    "docs": ["myst-parser>=3.0", "sphinx>=7.3", "sphinx-rtd-theme>=2.0"],
     # Lets the official VOT toolkit drive the tracker.
     "vot": ["vot-trax>=4.0"],
     "test": [

@@ -1,0 +1,176 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes docs/results/*.json, from which `make figures` draws the pictures and fills the tables of the documents.
+
+    python benchmarks/collect_results.py --root development=DEVELOPMENT --root validation=VALIDATION \\
+        --accuracy accuracy_output --accuracy accuracy_opencv     # folders of `snscf eval accuracy --starts 1`
+    python benchmarks/collect_results.py --speed speed.json       # of `benchmarks/tracking_speed.py --json`
+    python benchmarks/collect_results.py --trust FOLDER           # of `benchmarks/trust.py --kinds sequences --output`
+
+Each option replaces one file and leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snscf_core.boxes import iou
+from snscf_core.evaluation import long_term
+from snscf_core.evaluation.compare import bootstrap
+from snscf_core.evaluation.sequences import read_boxes, read_sequence
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+CONDITION = "as_it_is"
+THRESHOLDS = np.linspace(0, 1, 21)
+# Titles in tables and pictures, in the order of the tables; by the names that the measuring commands use.
+TITLES = {
+    "snscf_nano": "snscf_nano",
+    "snscf_mobilenetv2": "snscf_mobilenetv2",
+    "snscf_r50": "snscf_r50",
+    "fear": "FEAR-XS",
+    "nanotrack3": "NanoTrack v3",
+    "csrt": "OpenCV CSRT",
+    "kcf": "OpenCV KCF",
+}
+
+
+def accuracy(folders: list[Path], roots: dict[str, Path]) -> dict[str, Any]:
+    """Returns means with 95 % intervals, differences from the first tracker, and success curves over all sequences.
+
+    Raises ValueError if the stored boxes do not give the AUC that a report states.
+    """
+    curves: dict[str, dict[tuple[str, str], np.ndarray]] = {}
+    precisions: dict[str, dict[tuple[str, str], float]] = {}
+    for folder in folders:
+        report = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
+        for subset, trackers in report["sequences"].items():
+            for tracker, conditions in trackers.items():
+                name = tracker.split("-")[0]
+                if name not in TITLES:
+                    continue
+                for sequence, scores in conditions[CONDITION].items():
+                    curve = success_curve(folder / "runs", tracker, roots[subset] / sequence, scores["success_auc"][0])
+                    curves.setdefault(name, {})[subset, sequence] = curve
+                    precisions.setdefault(name, {})[subset, sequence] = scores["precision"][0]
+    order = [name for name in TITLES if name in curves]
+    first = curves[order[0]]
+    return {
+        "thresholds": THRESHOLDS.round(2).tolist(),
+        "trackers": {
+            TITLES[name]: {
+                "sets": {subset: measures(curves[name], precisions[name], subset) for subset in (*roots, "all")},
+                "difference": difference(first, curves[name]) if name != order[0] else None,
+                "success": np.mean(list(curves[name].values()), axis=0).round(4).tolist(),
+            }
+            for name in order
+        },
+    }
+
+
+def success_curve(runs: Path, tracker: str, sequence: Path, stated: float) -> np.ndarray:
+    """Returns the share of frames whose overlap is above each threshold, from the boxes of the first start."""
+    truth = read_sequence(sequence).boxes
+    present = ~np.isnan(truth).any(1)
+    for file in runs.glob(f"{tracker}-*/{CONDITION}/{sequence.name}-0-*.txt"):
+        if file.stem.endswith("_time"):
+            continue
+        boxes = read_boxes(file)
+        overlaps = np.nan_to_num(iou(boxes[present], truth[present]))
+        curve = (overlaps[:, None] > THRESHOLDS).mean(0)
+        if abs(curve.mean() - stated) < 1e-6:  # a folder may hold runs of other versions, too
+            return curve
+    raise ValueError(f"no run of {tracker} on {sequence.name} under {runs} has the stated AUC of {stated:.4f}")
+
+
+def measures(
+    curves: dict[tuple[str, str], np.ndarray], precisions: dict[tuple[str, str], float], subset: str
+) -> dict[str, Any]:
+    """Returns AUC with its interval, and precision, over one set of sequences or ``all``."""
+    keys = [key for key in curves if subset in (key[0], "all")]
+    auc = bootstrap(np.array([curves[key].mean() for key in keys]))
+    return {
+        "sequences": len(keys),
+        "auc": [round(value, 4) for value in (auc.mean, auc.low, auc.high)],
+        "precision": round(float(np.mean([precisions[key] for key in keys])), 4),
+    }
+
+
+def difference(first: dict[tuple[str, str], np.ndarray], other: dict[tuple[str, str], np.ndarray]) -> list[float]:
+    """Returns how much higher the AUC of the other tracker is on the sequences that both have, with its interval."""
+    found = bootstrap(np.array([other[key].mean() - first[key].mean() for key in first if key in other]))
+    return [round(value, 4) for value in (found.mean, found.low, found.high)]
+
+
+def speed(file: Path) -> dict[str, Any]:
+    """Returns milliseconds of one frame with one target: the best and the median."""
+    report = json.loads(file.read_text(encoding="utf-8"))
+    found = {TITLES[row["model"]]: row for row in report["ours"] if row["targets"] == 1 and row["model"] in TITLES}
+    found |= {_title_of_peer(peer["name"]): peer for peer in report["peers"]}
+    order = [title for title in TITLES.values() if title in found]
+    return {
+        "machine": report["machine"],
+        "trackers": {
+            title: {"best_ms": round(found[title]["best_ms"], 2), "p50_ms": round(found[title]["p50_ms"], 2)}
+            for title in order
+        },
+    }
+
+
+def _title_of_peer(title: str) -> str:
+    return next((known for known in TITLES.values() if known.split()[-1] == title.split()[-1]), title)
+
+
+def reliability(folder: Path) -> dict[str, Any]:
+    """Returns mean score, share of right boxes and number of frames in ten bins of the score."""
+    files = sorted(folder.glob("sequences_*.npz"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no sequences_*.npz; benchmarks/trust.py --output writes them")
+    loaded = [np.load(file) for file in files]
+    scores = np.concatenate([one["scores"] for one in loaded])
+    hits = np.concatenate([np.nan_to_num(one["overlaps"]) > 0.5 for one in loaded])
+    found = long_term.reliability(scores, hits)
+    return {
+        "videos": len(files),
+        "error": round(found.error, 4),
+        "scores": [None if np.isnan(value) else round(float(value), 4) for value in found.scores],
+        "hits": [None if np.isnan(value) else round(float(value), 4) for value in found.hits],
+        "counts": found.counts.tolist(),
+    }
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Writes one file of docs/results."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(content, indent=1)
+    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)  # a list of numbers in one line
+    (RESULTS / name).write_text(text + "\n", encoding="utf-8")
+    print(RESULTS / name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER", help="the sets of sequences")
+    parser.add_argument("--accuracy", action="append", type=Path, default=[], metavar="FOLDER")
+    parser.add_argument("--speed", type=Path, metavar="FILE")
+    parser.add_argument("--trust", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    if options.accuracy:
+        roots = {name: Path(folder) for name, _, folder in (text.partition("=") for text in options.root)}
+        write("accuracy.json", accuracy(options.accuracy, roots))
+    if options.speed:
+        write("speed.json", speed(options.speed))
+    if options.trust:
+        write("reliability.json", reliability(options.trust))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
