@@ -170,8 +170,9 @@ def save(
             shards.append({})
             size = value.nbytes
         shards[-1][key] = value
-    for old in _trained_files(folder, network.name):
-        old.unlink()
+    for old in folder.glob(f"{network.name}*.safetensors"):  # also what a process that was killed left of a set
+        if SHARD.sub("", old.stem) == network.name:
+            old.unlink()
     described = {**(metadata or {}), "model": network.name, "channels": str(network.channels)}
     files = []
     for index, shard in enumerate(shards, 1):

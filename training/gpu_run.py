@@ -31,7 +31,7 @@ from typing import IO, Any
 import torch
 from pack.parts import Arrived, unpack
 from recipes import DATA_WEIGHTS, RECIPES
-from slices import Slices, newest_weights, read_lines
+from slices import SLICES, Slices, newest_weights, read_lines
 
 from snscf_core.checkpoints import WeightsError, find
 from snscf_core.data.pool import ImagePool
@@ -132,18 +132,19 @@ def train(options: argparse.Namespace, call: Call) -> int:
         raise RunError(f"{data} has neither clips nor stills")
     call.say(check_device(options.device))
     goes_on = (run / "checkpoint.safetensors").is_file()
+    if goes_on and options.start is not None and any(line["finished"] for line in read_lines(run / SLICES)[-1:]):
+        goes_on = False
     settings = [*RECIPES[options.network], "--device", options.device, "--longest-side", str(LONGEST_SIDE)]
     settings += ["--validation-clips", str(VALIDATION_CLIPS), "--validation-share", str(VALIDATION_SHARE)]
-    start, rest = (None, None) if goes_on else _start(options, call)
-    if start is not None:
-        settings += ["--model", str(start), *_rates(rest)]
-        check(settings, options, call)
-    pool = _pool(options, arrived, call)
     if goes_on:
         plan = json.loads((run / "plan.json").read_text())
         call.say(f"the run in {run} goes on with the settings that it has")
+        _pool(options, arrived, call)
     else:
-        plan = _plan(settings, weights, pool, rest, options, call)
+        start, rest = _start(options, call)
+        settings += ["--model", str(start), *_rates(rest)]
+        check(settings, options, call)
+        plan = _plan(settings, weights, _pool(options, arrived, call), rest, options, call)
         shutil.rmtree(run, ignore_errors=True)  # a run without a checkpoint has nothing
         run.mkdir(parents=True)
         (run / "plan.json").write_text(json.dumps(plan))
@@ -159,7 +160,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
         [*_snscf_train(), *plan["arguments"], "--out", str(run)], reserve=options.end_seconds, look=look
     )
     slices.copy_log()
-    lines = [line for line in read_lines(run / "slices.jsonl") if line["kind"] == "slice"]
+    lines = read_lines(run / SLICES)
     if not goes_on and not lines and call.stopped:
         raise RunError("stopped before the first step")
     if status not in (0, -signal.SIGTERM, -signal.SIGKILL) or not lines:
@@ -256,9 +257,9 @@ def _start(options: argparse.Namespace, call: Call) -> tuple[Path, dict[str, Any
     return folder, last
 
 
-def _rates(rest: dict[str, Any] | None) -> list[str]:
+def _rates(rest: dict[str, Any]) -> list[str]:
     """Returns the learning rates where another run was stopped: an exponential fall goes on from there as it was."""
-    if not rest or rest.get("rate") is None:
+    if rest.get("rate") is None:
         return []
     return [
         argument
@@ -271,7 +272,7 @@ def _plan(
     settings: Sequence[str],
     weights: Sequence[str],
     pool: Path,
-    rest: dict[str, Any] | None,
+    rest: dict[str, Any],
     options: argparse.Namespace,
     call: Call,
 ) -> dict[str, Any]:

@@ -44,7 +44,9 @@ class Slices:
             if content == self._seen:
                 return None
             shutil.rmtree(staged, ignore_errors=True)
-            shutil.copytree(weights, staged)
+            staged.mkdir()
+            for file in (*weights.glob("*.md"), *_named(weights), weights / CHECKSUMS):
+                shutil.copy(file, staged)
             if not is_whole(staged) or _content(staged) != content:
                 return None
             step = _step(staged)
@@ -126,10 +128,16 @@ def newest_weights(out: Path) -> Path:
 def is_whole(folder: Path) -> bool:
     """Tells whether all files that the folder's checksums name are there and right."""
     try:
-        lines = [line.split() for line in (folder / CHECKSUMS).read_text().splitlines()]
-        return bool(lines) and all(sha256(folder / name) == digest for digest, name in lines)
+        named = _named(folder)
+        return bool(named) and all(sha256(file) == digest for file, digest in named.items())
     except (OSError, ValueError):
         return False
+
+
+def _named(weights: Path) -> dict[Path, str]:
+    """Returns the files that the checksums name, and their checksums."""
+    lines = (line.split() for line in (weights / CHECKSUMS).read_text().splitlines())
+    return {weights / name: digest for digest, name in lines}
 
 
 def _content(weights: Path) -> tuple[str, str]:

@@ -113,6 +113,13 @@ def test_a_missing_shard_is_named(folder):
         load(folder)
 
 
+def test_weights_are_written_over_what_a_killed_process_left_of_a_set(saved, folder):
+    next(folder.glob("*00002-of*")).unlink()
+    save(saved[0], folder, {"data": "new"})
+    _, weights = load(folder)
+    assert weights.metadata["data"] == "new" and list(weights.files) == list(folder.glob("*.safetensors"))
+
+
 def test_weights_of_another_width_are_refused_naming_the_tensor(folder):
     (folder / CHECKSUMS).unlink()
     file = next(folder.glob("*00001-of*"))
