@@ -22,7 +22,7 @@ demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
 
 accuracy:
-	@$(RUN) python -m snscf_core.cli eval accuracy $(ARGS)
+	@$(RUN) python -m snscf_core eval accuracy $(ARGS)
 
 test: lint
 	@$(RUN) $(PYTEST) -m "not slow" $(ARGS)

@@ -32,11 +32,11 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
-from snscf_core.checkpoints import find, sha256
-from snscf_core.confidence import Evidence, Logistic
 from snscf_core.evaluation import jobs, long_term
-from snscf_core.tracker import Target
-from snscf_core.tuning import tuning_file, tuning_of
+from snscf_core.model.checkpoints import find, sha256
+from snscf_core.online.confidence import Evidence, Logistic
+from snscf_core.online.tracker import Target
+from snscf_core.online.tuning import tuning_file, tuning_of
 
 FIRST_SEED = 1000
 FEATURES = ("classification", "response", "agreement", "motion", "colour", "embedding", "peak")

@@ -34,11 +34,11 @@ import trust
 from tqdm import tqdm
 
 from snscf_core import Target, Tracker
-from snscf_core.acf import hann_window
 from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side
 from snscf_core.evaluation.sequences import ImageSequence, read_frame
-from snscf_core.rpn import Proposals
+from snscf_core.model.acf import hann_window
+from snscf_core.model.rpn import Proposals
 
 TEMPLATE_SHARES = (0.0, 0.3, 0.6)  # of a sequence's length: frames whose true box is given
 MOST_SHIFT, MOST_ZOOM = 0.5, 1.2

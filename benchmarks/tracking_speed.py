@@ -104,10 +104,10 @@ class Plain:
     def __init__(self, source: str | Path, device: str, config: TrackerConfig) -> None:
         import torch
 
-        from snscf_core.checkpoints import load
         from snscf_core.engines import Subject
-        from snscf_core.network import LEVELS
-        from snscf_core.rpn import MARGIN, anchors
+        from snscf_core.model.checkpoints import load
+        from snscf_core.model.network import LEVELS
+        from snscf_core.model.rpn import MARGIN, anchors
 
         network, weights = load(source)
         if not weights.trained:
@@ -391,9 +391,9 @@ def _engines(options: argparse.Namespace) -> list[str]:
 
 def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Plain:
     from snscf_core import Tracker, TrackerConfig
-    from snscf_core.checkpoints import save
-    from snscf_core.confidence import ConfidenceConfig
-    from snscf_core.network import create
+    from snscf_core.model.checkpoints import save
+    from snscf_core.model.network import create
+    from snscf_core.online.confidence import ConfidenceConfig
 
     always = ConfidenceConfig(tracked_above=0.0, uncertain_below=0.0, coast_below=0.0)
     name, _, search_size = name.partition("@")
@@ -516,7 +516,7 @@ def serve_memory(options: argparse.Namespace) -> None:
 
 
 def _processor() -> str:
-    from snscf_core.engines.choice import processor
+    from snscf_core.engines.engine_selection import processor
 
     return processor()
 

@@ -29,7 +29,7 @@ import torch
 from snscf_core.data.pairs import PairBatch, PairConfig, PairSource
 from snscf_core.data.pool import ImagePool
 from snscf_core.data.readers import READERS, Clip
-from snscf_core.network import MODELS, SNSCF
+from snscf_core.model.network import MODELS, SNSCF
 from snscf_core.training.losses import LossConfig
 from snscf_core.training.schedule import ScheduleConfig
 from snscf_core.training.siamese import PairNetwork

@@ -66,7 +66,7 @@ class Follower:
         import cv2
         import torch
 
-        from snscf_core.memory import keep_memory
+        from snscf_core.malloc import keep_memory
 
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
@@ -107,8 +107,8 @@ def overlap(box: Sequence[float], truth: np.ndarray) -> float:
 
 def configured(model: str, settings: Sequence[str]) -> Any:
     """The configuration of a model with settings such as ``confidence.lost_after=6``."""
-    from snscf_core.config import changed
-    from snscf_core.tuning import tuned_config
+    from snscf_core.online.config import changed
+    from snscf_core.online.tuning import tuned_config
 
     given = dict(setting.split("=", 1) for setting in settings)
     return changed(tuned_config(model), {name: json.loads(value) for name, value in given.items()})

@@ -20,12 +20,12 @@ if _reason := torch_missing():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 else:
-    from .checkpoints import WeightsError
-    from .confidence import TrackState
-    from .config import MODES, TrackerConfig
     from .engines import ENGINES
-    from .network import MODELS
-    from .tracker import Target, Track, Tracker
+    from .model.checkpoints import WeightsError
+    from .model.network import MODELS
+    from .online.confidence import TrackState
+    from .online.config import MODES, TrackerConfig
+    from .online.tracker import Target, Track, Tracker
 
 __version__ = package_version()
 __all__ = ["ENGINES", "MODELS", "MODES", "Target", "Track", "TrackState", "Tracker", "TrackerConfig", "WeightsError"]

@@ -13,7 +13,7 @@ from .requirements import missing
 def main() -> int:
     """Runs the command line; returns the exit status."""
     try:
-        from .cli import main as run
+        from .commands.cli import main as run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snscf"):
             raise

@@ -39,7 +39,7 @@ def data() -> Path:
 def weights() -> Path:
     """The folder with the weights; skips where there is none."""
     from snscf_core import WeightsError
-    from snscf_core.checkpoints import find
+    from snscf_core.model.checkpoints import find
 
     try:
         return find("snscf_mobilenetv2")[0].parent
@@ -50,7 +50,7 @@ def weights() -> Path:
 @pytest.fixture(scope="session")
 def imagenet() -> Path:
     """The folder with the ImageNet weights of the backbones; skips where there is none."""
-    from snscf_core.checkpoints import IMAGENET_FILES, search_folders
+    from snscf_core.model.checkpoints import IMAGENET_FILES, search_folders
 
     for folder in search_folders():
         if all((folder / file).is_file() for file in IMAGENET_FILES.values()):

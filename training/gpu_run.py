@@ -33,9 +33,9 @@ from pack.parts import Arrived, unpack
 from recipes import DATA_WEIGHTS, RECIPES
 from slices import SLICES, Slices, newest_weights, read_lines
 
-from snscf_core.checkpoints import WeightsError, find
 from snscf_core.data.pool import ImagePool
 from snscf_core.data.readers import READERS, Clip
+from snscf_core.model.checkpoints import WeightsError, find
 from snscf_core.training.validation import hold_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,7 +234,7 @@ def _unpack(options: argparse.Namespace, call: Call) -> Arrived:
 
 
 def _snscf_train() -> list[str]:
-    return [sys.executable, "-m", "snscf_core.cli", "train"]
+    return [sys.executable, "-m", "snscf_core.commands.cli", "train"]
 
 
 def _data(weights: Sequence[str]) -> list[str]:

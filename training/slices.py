@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snscf_core.checkpoints import sha256
+from snscf_core.model.checkpoints import sha256
 from snscf_core.tensor_files import read_tensors
 
 LOG, SLICES, CHECKSUMS = "log.jsonl", "slices.jsonl", "SHA256SUMS"

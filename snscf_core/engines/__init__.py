@@ -3,8 +3,8 @@
 
 """The same network on several runtimes."""
 
-from .choice import ENGINES, Engine, make
+from .engine_selection import ENGINES, Engine, make
+from .network_spec import Subject
 from .recording import RecordingError
-from .subject import Subject
 
 __all__ = ["ENGINES", "Engine", "RecordingError", "Subject", "make"]

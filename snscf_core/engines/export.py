@@ -24,7 +24,7 @@ from torch import Tensor
 
 from . import onnx_runtime, open_vino, tensor_rt
 from .exported import VERSION, Manifest, required
-from .subject import Subject
+from .network_spec import Subject
 
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("f32", "fp16", "bf16", "int8")

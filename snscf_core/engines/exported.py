@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backbones import cells
+from ..model.backbones import cells
 from .graph import SearchOutput, output
+from .network_spec import Subject
 from .recording import Result, Step
-from .subject import Subject
 
 MANIFEST = "engine.json"
 Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..network import LEVELS, SNSCF, SNSCFNano
-from ..rpn import RATIOS, LightRegionProposal, RegionProposal
-from ..ssf import spatially_semantic_features
+from ..model.network import LEVELS, SNSCF, SNSCFNano
+from ..model.rpn import RATIOS, LightRegionProposal, RegionProposal
+from ..model.ssf import spatially_semantic_features
 
 
 class SearchOutput(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .exported import ExportedEngine, required
-from .subject import Subject
+from .network_spec import Subject
 
 GRAPH = "search.onnx"
 

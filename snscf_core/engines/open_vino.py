@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .exported import Batch, ExportedEngine, required
-from .subject import Subject
+from .network_spec import Subject
 
 GRAPH = "search.xml"
 _LOG = logging.getLogger(__name__)

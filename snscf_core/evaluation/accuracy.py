@@ -22,7 +22,7 @@ import numpy as np
 
 from ..boxes import Array
 from ..crops import Frame
-from ..network import MODELS
+from ..model.network import MODELS
 from . import fingerprints, jobs, metrics, peers
 from .conditions import AS_IT_IS, Condition
 from .metrics import Rules, Scores

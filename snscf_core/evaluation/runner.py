@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from ..boxes import Array
-from ..memory import keep_memory
+from ..malloc import keep_memory
 from . import jobs
 from .datasets import Dataset
 from .results import Evaluation, SequenceResult, TrackerResult

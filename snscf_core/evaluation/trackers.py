@@ -26,12 +26,12 @@ import numpy as np
 
 from .. import __version__
 from ..boxes import Array
-from ..checkpoints import load
-from ..config import MODES
 from ..crops import SEARCH_SIZE, Frame
-from ..network import MODELS
-from ..tracker import Target, Tracker
-from ..tuning import tuned_config
+from ..model.checkpoints import load
+from ..model.network import MODELS
+from ..online.config import MODES
+from ..online.tracker import Target, Tracker
+from ..online.tuning import tuned_config
 from . import peers
 from .sequences import read_boxes
 

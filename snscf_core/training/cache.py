@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..backbones import STRIDE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
-from ..network import SNSCF, centre_crop
-from ..rpn import TEMPLATE_CELLS
+from ..model.backbones import STRIDE
+from ..model.network import SNSCF, centre_crop
+from ..model.rpn import TEMPLATE_CELLS
 
 _STATE = "cache.json"
 _AT_ONCE = 24  # pairs

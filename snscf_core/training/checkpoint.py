@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints import WeightsError
+from ..model.checkpoints import WeightsError
 from ..tensor_files import TensorFileError, read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..backbones import STRIDE
+from ..model.backbones import STRIDE
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import acf
-from ..backbones import STRIDE
-from ..config import TrackerConfig
-from ..rpn import Proposals, decode
-from ..ssf import spatially_semantic_features
+from ..model import acf
+from ..model.backbones import STRIDE
+from ..model.rpn import Proposals, decode
+from ..model.ssf import spatially_semantic_features
+from ..online.config import TrackerConfig
 from .labels import AnchorLabels, intersection_union_hull, iou
 from .siamese import Outputs
 

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..network import SNSCF, centre_crop
-from ..rpn import TEMPLATE_CELLS, Proposals, fuse
+from ..model.network import SNSCF, centre_crop
+from ..model.rpn import TEMPLATE_CELLS, Proposals, fuse
 
 Images: TypeAlias = "Tensor | Sequence[Tensor]"  # crops, or taps of the backbone
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backbones import FBNetC, MobileNetV2, ResNet50
-from ..checkpoints import load
-from ..network import LEVELS, SNSCF
+from ..model.backbones import FBNetC, MobileNetV2, ResNet50
+from ..model.checkpoints import load
+from ..model.network import LEVELS, SNSCF
 
 CONV5_STARTS = ("copy", "random")
 STEMS = {

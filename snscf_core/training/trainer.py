@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from .. import checkpoints
-from ..checkpoints import WeightsError
-from ..config import TrackerConfig
 from ..crops import SEARCH_SIZE
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
 from ..data.readers import Clip
-from ..network import MODELS, SNSCF, SNSCFNano, create
+from ..model import checkpoints
+from ..model.checkpoints import WeightsError
+from ..model.network import MODELS, SNSCF, SNSCFNano, create
+from ..online.config import TrackerConfig
 from .cache import TapBatch
 from .checkpoint import Checkpoints, TrainingError, optimiser_state, part, prefixed, read, restore_optimiser
 from .labels import LabelConfig, assign, assign_cells

@@ -19,7 +19,7 @@ from ..evaluation.metrics import score
 from ..evaluation.runner import one_pass
 from ..evaluation.sequences import ImageSequence
 from ..evaluation.trackers import SnscfTracker
-from ..tracker import Tracker
+from ..online.tracker import Tracker
 
 MIN_FRAMES = 10  # with a box, of a clip that is worth tracking
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from snscf_core.options import add_tracker_arguments, tracker_of
+from snscf_core.commands.options import add_tracker_arguments, tracker_of
 from snscf_ros import bringup
 
 if TYPE_CHECKING:
     from snscf_core.boxes import Array
-    from snscf_core.tracker import Tracker
+    from snscf_core.online.tracker import Tracker
     from snscf_ros.bags.bag import Bag
     from snscf_ros.bags.recording import Recording, Start
     from snscf_ros.bags.replay import ReplayedImage
@@ -247,7 +247,7 @@ def _summary(evaluation: BagEvaluation) -> str:
 
 def _report(run: BagRun) -> Path:
     """Writes the page for the images from the start on; returns it."""
-    from snscf_core.evaluation.report import write_report
+    from snscf_core.evaluation.reports.report import write_report
     from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult
 
     found, start = run.evaluation, run.evaluation.start

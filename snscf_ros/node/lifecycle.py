@@ -21,7 +21,7 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 
 from snscf_core import Tracker, WeightsError
-from snscf_core.tuning import tuned_config
+from snscf_core.online.tuning import tuned_config
 from snscf_ros import bringup, middleware, supervision
 from snscf_ros.cv_bridge_decoder import find_bridge
 from snscf_ros.node import cameras, parameters, rclpy_private, rclpy_workarounds

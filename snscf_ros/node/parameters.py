@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.parameter import Parameter
 
-from snscf_core.config import SEARCH_SIZES
+from snscf_core.online.config import SEARCH_SIZES
 from snscf_ros import bringup
 
 if TYPE_CHECKING:

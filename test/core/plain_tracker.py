@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snscf_core import Target, Tracker, acf
-from snscf_core.backbones import STRIDE
+from snscf_core import Target, Tracker
 from snscf_core.crops import TEMPLATE_SIZE, context_side, crop
-from snscf_core.rpn import anchors, decode
+from snscf_core.model import acf
+from snscf_core.model.backbones import STRIDE
+from snscf_core.model.rpn import anchors, decode
 
 
 class PlainStep:

@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 import pytest
 
-from snscf_core.cli import main
-from snscf_core.evaluation import accuracy, accuracy_report
-from snscf_core.evaluation.accuracy_command import chosen, read_sets
+from snscf_core.commands.accuracy import chosen, read_sets
+from snscf_core.commands.cli import main
+from snscf_core.evaluation import accuracy
 from snscf_core.evaluation.conditions import CONDITIONS
 from snscf_core.evaluation.datasets import read_dataset
+from snscf_core.evaluation.reports import accuracy_report
 from snscf_core.evaluation.trackers import candidates
 
 TRACKERS = '''

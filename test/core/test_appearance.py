@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snscf_core.appearance import Memory, colours
+from snscf_core.online.appearance import Memory, colours
 
 RED, GREEN = (40, 40, 200), (60, 180, 50)
 

@@ -134,7 +134,7 @@ def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, cap
     import tracking_speed
 
     from snscf_core.boxes import iou
-    from snscf_core.checkpoints import IMAGENET_FILES
+    from snscf_core.model.checkpoints import IMAGENET_FILES
 
     tracker = tracking_speed._tracker("snscf_mobilenetv2", "plain", "cpu", tmp_path)
     scene = tracking_speed.Scene(320, 240, 2)

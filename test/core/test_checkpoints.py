@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from snscf_core import Tracker, WeightsError, checkpoints
-from snscf_core.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
-from snscf_core.network import MODELS, SNSCF
+from snscf_core import Tracker, WeightsError
+from snscf_core.model import checkpoints
+from snscf_core.model.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
+from snscf_core.model.network import MODELS, SNSCF
 from snscf_core.tensor_files import read_tensors, write_tensors
 
 NAME = "snscf_mobilenetv2"

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from snscf_core.cli import main
-from snscf_core.evaluation import compare, paper
+from snscf_core.commands.cli import main
 from snscf_core.evaluation.metrics import RULES
-from snscf_core.evaluation.report import write_report
+from snscf_core.evaluation.reports import compare, paper
+from snscf_core.evaluation.reports.report import write_report
 from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snscf_core import MODES, TrackState
-from snscf_core.confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, Logistic
+from snscf_core.online.confidence import CALIBRATIONS, Confidence, ConfidenceConfig, Evidence, Logistic
 
 TRACKED, UNCERTAIN, LOST = TrackState
 CONFIG = ConfidenceConfig()

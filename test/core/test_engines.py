@@ -22,22 +22,23 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState, acf
+from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
-from snscf_core.candidates import Selection
-from snscf_core.checkpoints import IMAGENET_FILES, Weights, save
-from snscf_core.cli import main
+from snscf_core.commands.cli import main
+from snscf_core.commands.quantisation_data import collect, sources
 from snscf_core.engines import Engine, Subject, choice, make
-from snscf_core.engines.calibration import collect, sources
-from snscf_core.engines.eager import TorchEngine
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
-from snscf_core.filter_learning import Learning
-from snscf_core.network import SNSCF, SNSCFNano, create
-from snscf_core.rpn import anchors
-from snscf_core.ssf import spatially_semantic_features
+from snscf_core.engines.torch_engine import TorchEngine
+from snscf_core.model import acf
+from snscf_core.model.checkpoints import IMAGENET_FILES, Weights, save
+from snscf_core.model.network import SNSCF, SNSCFNano, create
+from snscf_core.model.rpn import anchors
+from snscf_core.model.ssf import spatially_semantic_features
+from snscf_core.online.filter_update import Learning
+from snscf_core.online.proposals import Selection
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
 CPU = torch.device("cpu")
@@ -596,7 +597,7 @@ def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, ca
     (frame, box), (later, _) = pictures(2)
     target = tracker.init(frame, box)
     search = tracker._search
-    monkeypatch.setattr("snscf_core.candidates.Selection.forward", lambda *_: 1 / 0)
+    monkeypatch.setattr("snscf_core.online.proposals.Selection.forward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracker.update(later, target)
     assert tracker.engine == runtime and tracker._search is search and not caplog.text

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import MODES, checkpoints
-from snscf_core.cli import main
+from snscf_core import MODES
+from snscf_core.commands.cli import main
 from snscf_core.evaluation.metrics import RULES, Rules, compare, curves_of, mean, score, success_auc
 from snscf_core.evaluation.sequence_lists import OTB_2013
 from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
-from snscf_core.network import SNSCF
+from snscf_core.model import checkpoints
+from snscf_core.model.network import SNSCF
 
 # Everything in bfloat16 takes a third of the time where the processor has it; elsewhere it is float32.
 FAST = ["--engine", "openvino-bf16" if find_spec("openvino") else "torch"]

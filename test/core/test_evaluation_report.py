@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from snscf_core.evaluation import metrics
-from snscf_core.evaluation.contact_sheets import contact_sheets, first_failure
-from snscf_core.evaluation.report import attribute_table, mean_table, results, sequence_table, write_report
+from snscf_core.evaluation.reports.contact_sheets import contact_sheets, first_failure
+from snscf_core.evaluation.reports.report import attribute_table, mean_table, results, sequence_table, write_report
 from snscf_core.evaluation.results import Evaluation, SequenceResult, Table, TrackerResult
 from snscf_core.evaluation.sequences import read_frame, read_sequence
 
@@ -351,7 +351,7 @@ import sys
 sys.modules["matplotlib"] = None
 from pathlib import Path
 import numpy as np
-from snscf_core.evaluation.report import write_report
+from snscf_core.evaluation.reports.report import write_report
 from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult
 boxes = np.tile([4.0, 4.0, 8.0, 8.0], (5, 1))
 result = TrackerResult("one", {{}}, {{"S": SequenceResult("S", boxes, boxes)}})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import acf
-from snscf_core.ssf import spatially_semantic_features
+from snscf_core.model import acf
+from snscf_core.model.ssf import spatially_semantic_features
 
 
 def features(channels: int = 3, cells: int = 6, seed: int = 0) -> torch.Tensor:

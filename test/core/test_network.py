@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from snscf_core.backbones import FIRST_CELL, STRIDE, MobileNetV2
-from snscf_core.checkpoints import IMAGENET_FILES, load
-from snscf_core.network import MODELS, NANO, SNSCF, create
-from snscf_core.rpn import (
+from snscf_core.model.backbones import FIRST_CELL, STRIDE, MobileNetV2
+from snscf_core.model.checkpoints import IMAGENET_FILES, load
+from snscf_core.model.network import MODELS, NANO, SNSCF, create
+from snscf_core.model.rpn import (
     RATIOS,
     Proposals,
     anchors,
@@ -26,7 +26,7 @@ from snscf_core.rpn import (
     fuse,
     pixelwise_correlation,
 )
-from snscf_core.ssf import spatially_semantic_features
+from snscf_core.model.ssf import spatially_semantic_features
 from snscf_core.tensor_files import read_tensors
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from snscf_core.cli import main
+from snscf_core.commands.cli import main
 from snscf_core.evaluation import jobs, runner
 from snscf_core.evaluation.datasets import read_dataset
 from snscf_core.evaluation.sequences import read_boxes
@@ -157,7 +157,7 @@ def test_a_killed_runner_goes_on_where_it_was(workshop):
     command = [
         sys.executable,
         "-m",
-        "snscf_core.cli",
+        "snscf_core.commands.cli",
         "eval",
         "--root",
         "many",
@@ -187,7 +187,7 @@ def test_a_killed_runner_goes_on_where_it_was(workshop):
 def test_two_processes_of_torchrun_share_the_work_and_one_reports(workshop):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
-        *("-m", "snscf_core.cli", "eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"),
+        *("-m", "snscf_core.commands.cli", "eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"),
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(workshop)])}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

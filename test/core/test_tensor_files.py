@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snscf_core.checkpoints import find
+from snscf_core.model.checkpoints import find
 from snscf_core.tensor_files import TensorFileError, read_tensors, write_tensors
 
 TENSORS = {

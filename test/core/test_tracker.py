@@ -18,12 +18,12 @@ from plain_tracker import PlainStep
 
 from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
-from snscf_core.candidates import merged
-from snscf_core.checkpoints import IMAGENET_FILES, save
 from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crops
-from snscf_core.network import SNSCF
+from snscf_core.model.checkpoints import IMAGENET_FILES, save
+from snscf_core.model.network import SNSCF
+from snscf_core.online.proposals import merged
+from snscf_core.online.tracker import _Choice
 from snscf_core.scenes import Scene
-from snscf_core.tracker import _Choice
 
 
 def texture(height: int, width: int, seed: int, grain: float = 3.0) -> np.ndarray:
@@ -403,7 +403,7 @@ def test_crops_made_on_a_device_give_the_same_boxes(tracker, monkeypatch):
     (front, a), (down, b) = picture(60, 60), picture(150, 100)
     boxes, scores = [], []
     for cut in (cut_crops, sample_crops):
-        monkeypatch.setattr("snscf_core.tracker.cut_crops", cut)
+        monkeypatch.setattr("snscf_core.online.tracker.cut_crops", cut)
         targets = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
         tracks = []
         for step in range(1, 7):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from snscf_core import Tracker
-from snscf_core.evaluation.trax import main
+from snscf_core.commands.trax import main
 
 BOX = (40.3, 40.0, 30.0, 30.0)
 # Both sides compute with one thread: small tensors on several threads crawl where other processes work too.
@@ -52,7 +52,7 @@ def serve(weights):
     processes = []
 
     def start(*options):
-        command = [sys.executable, "-m", "snscf_core.evaluation.trax", "--device", "cpu", *options]
+        command = [sys.executable, "-m", "snscf_core.commands.trax", "--device", "cpu", *options]
         pipe = subprocess.PIPE
         processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ALONE))
         process = processes[-1]
@@ -123,7 +123,7 @@ def test_what_can_not_be_used_ends_the_connection_with_one_sentence(box, file, t
 @pytest.mark.slow
 def test_a_client_that_vanishes_ends_the_server(weights):
     pytest.importorskip("trax")
-    command = [sys.executable, "-m", "snscf_core.evaluation.trax", "--mode", "correlation_filter", "--device", "cpu"]
+    command = [sys.executable, "-m", "snscf_core.commands.trax", "--mode", "correlation_filter", "--device", "cpu"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=ALONE)
     assert ended.returncode == 1
     assert "the client is gone" in ended.stderr and "Traceback" not in ended.stderr

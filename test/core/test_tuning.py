@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from snscf_core import Tracker, TrackerConfig
-from snscf_core.checkpoints import WeightsError, save, sha256
-from snscf_core.confidence import CALIBRATIONS
-from snscf_core.config import changed
-from snscf_core.network import SNSCF
-from snscf_core.tuning import tuned_config
+from snscf_core.model.checkpoints import WeightsError, save, sha256
+from snscf_core.model.network import SNSCF
+from snscf_core.online.confidence import CALIBRATIONS
+from snscf_core.online.config import changed
+from snscf_core.online.tuning import tuned_config
 
 LOGISTIC = {"weights": [1, 0, 0, -1, 0, 0, 0], "bias": -2}
 

@@ -11,7 +11,7 @@ import shutil
 import pytest
 import torch
 
-from snscf_core.checkpoints import CHECKSUMS, find
+from snscf_core.model.checkpoints import CHECKSUMS, find
 from snscf_core.tensor_files import read_tensors, write_tensors
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snscf_core import network as networks
-from snscf_core.backbones import Backbone
 from snscf_core.data.pairs import PairBatch
-from snscf_core.network import SNSCF
+from snscf_core.model import network as networks
+from snscf_core.model.backbones import Backbone
+from snscf_core.model.network import SNSCF
 from snscf_core.training.processes import Processes, processes
 from snscf_core.training.trainer import Summary, TrainConfig, train
 

@@ -15,7 +15,7 @@ import torch
 from squares import Squares, losses, small_network
 
 from snscf_core.data.pairs import PairConfig
-from snscf_core.network import centre_crop
+from snscf_core.model.network import centre_crop
 from snscf_core.training.cache import CachedPairs
 from snscf_core.training.siamese import PairNetwork
 from snscf_core.training.trainer import TrainConfig, train

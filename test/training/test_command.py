@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import Tracker, checkpoints
-from snscf_core.cli import main
-from snscf_core.network import SNSCF
+from snscf_core import Tracker
+from snscf_core.commands.cli import main
+from snscf_core.model import checkpoints
+from snscf_core.model.network import SNSCF
 from snscf_core.training.trainer import Summary
 
 
@@ -97,7 +98,7 @@ def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys)
 
 
 def test_what_is_broken_is_told_of_a_kept_pool_too(command, clips, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("snscf_core.training.command.train", lambda *_, **__: Summary(True, 1, 1, None, {}))
+    monkeypatch.setattr("snscf_core.commands.train.train", lambda *_, **__: Summary(True, 1, 1, None, {}))
     expected = [str(clips / "clip2" / name) for name in ("groundtruth.txt line 9 has no four", "00000004.jpg can't be")]
     for name in ("built", "kept"):
         out = tmp_path / name

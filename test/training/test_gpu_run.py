@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from snscf_core import checkpoints
+from snscf_core.model import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ROOT / "training"

@@ -12,7 +12,7 @@ import torch
 
 from snscf_core.boxes import cxcywh_to_xywh
 from snscf_core.boxes import iou as overlap_of_arrays
-from snscf_core.rpn import anchors, cell_boxes, decode
+from snscf_core.model.rpn import anchors, cell_boxes, decode
 from snscf_core.training.labels import LabelConfig, assign, assign_cells, intersection_union_hull, iou
 
 CELLS = 25

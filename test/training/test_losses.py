@@ -12,10 +12,11 @@ import pytest
 import torch
 from squares import Squares, small_network
 
-from snscf_core import Tracker, TrackerConfig, checkpoints
+from snscf_core import Tracker, TrackerConfig
 from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side, crop
-from snscf_core.network import SNSCF
-from snscf_core.rpn import Proposals, anchors, decode
+from snscf_core.model import checkpoints
+from snscf_core.model.network import SNSCF
+from snscf_core.model.rpn import Proposals, anchors, decode
 from snscf_core.training.labels import AnchorLabels, assign
 from snscf_core.training.losses import (
     LossConfig,

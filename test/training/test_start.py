@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from snscf_core import WeightsError
-from snscf_core.backbones import ResNet50
-from snscf_core.checkpoints import find, load
-from snscf_core.network import SNSCF
+from snscf_core.model.backbones import ResNet50
+from snscf_core.model.checkpoints import find, load
+from snscf_core.model.network import SNSCF
 from snscf_core.training.start import copy_conv5, enter_phase, groups, random_conv5, start, statistics
 
 

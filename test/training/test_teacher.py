@@ -14,7 +14,7 @@ from snscf_core.data.cpu_pairs import CpuPairSource
 from snscf_core.data.pairs import PairConfig
 from snscf_core.data.pool import ImagePool
 from snscf_core.data.readers import Clip
-from snscf_core.rpn import Proposals, cell_boxes, decode
+from snscf_core.model.rpn import Proposals, cell_boxes, decode
 from snscf_core.training.labels import encode
 from snscf_core.training.losses import teacher_loss
 from snscf_core.training.teacher import Teacher, on_cells

@@ -14,8 +14,9 @@ import pytest
 import torch
 from squares import Squares, losses, small_network
 
-from snscf_core import WeightsError, checkpoints
-from snscf_core.network import SNSCF
+from snscf_core import WeightsError
+from snscf_core.model import checkpoints
+from snscf_core.model.network import SNSCF
 from snscf_core.training import trainer
 from snscf_core.training.checkpoint import FILE, Checkpoints, TrainingError, part, read
 from snscf_core.training.losses import LossConfig

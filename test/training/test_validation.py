@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import checkpoints
 from snscf_core.data.readers import Clip
-from snscf_core.network import SNSCF
+from snscf_core.model import checkpoints
+from snscf_core.model.network import SNSCF
 from snscf_core.training.validation import as_sequence, hold_out, validate
 
 

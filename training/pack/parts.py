@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snscf_core.checkpoints import sha256
+from snscf_core.model.checkpoints import sha256
 
 CHECKSUMS = "SHA256SUMS"
 INDEX = "index.csv"

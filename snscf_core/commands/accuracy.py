@@ -1,0 +1,123 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``snscf eval accuracy``: trackers on several sets, under several conditions."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..evaluation.accuracy import measure
+from ..evaluation.conditions import CONDITIONS, Condition
+from ..evaluation.datasets import read_dataset
+from ..evaluation.reports import accuracy_report
+from ..evaluation.sequences import ImageSequence
+from ..evaluation.trackers import HELP, candidates
+from ..model.network import MODELS
+from ..online.config import MODES
+from .evaluate import add_run_arguments, listed, print_table, sizes_of
+
+OUTPUT = Path("accuracy_output")
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to those of ``snscf eval``."""
+    parser = commands.add_parser("accuracy", help="trackers on several sets, under other light, noise, rates, sizes")
+    parser.add_argument(
+        "--root",
+        action="append",
+        required=True,
+        metavar="NAME=FOLDER",
+        help="a set: its name, and a folder with NAME/img/ and NAME/groundtruth_rect.txt; several may be given",
+    )
+    parser.add_argument("--sequences", help="only these, separated by commas")
+    parser.add_argument(
+        "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
+    )
+    parser.add_argument(
+        "--mode",
+        default="auto",
+        help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
+    )
+    parser.add_argument(
+        "--conditions", default="all", help=f"separated by commas: {', '.join(CONDITIONS)}; or all (default all)"
+    )
+    parser.add_argument("--starts", type=int, default=3, help="first frames and boxes in each sequence (default 3)")
+    parser.add_argument("--frames", type=int, default=0, help="of each sequence, for a quick look (default 0: all)")
+    add_run_arguments(parser)
+    parser.set_defaults(run=run, output=OUTPUT)
+
+
+def run(options: argparse.Namespace) -> None:
+    """``snscf eval accuracy``. Raises ValueError or FileNotFoundError for a request that can't be met, or if a run
+    failed."""
+    if options.starts < 1 or options.frames < 0:
+        raise ValueError(f"--starts must be at least 1 and --frames 0, got {options.starts} and {options.frames}")
+    conditions = chosen(listed(options.conditions))
+    sets = read_sets(options.root, listed(options.sequences) if options.sequences else None)
+    trackers = candidates(
+        listed(options.tracker),
+        listed(options.mode),
+        options.device,
+        listed(options.engine),
+        sizes_of(options.search_size),
+    )
+    with tqdm(unit="frame", file=sys.stderr, disable=None) as bar:
+
+        def advance(frames: int, total: int) -> None:
+            bar.total = total
+            bar.update(frames)
+
+        found = measure(
+            sets,
+            trackers,
+            conditions,
+            options.output / "runs",
+            starts=options.starts,
+            frames=options.frames,
+            workers=options.jobs,
+            advance=advance,
+            tell=functools.partial(tqdm.write, file=sys.stderr),
+        )
+    for table in accuracy_report.write(found, options.output):
+        print_table(table)
+    print(f"\n{options.output / 'accuracy.md'}")
+    if found.failed:
+        raise ValueError(f"{len(found.failed)} runs failed, their sequences are left out: {', '.join(found.failed)}")
+
+
+def chosen(names: Sequence[str]) -> list[Condition]:
+    """Conditions by their names, ``all`` for all. Raises ValueError for an unknown one, or none."""
+    if unknown := [name for name in names if name not in CONDITIONS and name != "all"]:
+        raise ValueError(f"unknown condition {unknown[0]!r}; there are all, {', '.join(CONDITIONS)}")
+    if not names:
+        raise ValueError("there is no condition to measure under")
+    return list(CONDITIONS.values()) if "all" in names else [CONDITIONS[name] for name in dict.fromkeys(names)]
+
+
+def read_sets(roots: Sequence[str], names: Sequence[str] | None = None) -> dict[str, tuple[ImageSequence, ...]]:
+    """Sequences by set, of ``NAME=FOLDER`` each; of all, or of those with these names.
+
+    Raises ValueError for a set without a name, two of one name, and names that no set has; FileNotFoundError.
+    """
+    sets: dict[str, tuple[ImageSequence, ...]] = {}
+    for root in roots:
+        name, _, folder = root.partition("=")
+        if not name or not folder:
+            raise ValueError(f"--root must be NAME=FOLDER, got {root!r}")
+        if name in sets:
+            raise ValueError(f"two sets are both named {name!r}")
+        sets[name] = read_dataset("sequences", Path(folder)).sequences
+    if names is None:
+        return sets
+    known = [sequence.name for sequences in sets.values() for sequence in sequences]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no set has a sequence {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    wanted = {name: tuple(one for one in sequences if one.name in names) for name, sequences in sets.items()}
+    return {name: sequences for name, sequences in wanted.items() if sequences}

@@ -1,0 +1,325 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..crops import SEARCH_SIZE
+from ..engines.engine_selection import HELP as ENGINE_HELP
+from ..evaluation import runner, vot
+from ..evaluation.datasets import DATASETS, Dataset, read_dataset
+from ..evaluation.metrics import MEASURES
+from ..evaluation.reports import compare, paper
+from ..evaluation.reports.report import mean_table, sequence_table, write_report
+from ..evaluation.results import Evaluation, SequenceResult, Table
+from ..evaluation.runner import Found, Job, Outcome
+from ..evaluation.trackers import HELP, Candidate, candidates
+from ..evaluation.vot import BASELINE, Run, VotSequence
+from ..model.network import MODELS
+from ..online.config import MODES
+from .options import SEARCH_SIZE_HELP
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``snscf eval`` itself."""
+    parser.add_argument(
+        "--dataset",
+        default="sequences",
+        choices=list(DATASETS),
+        help="layout of the data set (default sequences: NAME/img/ and NAME/groundtruth_rect.txt)",
+    )
+    parser.add_argument("--root", type=Path, help="folder that the data set lies in")
+    parser.add_argument("--sequences", help="only these, separated by commas")
+    parser.add_argument(
+        "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
+    )
+    parser.add_argument(
+        "--mode",
+        default="auto",
+        help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
+    )
+    add_run_arguments(parser)
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands ``snscf eval compare`` and ``snscf eval paper``."""
+    comparing = commands.add_parser("compare", help="whether trackers differ: bootstrap over sequences")
+    comparing.add_argument(
+        "reports", nargs="+", metavar="REPORT", help="folder of a report, or FOLDER:TRACKER; the first is compared with"
+    )
+    comparing.set_defaults(run=run_compare)
+
+    papering = commands.add_parser("paper", help="Tables 1 to 4 and Figure 4 of the paper, for the data that is there")
+    papering.add_argument("--otb", type=Path, help="folder of OTB-2015")
+    papering.add_argument("--vot", type=Path, help="folder of VOT-2018")
+    papering.add_argument("--lasot", type=Path, help="folder of LaSOT")
+    papering.add_argument("--tracker", "--model", default=MODELS[0], help=f"network (default {MODELS[0]})")
+    add_run_arguments(papering)
+    papering.set_defaults(run=run_paper)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """How our networks run, how many processes there are, and where results go."""
+    parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
+    # not the fastest of the moment: a figure must not depend on what that is
+    parser.add_argument(
+        "--engine", default="torch", help=f"of our networks, separated by commas; {ENGINE_HELP} (default torch)"
+    )
+    parser.add_argument(
+        "--search-size",
+        default=str(SEARCH_SIZE),
+        help=f"of our networks, separated by commas; {SEARCH_SIZE_HELP} (default {SEARCH_SIZE})",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for the report (report.html, results.json, plots) and raw boxes; what is in it is not run again",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a run that failed."""
+    if options.root is None:
+        raise ValueError("say where the data set lies with --root FOLDER")
+    dataset = read_dataset(options.dataset, options.root, listed(options.sequences) if options.sequences else None)
+    trackers = candidates(
+        listed(options.tracker),
+        listed(options.mode),
+        options.device,
+        listed(options.engine),
+        sizes_of(options.search_size),
+    )
+    found = _run(dataset, trackers, options.output, options)
+    if found is None:
+        return
+    evaluation = runner.evaluation(dataset, trackers, found)
+    tables = _tables(evaluation, vot_results(dataset, trackers, found))
+    _print(evaluation, tables)
+    if options.output:
+        print(f"\n{_write(evaluation, dataset, options.output, tables)}")
+    _complain(found)
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """``snscf eval compare``. Raises ValueError or FileNotFoundError."""
+    runs = [run for source in options.reports for run in compare.read_runs(source)]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):  # the same tracker from several reports: tell them by the folder
+        sources = [source for source in options.reports for _ in compare.read_runs(source)]
+        runs = [
+            compare.Run(f"{source}:{run.name}", run.dataset, run.values, run.frames, run.pooled)
+            for source, run in zip(sources, runs, strict=True)
+        ]
+    if len({run.dataset for run in runs}) > 1:
+        raise ValueError(f"the reports are on different data sets: {', '.join(sorted({run.dataset for run in runs}))}")
+    for table in compare.comparison_tables(runs):
+        print_table(table)
+
+
+def run_paper(options: argparse.Namespace) -> None:
+    """``snscf eval paper``. Raises ValueError or FileNotFoundError."""
+    roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
+    if not any(roots.values()):
+        raise ValueError("say where the data lies with --otb, --vot or --lasot")
+    sizes = sizes_of(options.search_size)
+    if len(sizes) != 1:
+        raise ValueError("the paper's tables have one tracker in several modes: give one --search-size")
+    trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], sizes)
+    evaluations: dict[str, Evaluation] = {}
+    results: Mapping[str, paper.VotResult] = {}
+    coverage, complaints = [], []
+    for name, root in roots.items():
+        if root is None:
+            coverage.append(f"{name.upper()} was not given.")
+            continue
+        dataset = read_dataset(name, root)
+        folder = options.output / name if options.output else None
+        found = _run(dataset, trackers, folder, options)
+        if found is None:
+            continue
+        evaluations[name] = runner.evaluation(dataset, trackers, found)
+        by_name = vot_results(dataset, trackers, found)
+        if name == "vot":
+            results = {tracker.mode: by_name[tracker.name] for tracker in trackers if tracker.name in by_name}
+        coverage.append(_coverage(dataset))
+        complaints.append(found)
+        if folder:
+            _write(evaluations[name], dataset, folder, _tables(evaluations[name], by_name))
+    if not evaluations:
+        return
+    speeds = {t.description["mode"]: t.fps for t in evaluations["vot"].trackers} if "vot" in evaluations else None
+    measured = paper.Measured(evaluations.get("otb"), evaluations.get("lasot"), results, speeds, coverage)
+    tables = paper.tables(measured)
+    for table in tables:
+        print_table(table)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        text = "\n\n".join(f"## {table.title}\n\n{table.markdown()}\n\n{table.note}" for table in tables)
+        (options.output / "paper.md").write_text(f"# The paper's tables, measured\n\n{text}\n")
+        print(f"\n{options.output / 'paper.md'}")
+    for found in complaints:
+        _complain(found)
+
+
+def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -> dict[str, paper.VotResult]:
+    """Results with resets, by tracker, over the sequences that each has run; none unless it is a VOT data set."""
+    sequences = [one for one in dataset.sequences if isinstance(one, VotSequence)]
+    results = {}
+    for tracker in trackers:
+        runs, boxes, finished = {}, {}, []
+        for sequence in sequences:
+            run = found.outcomes.get(Job(tracker, sequence, BASELINE).key)
+            passed = found.outcomes.get(Job(tracker, sequence).key)
+            if isinstance(run, Run) and isinstance(passed, Outcome):
+                runs[sequence.name], boxes[sequence.name] = [run.regions], passed.boxes
+                finished.append(sequence)
+        if finished:
+            results[tracker.name] = paper.VotResult(
+                vot.score(runs, finished), vot.score_tags(runs, finished), vot.average_overlap(boxes, finished)
+            )
+    return results
+
+
+def _run(
+    dataset: Dataset, trackers: Sequence[Candidate], folder: Path | None, options: argparse.Namespace
+) -> Found | None:
+    experiments = (runner.ONE_PASS, *((BASELINE,) if isinstance(dataset.sequences[0], VotSequence) else ()))
+    quiet = os.environ.get("RANK", "0") != "0"
+    with tqdm(unit="frame", desc=dataset.name, file=sys.stderr, disable=True if quiet else None) as bar:
+
+        def advance(frames: int, total: int) -> None:
+            bar.total = total
+            bar.update(frames)
+
+        return runner.run(
+            dataset,
+            trackers,
+            folder=folder,
+            workers=options.jobs,
+            experiments=experiments,
+            advance=advance,
+            tell=functools.partial(tqdm.write, file=sys.stderr),
+        )
+
+
+def _write(evaluation: Evaluation, dataset: Dataset, folder: Path, tables: Sequence[Table]) -> Path:
+    frames = {sequence.name: sequence.frames_at for sequence in dataset.sequences}
+    return write_report(evaluation, folder, frames=frames, tables=tables)
+
+
+def _tables(evaluation: Evaluation, by_tracker: Mapping[str, paper.VotResult]) -> list[Table]:
+    tables = []
+    if by_tracker:
+        tables.append(
+            Table(
+                "VOT, with resets",
+                ("tracker", "EAO", "accuracy", "robustness", "lost", "AO"),
+                tuple(
+                    (
+                        name,
+                        _number(one.scores.eao),
+                        _number(one.scores.accuracy),
+                        _number(100 * one.scores.robustness),
+                        f"{one.scores.lost:.0f}",
+                        _number(one.average_overlap),
+                    )
+                    for name, one in by_tracker.items()
+                ),
+                "Robustness: failures in 100 frames. AO: without resets.",
+            )
+        )
+        tags = list(next(iter(by_tracker.values())).tags)
+        if len(tags) > 1:
+            tables.append(
+                Table(
+                    "VOT, robustness by tag",
+                    ("tracker", *tags),
+                    tuple(
+                        (name, *(_number(100 * one.tags[tag].robustness) if tag in one.tags else "-" for tag in tags))
+                        for name, one in by_tracker.items()
+                    ),
+                )
+            )
+    if any(len(tracker.sequences) > 1 for tracker in evaluation.trackers):
+        tables.append(compare.interval_table(evaluation))
+    return tables
+
+
+def _print(evaluation: Evaluation, tables: Sequence[Table]) -> None:
+    if len(evaluation.trackers) == 1:
+        print_table(_one_tracker(evaluation))
+    else:
+        print_table(sequence_table(evaluation))
+        print_table(mean_table(evaluation))
+    for table in tables:
+        print_table(table)
+    if evaluation.missing:
+        print(f"\n{len(evaluation.missing)} sequences were not there: {', '.join(evaluation.missing)}")
+
+
+def _one_tracker(evaluation: Evaluation) -> Table:
+    tracker = evaluation.trackers[0]
+
+    def row(title: str, frames: int, values: Callable[[str], float], fps: float) -> tuple[str, ...]:
+        cells = (f"{values(m):.1f}" if m == "centre_error" else _number(values(m)) for m in MEASURES)
+        return (title, str(frames), *cells, "-" if np.isnan(fps) else f"{fps:.1f}")
+
+    def speed(one: SequenceResult) -> float:
+        return len(one.seconds) / one.seconds.sum() if one.seconds.sum() > 0 else float("nan")
+
+    rows = [
+        row(name, one.scores.frames, functools.partial(getattr, one.scores), speed(one))
+        for name, one in tracker.sequences.items()
+    ]
+    if (mean := tracker.mean()) is not None:
+        rows.append(row(f"mean of {len(rows)}", mean.frames, functools.partial(getattr, mean), tracker.fps))
+    return Table(tracker.name, ("sequence", "frames", *MEASURES.values(), "fps"), tuple(rows))
+
+
+def print_table(table: Table) -> None:
+    """Prints a table with its title and note."""
+    print(f"\n{table.title}\n\n{table.markdown()}")
+    if table.note:
+        print(f"\n{table.note}")
+
+
+def _coverage(dataset: Dataset) -> str:
+    count, missing = len(dataset.sequences), dataset.missing
+    text = f"{dataset.name}: {count} of {count + len(missing)} sequences"
+    return f"{text}, missing {', '.join(missing)}." if missing else f"{text}."
+
+
+def _complain(found: Found) -> None:
+    """Raises ValueError if anything failed, so that the exit status says so; each failure has been told already."""
+    if found.failed:
+        names = ", ".join(f"{tracker} on {sequence}" for tracker, sequence, _ in found.failed)
+        raise ValueError(f"{len(found.failed)} runs failed and are left out: {names}")
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def listed(text: str) -> list[str]:
+    """The parts between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def sizes_of(text: str) -> list[int]:
+    """The numbers of ``--search-size``. Raises ValueError."""
+    try:
+        return [int(part) for part in listed(text)]
+    except ValueError:
+        raise ValueError(f"--search-size must be whole numbers separated by commas, got {text!r}") from None

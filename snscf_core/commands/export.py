@@ -1,0 +1,79 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``snscf export``: the network for another runtime."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..crops import SEARCH_SIZE
+from ..engines.engine_selection import cache_folder, check
+from ..engines.export import FORMATS, PRECISIONS, export, folder_name
+from ..engines.torch_engine import TorchEngine
+from ..model.network import MODELS
+from ..online.config import MODES
+from ..online.tracker import Tracker
+from ..online.tuning import tuned_config
+from . import quantisation_data
+from .options import add_search_size
+
+_ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``snscf export``."""
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="default f32; int8 needs --calibrate")
+    parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
+    parser.add_argument("--mode", default="auto", help=f"that it has to serve: auto, {', '.join(MODES)} (default auto)")
+    add_search_size(parser)
+    parser.add_argument("--batch", type=int, default=1, help="targets in one run (default 1, best on a CPU)")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SEQUENCES_OR_VIDEO",
+        help="for int8: a sequence in OTB's layout, a folder of such, or a video with --box; repeatable",
+    )
+    parser.add_argument("--box", help="x,y,w,h of a target in the first frame of the video")
+    parser.add_argument("--frames", type=int, default=300, help="to calibrate on (default 300)")
+    parser.add_argument("--output", type=Path, help="folder to write (default: where --engine NAME looks for it)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises ValueError or FileNotFoundError for a request that can't be met, WeightsError for unusable weights."""
+    if options.precision == "int8" and not options.calibrate:
+        raise ValueError("int8 has to be calibrated: --calibrate with frames like those it will see")
+    if options.calibrate and options.precision != "int8":
+        raise ValueError("--calibrate is for --precision int8")
+    if options.frames < 1:
+        raise ValueError(f"--frames is at least 1, got {options.frames}")
+    sources = [one for path in options.calibrate for one in quantisation_data.sources(path, _box(options.box))]
+    device = "cuda" if options.format == "tensorrt" else "cpu"
+    config = tuned_config(options.model, search_size=options.search_size)
+    tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
+    subject = tracker.subject
+    items = quantisation_data.collect(tracker, sources, options.frames) if sources else []
+    folder = options.output or cache_folder() / folder_name(subject, options.format, options.precision)
+    export(subject, options.format, folder, options.precision, batch=options.batch, calibration=items)
+    name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
+    made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
+    size = "" if subject.search_size == SEARCH_SIZE else f" and search_size: {subject.search_size}"
+    print(f"{folder}\nuse it with engine: {name if options.output is None else folder}{size}")
+    if made.name != name:
+        raise ValueError(f"{folder} does not work here, see the warning above")
+    print(f"difference to torch: {check(made, TorchEngine(subject), subject):.2g} of its values")
+
+
+def _box(text: str | None) -> Sequence[float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, w, h = (float(value) for value in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--box must be x,y,w,h, got {text!r}") from error
+    return x, y, w, h

@@ -1,0 +1,343 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which engine runs the network: the one that is asked for, or the fastest that agrees with torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..boxes import iou
+from ..model.rpn import decode
+from .export import export, folder_name
+from .exported import MANIFEST, Manifest
+from .graph import SearchOutput
+from .network_spec import Subject
+from .onnx_runtime import OnnxRuntimeEngine
+from .open_vino import OpenVinoEngine
+from .recording import Result, Step
+from .tensor_rt import TensorRtEngine
+from .torch_engine import CudaGraphEngine, TorchEngine
+
+ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
+PRECISIONS = ("fp16", "bf16", "int8")
+HELP = (
+    f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16, "
+    "onnxruntime-int8, openvino-int8 and tensorrt-fp16, or a folder that snscf export wrote"
+)
+_READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
+_FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
+_LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
+# Of the difference to torch, relative to torch's values (root mean squares), for each output on the example: with f32
+# the boxes are the same to a hundredth of a pixel; TensorFloat-32, which GPUs use for it, needs the room.
+TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
+# IoU of the box that torch scores highest on the example with what is said there.
+OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
+_KEPT = 8  # of the exports of one format that are made in seconds
+_WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
+_LOG = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Runs the part of the network that is needed on every frame."""
+
+    @property
+    def name(self) -> str:
+        """One of ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8`` where that is its precision."""
+        ...
+
+    @property
+    def threads(self) -> bool:
+        """It has threads of its own, not torch's."""
+        ...
+
+    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+        """What the network says of N search crops.
+
+        crops: N x S x S x 3 uint8 BGR; kernels: N x `SNSCF.kernel_shape`, None without the heads; both on the tracker's
+        device, like the result, which may be overwritten by the next call.
+        """
+        ...
+
+    def recorded(self, step: Step[Result]) -> Step[Result]:
+        """The same step, of which ``search`` may be a part, in the form in which this engine runs it fastest.
+
+        What it returns may be overwritten by its next call. Calls raise RecordingError where that form fails.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """Makes what would else be made beside tracking, once there is more than one crop; may take seconds."""
+        ...
+
+
+def make(wanted: str | Path, subject: Subject) -> Engine:
+    """The engine of this name (see ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8``), in this folder, or ``auto``.
+
+    What can't be had is refused with ValueError or FileNotFoundError. What can be had but fails, or disagrees with
+    torch by more than ``TOLERANCE`` and ``OVERLAP`` allow, is replaced by torch with a warning.
+    """
+    reference = TorchEngine(subject)
+    if wanted == "torch":
+        return reference
+    if wanted == "auto":
+        return _fastest(subject, reference)
+    try:
+        engine = _engine(wanted, subject)
+        check(engine, reference, subject)
+    except (ValueError, FileNotFoundError):
+        raise
+    except Exception as error:  # whatever a runtime may raise
+        _LOG.warning("the engine %s failed, torch runs the network instead: %s", wanted, _line(error))
+        return reference
+    return engine
+
+
+class Disagreement(RuntimeError):
+    """An engine's results are not torch's."""
+
+
+def check(engine: Engine, reference: Engine, subject: Subject) -> float:
+    """The relative difference between two engines on the example, of the output that differs most.
+
+    Raises Disagreement where it is beyond `TOLERANCE`, or where the box is another one, see `OVERLAP`.
+    """
+    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    assert crops is not None
+    with torch.inference_mode():
+        expected, found = reference.search(crops, kernels), engine.recorded(engine.search)(crops, kernels)
+    precision = engine.name.rpartition("-")[2] if "-" in engine.name else "f32"
+    worst, allowed = 0.0, TOLERANCE[precision]
+    for name, a, b in zip(SearchOutput._fields, expected, found, strict=True):
+        if a is None or b is None:
+            continue
+        difference = float((a - b).norm() / a.norm().clamp(min=1e-6))
+        worst = max(worst, difference)
+        if not difference <= allowed:  # also where it is not a number
+            raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
+    if expected.scores is not None:
+        best = expected.scores[0].argmax()
+        anchors = subject.network.anchors_on(expected.scores.shape[-1])
+        overlap = float(iou(_box(expected, anchors, best), _box(found, anchors, best)))
+        if not overlap >= OVERLAP[precision]:
+            raise Disagreement(f"the best box overlaps torch's by {overlap:.2f}, {OVERLAP[precision]:g} is needed")
+    return worst
+
+
+def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.float32]:
+    """(x, y, w, h) of one proposal of the first crop."""
+    assert found.deltas is not None
+    boxes = decode(found.deltas[:1], anchors.to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
+    cx, cy, w, h = boxes[index].cpu().numpy()
+    return np.array([cx - w / 2, cy - h / 2, w, h])
+
+
+def seconds(engines: list[Engine], subject: Subject, rounds: int = 7) -> list[float]:
+    """Of one crop, the best of some rounds, in turns, so that what else goes on hits all alike."""
+    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    assert crops is not None
+    best = [float("inf")] * len(engines)
+    searches = [engine.recorded(engine.search) for engine in engines]
+    with torch.inference_mode():
+        for turn in range(rounds + 2):
+            for index, search in enumerate(searches):
+                began = time.perf_counter()
+                search(crops, kernels).features.sum().item()  # waits for a GPU
+                if turn >= 2:
+                    best[index] = min(best[index], time.perf_counter() - began)
+    return best
+
+
+def installed(subject: Subject) -> list[str]:
+    """The engines in full precision that could run here."""
+    if subject.device.type == "cuda":
+        found = ["torch", "cuda_graphs"]
+        if find_spec("tensorrt") and _exported("tensorrt", "f32", subject):  # takes minutes to make: only if made
+            found.append("tensorrt")
+        return found
+    if subject.device.type != "cpu":
+        return ["torch"]
+    return ["torch", *(name for name in ("onnxruntime", "openvino") if all(map(find_spec, _LIBRARIES[name])))]
+
+
+def _engine(wanted: str | Path, subject: Subject) -> Engine:
+    name, _, precision = str(wanted).partition("-")
+    if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in _FORMATS):
+        if name == "torch":
+            return TorchEngine(subject)
+        if name == "cuda_graphs":
+            return CudaGraphEngine(subject)
+        for library in _LIBRARIES[name]:
+            if find_spec(library) is None:
+                raise ValueError(f"the engine {name} needs {library}, which is not installed: pip install {library}")
+        kind = _FORMATS[name]
+        if folder := _exported(kind, precision or "f32", subject):
+            return _READERS[kind](folder, subject)
+        if precision == "int8" or name == "tensorrt":
+            raise ValueError(
+                f"the engine {wanted} has to be made first: snscf export --format {kind} "
+                f"--precision {precision or 'f32'} --search-size {subject.search_size} "
+                f"--model {subject.weights.files[0]}"
+            )
+        return _exported_now(kind, precision or "f32", subject)
+    folder = Path(wanted).expanduser()
+    if not folder.is_dir():
+        raise ValueError(
+            f"unknown engine {str(wanted)!r}; there are auto, {', '.join(ENGINES)}, and folders of snscf export"
+        )
+    return _READERS[Manifest.read(folder).format](folder, subject)
+
+
+# What is kept in the user's cache -------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where exported networks and choices are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snscf" / "engines"
+
+
+def _exported(kind: str, precision: str, subject: Subject) -> Path | None:
+    folder = cache_folder() / folder_name(subject, kind, precision)
+    if not (folder / MANIFEST).is_file():
+        return None
+    with suppress(OSError):
+        os.utime(folder)  # so that it is not discarded soon
+    return folder
+
+
+def _exported_now(kind: str, precision: str, subject: Subject) -> Engine:
+    """Exports into the cache, or where that can't be written, for this once."""
+    folder = cache_folder() / folder_name(subject, kind, precision)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        export(subject, kind, folder, precision)
+        _discard_oldest(f"*-{kind}-{precision}-*")
+    except OSError:
+        with tempfile.TemporaryDirectory() as once:
+            export(subject, kind, Path(once) / folder.name, precision)
+            return _READERS[kind](Path(once) / folder.name, subject)
+    return _READERS[kind](folder, subject)
+
+
+def _discard_oldest(pattern: str) -> None:
+    """All exports like that but the ones used last: each new weight file leaves one."""
+    with suppress(OSError):
+        made = sorted(cache_folder().glob(pattern), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in made[_KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fastest(subject: Subject, reference: Engine) -> Engine:
+    names = installed(subject)
+    if len(names) == 1:
+        return reference
+    key = _machine(names, subject)
+    file = cache_folder() / "choices.json"
+    with _locked(file):
+        chosen = _remembered(file).get(key, {}).get("engine")
+        if chosen not in names:
+            engines: dict[str, Engine] = {"torch": reference}
+            for name in names[1:]:
+                if (engine := _tried(name, subject, reference)) is not None:
+                    engines[name] = engine
+            times = dict(zip(engines, seconds(list(engines.values()), subject), strict=True))
+            chosen = min(times, key=lambda name: times[name])
+            if times[chosen] > _WORTHWHILE * times["torch"]:
+                chosen = "torch"
+            _LOG.info("engine %s: %s", chosen, ", ".join(f"{n} {1000 * t:.1f} ms" for n, t in times.items()))
+            _remember(file, key, {"engine": chosen, "seconds": times})
+            return engines[chosen]
+    if chosen == "torch":
+        return reference
+    return _tried(str(chosen), subject, reference) or reference
+
+
+def _tried(name: str, subject: Subject, reference: Engine) -> Engine | None:
+    """The engine, if it works and agrees with torch; else a warning."""
+    try:
+        engine = _engine(name, subject)
+        check(engine, reference, subject)
+    except Exception as error:  # whatever a runtime may raise
+        _LOG.warning("the engine %s is left out: %s", name, _line(error))
+        return None
+    return engine
+
+
+def _machine(names: list[str], subject: Subject) -> str:
+    """All that the fastest engine depends on, as one line."""
+    versions = [f"torch {torch.__version__}"]
+    for library in dict.fromkeys(library for name in names if name in _LIBRARIES for library in _LIBRARIES[name]):
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(f"{library} {metadata.version(library)}")
+    gpu = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else ""
+    return ", ".join(
+        [
+            folder_name(subject, "any", "f32"),
+            gpu or processor(),
+            f"{os.cpu_count()} cores",
+            f"{torch.get_num_threads()} threads",
+            *versions,
+        ]
+    )
+
+
+def processor() -> str:
+    """What the CPU calls itself."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _remembered(file: Path) -> dict[str, dict[str, object]]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _remember(file: Path, key: str, value: dict[str, object]) -> None:
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps({**_remembered(file), key: value}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """One process chooses, the others wait for its choice; without a lock where there can be none."""
+    try:
+        import fcntl
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_suffix(".lock").open("w")
+    except (ImportError, OSError):
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

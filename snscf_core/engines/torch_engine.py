@@ -1,0 +1,54 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The network in PyTorch: the engine that is always there, and what the others are compared with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .graph import SearchOutput, output
+from .network_spec import Subject
+from .recording import CudaRecorded, Result, Step
+
+
+class TorchEngine:
+    """Runs the folded graph on the tracker's device."""
+
+    name = "torch"
+    threads = False
+
+    def __init__(self, subject: Subject) -> None:
+        self.graph = subject.graph().to(subject.device)
+        self.proposals = subject.proposals
+        if subject.device.type == "cpu":
+            self.graph = self.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+        """See `Engine`."""
+        return output(*self.graph(crops, kernels)) if self.proposals else output(self.graph(crops), None)
+
+    def recorded(self, step: Step[Result]) -> Step[Result]:
+        """See `Engine`."""
+        return step
+
+    def prepare(self) -> None:
+        """See `Engine`."""
+
+
+class CudaGraphEngine(TorchEngine):
+    """The same; steps that it is a part of are recorded and replayed, which spares the launch of each kernel."""
+
+    name = "cuda_graphs"
+
+    def __init__(self, subject: Subject) -> None:
+        if subject.device.type != "cuda":
+            raise ValueError(f"the engine cuda_graphs needs a CUDA device, the tracker is on {subject.device}")
+        super().__init__(subject)
+        self.graph = self.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = subject.device
+
+    def recorded(self, step: Step[Result]) -> Step[Result]:
+        """See `Engine`."""
+        return CudaRecorded(step, self.device)

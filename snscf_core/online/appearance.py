@@ -1,0 +1,105 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a target looks like: a second opinion on what the network, which knows shapes better, takes for it.
+
+Colours and the embedding (the network's features, averaged over the box) are both unit vectors, and compared alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..crops import Frame
+
+_BINS = (8, 16, 16)  # of L, a and b
+_SIDE = 48  # pixels to which larger boxes are shrunk
+_LIGHTS = (1.0, 0.71, 0.84, 1.19, 1.41)  # factors on the brightness under which colours are compared
+_LIGHT_COST = 0.2  # added to the distance for each e-fold of brightness
+_COSTS = np.array([_LIGHT_COST * abs(math.log(light)) for light in _LIGHTS], np.float32)
+_RATE = 0.05  # of the running average
+_MOST = 50  # sightings that the typical distance is averaged over
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass
+class Memory:
+    """One thing about a target: as it was given, and a running average of how it has been seen since.
+
+    given, recent: unit vectors (D), float32. typical: the mean distance of what was surely the target, which depends on
+    how much it changes; over ``count`` sightings, of which the first are assumed.
+    """
+
+    given: Vectors
+    recent: Vectors
+    typical: float = 0.2
+    count: int = 3
+
+    @classmethod
+    def of(cls, seen: Vectors) -> Memory:
+        """Of what was given, as ``colours`` or a unit vector (D)."""
+        first = np.atleast_2d(seen)[0]
+        return cls(first, first.copy())
+
+    def strangeness(self, seen: Vectors) -> float:
+        """How much farther than is typical this is from the nearer memory: Hellinger distances, -1 to 1.
+
+        seen: as from ``colours``, of which the light that suits best counts, or one unit vector (D).
+        """
+        return self._distance(np.atleast_2d(seen)) - self.typical
+
+    def remember(self, seen: Vectors) -> None:
+        """Takes what is surely the target into the running averages."""
+        seen = np.atleast_2d(seen)
+        self.count = min(self.count + 1, _MOST)
+        self.typical += (self._distance(seen) - self.typical) / self.count
+        recent = (1 - _RATE) * self.recent + _RATE * seen[0]
+        self.recent = recent / np.linalg.norm(recent)
+
+    def _distance(self, seen: Vectors) -> float:
+        likeness = np.maximum(seen @ self.given, seen @ self.recent)
+        return float((np.sqrt(np.maximum(0.0, 1.0 - likeness)) + _COSTS[: len(seen)]).min())
+
+
+def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
+    """Colours inside the ellipse of a box (x, y, w, h): as they are, and as they would be in other light.
+
+    5 x 2048: the roots of histograms over L*a*b* of 8 x 16 x 16 bins, blurred a little. Of a box outside the frame,
+    those of the nearest pixels.
+    """
+    x, y, w, h = box
+    height, width = frame.shape[:2]
+    left, top = int(min(max(round(x), 0), width - 1)), int(min(max(round(y), 0), height - 1))
+    right, bottom = int(min(max(round(x + w), left + 1), width)), int(min(max(round(y + h), top + 1), height))
+    shrink = max(1, max(right - left, bottom - top) // _SIDE)
+    patch = np.ascontiguousarray(frame[top:bottom:shrink, left:right:shrink])
+    rows, columns = patch.shape[:2]
+    across = (left + (np.arange(columns) + 0.5) * shrink - x - w / 2) / (w / 2)
+    down = (top + (np.arange(rows) + 0.5) * shrink - y - h / 2) / (h / 2)
+    inside = across[None] ** 2 + down[:, None] ** 2 < 0.8
+    if not inside.any():
+        inside[:] = True
+    pixels = patch[inside][:, None]
+    lit = [cv2.cvtColor(cv2.convertScaleAbs(pixels, alpha=light), cv2.COLOR_BGR2LAB) for light in _LIGHTS]
+    found = np.stack([cv2.calcHist([one], [0, 1, 2], None, _BINS, [0, 256] * 3) for one in lit])
+    # Blurred, so that a shade more or less is not another colour.
+    for bins in reversed(_BINS):
+        # The last axis becomes the first of a histogram, so that after three turns all are as they were.
+        blurred = (found.reshape(-1, bins) @ _blur(bins)).reshape(len(_LIGHTS), -1, bins)
+        found = np.ascontiguousarray(blurred.swapaxes(1, 2))
+    found = np.sqrt(found.reshape(len(_LIGHTS), -1))
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+@functools.cache
+def _blur(bins: int) -> Vectors:
+    """bins x bins, symmetric: 1/4, 1/2, 1/4, and at the ends what would fall outside stays."""
+    kernel = 0.5 * np.eye(bins) + 0.25 * (np.eye(bins, k=1) + np.eye(bins, k=-1))
+    kernel[0, 0] = kernel[-1, -1] = 0.75
+    return kernel.astype(np.float32)

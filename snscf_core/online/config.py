@@ -1,0 +1,88 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What can be set of the online tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from ..crops import SEARCH_SIZE
+from ..model.backbones import cells
+from .confidence import ConfidenceConfig
+
+MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
+SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
+
+    search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 takes 0.6 of the time, and sees less far
+    level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
+    learning_rate: float = 0.01  # of the filters' running averages, for each frame in which the target is tracked
+    learning_interval: int = 3  # such frames from one in which the filters learn to the next
+    regularisation: float = 1e-4  # lambda of eq 7, relative to the mean power of the features
+    label_sigma: float = 0.1  # of eq 6, relative to the target's size
+    learning_window: float = 0.7  # sigma of the Gaussian window that learning sees, relative to width and height
+    scale_steps: tuple[float, ...] = (0.96, 1.0, 1.04)  # scales searched around the last one
+    scale_change_penalty: float = 0.995  # factor on the peak of a scale other than 1
+    anchor_penalty: float = 0.08  # SiamRPN's penalty on changes of size and ratio
+    window_influence: float = 0.5  # SiamRPN's cosine window on the proposals' scores
+    merge_overlap: float = 0.8  # proposals that overlap the best one by more are averaged into it; 1 takes it alone
+    size_rate: float = 0.2  # how fast the size follows the proposal
+    size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
+    response_share: float = 0.5  # of the filters in the fused score of mode snscf
+    min_side: float = 4.0  # pixels; a target does not shrink below
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    candidates: int = 3  # proposals in different places that are looked at in each search region
+    distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
+    coast: int = 15  # frames for which an unseen target is expected to move on
+    search_places: int = 2  # looked at in each frame in which a target is lost, besides where it was; 0: none
+    distance_penalty: float = 4.0  # on the logit, for each usual search region that a lost target came too far
+
+    def __post_init__(self) -> None:
+        smallest, largest = SEARCH_SIZES
+        for name in ("search_size", "learning_interval"):
+            if not isinstance(value := getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+        if not (smallest <= self.search_size <= largest and self.search_size % 16 == 15):
+            raise ValueError(
+                f"search_size must be 16 n + 15 pixels in [{smallest}, {largest}] (such as 191, 255 or 319), "
+                f"got {self.search_size}"
+            )
+        if self.learning_interval < 1:
+            raise ValueError(f"learning_interval must be at least 1 frame, got {self.learning_interval}")
+
+    @property
+    def ridge(self) -> float:
+        """Lambda of eq 7 for maps that are transformed without being divided by their number of cells."""
+        return self.regularisation * self.grid**2
+
+    @property
+    def grid(self) -> int:
+        """Cells a side of the spatially semantic features: as many as the search crop has."""
+        return cells(self.search_size)
+
+
+def changed(config: Any, settings: Mapping[str, Any]) -> Any:
+    """Returns a configuration with some settings replaced, by names such as ``confidence.lost_after``.
+
+    Lists become tuples. Raises ValueError for an unknown name, and whatever the configuration raises for a value.
+    """
+    known = {item.name: getattr(config, item.name) for item in fields(config)}
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        first, _, rest = name.partition(".")
+        if first not in known or is_dataclass(known[first]) != bool(rest):
+            raise ValueError(f"{type(config).__name__} has no setting {name!r}")
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            values[first] = tuple(value) if isinstance(value, list) else value
+    values.update({first: changed(known[first], rest) for first, rest in inner.items()})
+    return replace(config, **values)

@@ -1,0 +1,187 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What of the network's answer may be the target: the best few proposals in each search region.
+
+All of it is tensors of fixed shapes on one device, so that a GPU can record and replay it; little is copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..engines import Engine
+from ..engines.graph import SearchOutput
+from ..model import acf
+from ..model.backbones import STRIDE
+from ..model.rpn import decode
+from ..model.ssf import spatially_semantic_features
+from .config import TrackerConfig
+
+NUMBERS = 9  # of each candidate
+_PEAK = 40  # crop pixels from the peak of a map that do not count as sidelobe
+
+
+class Seen(NamedTuple):
+    """What there is in N search crops.
+
+    features: N x D x G x G, what the filters work on. candidates: the K best proposals, in different places, the best
+    first; None in mode correlation_filter. N x K x (9 + D): the box (cx, cy, w, h in crop pixels relative to the
+    middle); how far the size should follow it; its score, the response there, and that relative to the map's peak, see
+    ``Evidence``; the peak-to-sidelobe ratio of the map that decided, the same for all K; the embedding, see
+    `embeddings`.
+    """
+
+    features: Tensor
+    candidates: Tensor | None
+
+
+class Search:
+    """All that is done with search crops on the device."""
+
+    def __init__(self, runtime: Engine, selection: Selection) -> None:
+        self.runtime, self.selection = runtime, selection
+
+    def __call__(
+        self,
+        crops: Tensor,
+        kernels: Tensor | None = None,
+        numerator: Tensor | None = None,
+        denominator: Tensor | None = None,
+        gains: Tensor | None = None,
+        unchanged: Tensor | None = None,
+    ) -> Seen:
+        """crops and kernels as in ``Engine.search``, numerator and denominator as in ``FilterBank`` (None in mode
+        siamese), gains and unchanged as in `Selection.forward` (None in mode correlation_filter)."""
+        config = self.selection.config
+        found = self.runtime.search(crops, kernels)
+        (features,) = spatially_semantic_features([found.features.contiguous()], config.grid)
+        if gains is None or unchanged is None:
+            return Seen(features, None)
+        filters = None
+        if numerator is not None and denominator is not None:
+            filters = acf.FilterBank(numerator, denominator, self.selection.sections, config.ridge)
+        return Seen(features, self.selection(features, found, filters, gains, unchanged))
+
+
+class Selection(nn.Module):
+    """Chooses by the scores, by the filters' response at the proposals' places, and by how a target would have changed.
+
+    anchors: A x 4 x P x P, what the deltas refer to. sections: channels of each level of the features; level_weights
+    (L): of their responses.
+    """
+
+    anchors: Tensor
+    marks: Tensor
+    window: Tensor
+    level_weights: Tensor
+
+    def __init__(
+        self, config: TrackerConfig, mode: str, anchors: Tensor, sections: tuple[int, ...], level_weights: Tensor
+    ) -> None:
+        super().__init__()
+        self.config, self.mode, self.sections = config, mode, sections
+        self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
+        marks = acf.hann_window(anchors.shape[-1]) * config.window_influence
+        for name, value in (
+            ("anchors", anchors),
+            ("marks", marks.flatten().repeat(len(anchors))),
+            ("window", acf.hann_window(config.grid)),
+            ("level_weights", level_weights),
+        ):
+            self.register_buffer(name, value, persistent=False)
+
+    def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
+        """The weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
+        return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
+
+    def forward(
+        self, features: Tensor, found: SearchOutput, filters: acf.FilterBank | None, gains: Tensor, unchanged: Tensor
+    ) -> Tensor:
+        """The candidates of `Seen`.
+
+        features: N x D x G x G, what ``filters`` (None in mode siamese) and gains (N x L) work on. unchanged: N x 2,
+        side of the context and ratio w / h of what would be proposed for targets that have not changed.
+        """
+        config = self.config
+        assert found.scores is not None and found.deltas is not None
+        boxes = decode(found.deltas, self.anchors).transpose(1, 2).flatten(2)  # N x 4 x M
+        maps = found.scores.sigmoid()
+        scores = ranking = maps.flatten(1)
+        deciding = maps.amax(1)
+        if filters is None:
+            sampled = agreement = torch.full_like(scores, torch.nan)
+        else:
+            response = self.response(features, filters, gains)
+            # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
+            at = (boxes[:, :2] * (2 / (STRIDE * config.grid))).transpose(1, 2)[:, None]
+            sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
+            agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
+            if self.mode == "paper":
+                ranking, deciding = sampled, response[:, 0]
+            else:
+                ranking = scores.lerp(sampled, 0.5 if self.mode == "naive_fusion" else config.response_share)
+                deciding = ranking.view_as(maps).amax(1)
+        quality = acf.peak_to_sidelobe_ratio(deciding, _PEAK // (STRIDE if self.mode == "paper" else self.spacing))
+
+        widths, heights = boxes[:, 2], boxes[:, 3]
+        context = (widths + heights) / 2
+        extent = ((widths + context) * (heights + context)).sqrt()
+        change = _at_least_one(extent / unchanged[:, :1]) * _at_least_one(widths / heights / unchanged[:, 1:])
+        penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for endless change
+        ranked, others = penalty * ranking, penalty * scores
+        weights = (ranked if self.mode == "paper" else others).square()
+        values = torch.stack([ranked * config.size_rate, scores, sampled, agreement], 1)
+        total, numbers = (1 - config.window_influence) * ranked + self.marks, []
+        for _ in range(config.candidates):
+            best = total.argmax(1, keepdim=True)
+            box = merged(boxes, weights, best, config.merge_overlap)
+            numbers.append(torch.cat([box, _at(values, best), quality[:, None]], 1))
+            # The next is the best of those elsewhere, in the middle or not.
+            near = ((boxes[:, :2] - box[:, :2, None]).abs() < box[:, 2:, None] / 2).all(1)
+            total = others = others.masked_fill(near, -1.0)
+        whole = torch.stack(numbers, 1)
+        return torch.cat([whole, embeddings(features, whole[..., :4], self.sections)], 2)
+
+
+def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
+    """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N x 1) is larger
+    than ``overlap``. weights: N x M."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    areas = boxes[:, 2] * boxes[:, 3]
+    sides = torch.minimum(high, _at(high, best)[..., None]) - torch.maximum(low, _at(low, best)[..., None])
+    intersection = sides.clamp(min=0).prod(1)
+    near = intersection > overlap * (areas + areas.gather(1, best) - intersection)
+    shares = weights.clamp(min=1e-12) * near.scatter(1, best, True)
+    return (boxes * shares[:, None]).sum(2) / shares.sum(1, keepdim=True)
+
+
+def embeddings(features: Tensor, boxes: Tensor, sections: Sequence[int]) -> Tensor:
+    """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
+
+    features: N x D x G x G. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle. sections: channels
+    of each level.
+    """
+    grid = features.shape[-1]
+    middles = (torch.arange(grid, device=boxes.device) - (grid - 1) / 2) * STRIDE
+    centre, reach = boxes[..., :2, None], boxes[..., 2:, None] / 2
+    # How much of each column and row of cells the box covers.
+    high, low = (centre + reach).minimum(middles + STRIDE / 2), (centre - reach).maximum(middles - STRIDE / 2)
+    across, down = (high - low).clamp(min=1e-3).unbind(2)
+    means = (down[..., :, None] * across[..., None, :]).flatten(2) @ features.flatten(2).transpose(1, 2)
+    levels = [F.normalize(level, dim=2) for level in means.split(list(sections), 2)]
+    return torch.cat(levels, 2) / len(levels) ** 0.5
+
+
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    """N x C: of values N x C x M those at index N x 1."""
+    return values.gather(2, index[:, None].expand(-1, values.shape[1], -1))[..., 0]
+
+
+def _at_least_one(ratio: Tensor) -> Tensor:
+    return ratio.maximum(1 / ratio)

@@ -1,0 +1,194 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is remembered of a target, and what is told of it in each frame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..model import acf
+from ..tensor_files import read_tensors, write_tensors
+from .appearance import Memory
+from .confidence import Confidence, TrackState
+from .motion import Distractor, Motion, Point
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Where a target is in one frame.
+
+    box: (x, y, w, h), top-left corner, in pixels of the frame; of a lost target, where it may be. score: the
+    probability that it overlaps the target by more than half (IoU). peak_quality: peak-to-sidelobe ratio of the map
+    that decided, >= 0: the filters' response, or the best score of each cell in modes that use scores.
+    """
+
+    box: Box
+    score: float
+    state: TrackState
+    peak_quality: float
+
+
+@dataclass
+class Target:
+    """All that is remembered of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
+
+    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: of all levels. gains: factor per
+    level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
+    colours, embedding: what it looks like, see ``appearance``. size_factors: on width and height of proposals, so that
+    they mean what the given box does. distractors: what looks like it beside it. usual_size: the mean of late, which is
+    nearer to the true one when it is lost, half hidden. searched: frames in which it was looked for since it was lost.
+    unlearned: frames in which it was tracked since the filters learned. last_known: centre and size when it was lost,
+    while it may have been found elsewhere. lost_at: centre and size when the search for it began. weights: sha256 of
+    those that the filters and the template were made with, empty where that is not known. kernels: what the heads make
+    of the template (1 x 3 x 2C x 5 x 5), once for all frames.
+    """
+
+    centre: Point
+    size: Point
+    frame_size: tuple[int, int]
+    filters: acf.FilterBank
+    gains: list[float]
+    template: list[Tensor] | None
+    confidence: Confidence
+    colours: Memory
+    embedding: Memory
+    size_factors: tuple[float, float] = (1.0, 1.0)
+    motion: Motion = field(default_factory=Motion)
+    distractors: list[Distractor] = field(default_factory=list)
+    usual_size: Point = (0.0, 0.0)
+    searched: int = 0
+    unlearned: int = 0
+    last_known: tuple[Point, Point] | None = None
+    lost_at: tuple[Point, Point] | None = None
+    weights: str = ""
+    kernels: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def box(self) -> Box:
+        """(x, y, w, h), top-left corner."""
+        (cx, cy), (w, h) = self.centre, self.size
+        return (cx - w / 2, cy - h / 2, w, h)
+
+    @property
+    def expected(self) -> Point:
+        """Where its centre will be in the next frame."""
+        return (self.centre[0] + self.motion.velocity[0], self.centre[1] + self.motion.velocity[1])
+
+    def rescale(self, width: int, height: int) -> None:
+        """To frames of another size: the target is taken to have been scaled with the picture."""
+        if self.frame_size == (width, height):
+            return
+        sx, sy = width / self.frame_size[0], height / self.frame_size[1]
+
+        def scaled(point: Point) -> Point:
+            return (point[0] * sx, point[1] * sy)
+
+        self.centre, self.size, self.usual_size = scaled(self.centre), scaled(self.size), scaled(self.usual_size)
+        for motion in (self.motion, *(one.motion for one in self.distractors)):
+            motion.velocity = scaled(motion.velocity)
+        for one in self.distractors:
+            one.centre = scaled(one.centre)
+        if self.last_known is not None:
+            self.last_known = scaled(self.last_known[0]), scaled(self.last_known[1])
+        if self.lost_at is not None:
+            self.lost_at = scaled(self.lost_at[0]), scaled(self.lost_at[1])
+        self.frame_size = (width, height)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the target to a safetensors file; ``load`` gives an equal one, on any machine."""
+        tensors: dict[str, Tensor] = {}
+        numerators = self.filters.numerator.split(self.filters.sections, 1)
+        denominators = self.filters.denominator.split(1, 1)
+        for level, (numerator, denominator) in enumerate(zip(numerators, denominators, strict=True)):
+            tensors[f"filters.{level}.numerator"] = torch.view_as_real(numerator).contiguous().cpu()
+            tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
+        for level, features in enumerate(self.template or ()):
+            tensors[f"template.{level}"] = features.contiguous().cpu()
+        memories = {"colours": self.colours, "embedding": self.embedding}
+        for name, memory in memories.items():
+            tensors[f"{name}.given"] = torch.from_numpy(memory.given)
+            tensors[f"{name}.recent"] = torch.from_numpy(memory.recent)
+        values = {
+            "centre": self.centre,
+            "size": self.size,
+            "frame_size": self.frame_size,
+            "gains": self.gains,
+            "regularisation": [self.filters.regularisation] * len(self.filters.sections),
+            "confidence": asdict(self.confidence),
+            "size_factors": self.size_factors,
+            **{name: {"typical": one.typical, "count": one.count} for name, one in memories.items()},
+            "motion": asdict(self.motion),
+            "distractors": [asdict(one) for one in self.distractors],
+            "usual_size": self.usual_size,
+            "searched": self.searched,
+            "unlearned": self.unlearned,
+            "last_known": self.last_known,
+            "lost_at": self.lost_at,
+            "weights": self.weights,
+        }
+        write_tensors(path, tensors, {"target": json.dumps(values)})
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Target:
+        """A target written by ``save``. Raises ValueError if the file is none."""
+        try:
+            stored, metadata = read_tensors(path)
+            values = json.loads(metadata["target"])
+            # Copies, so that the target does not change when the file does.
+            tensors = {key: tensor.to(device, copy=True) for key, tensor in stored.items()}
+            levels = range(len(values["gains"]))
+            numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
+            filters = acf.FilterBank(
+                torch.cat(numerators, 1),
+                torch.cat([tensors[f"filters.{level}.denominator"] for level in levels], 1),
+                tuple(numerator.shape[1] for numerator in numerators),
+                values["regularisation"][0],
+            )
+            confidence = Confidence(**values["confidence"])
+            confidence.state = TrackState(confidence.state)
+            colours, embedding = (
+                Memory(tensors[f"{name}.given"].cpu().numpy(), tensors[f"{name}.recent"].cpu().numpy(), **values[name])
+                for name in ("colours", "embedding")
+            )
+            template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
+            return cls(
+                tuple(values["centre"]),
+                tuple(values["size"]),
+                tuple(values["frame_size"]),
+                filters,
+                values["gains"],
+                template or None,
+                confidence,
+                colours,
+                embedding,
+                tuple(values["size_factors"]),
+                _motion(values["motion"]),
+                [
+                    Distractor(tuple(one["centre"]), _motion(one["motion"]), one["seen"])
+                    for one in values["distractors"]
+                ],
+                tuple(values["usual_size"]),
+                values["searched"],
+                values.get("unlearned", 0),
+                _placed(values["last_known"]),
+                _placed(values.get("lost_at")),
+                values.get("weights", ""),
+            )
+        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} holds no saved target: {error}") from error
+
+
+def _placed(values: list | None) -> tuple[Point, Point] | None:
+    return None if values is None else (tuple(values[0]), tuple(values[1]))
+
+
+def _motion(values: dict) -> Motion:
+    return Motion(tuple(values["velocity"]), values["unseen"])

@@ -1,0 +1,77 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is fitted to weights besides the weights: hyper-parameters of the tracker and calibrations of its states.
+
+They stand in ``<model>.json`` beside ``<model>.safetensors``, with the sha256 of each file of weights that they were
+fitted to. Weights without such a file use the defaults of `TrackerConfig` and `CALIBRATIONS`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..model.checkpoints import SHARD, find, sha256
+from .confidence import CALIBRATIONS, Calibration, Logistic
+from .config import TrackerConfig, changed
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """settings: of `TrackerConfig`, by names as `config.changed` takes them. calibrations: by mode, and "searching"."""
+
+    settings: Mapping[str, Any]
+    calibrations: Mapping[str, Calibration]
+
+
+DEFAULT = Tuning({}, CALIBRATIONS)
+
+
+def tuning_file(files: tuple[Path, ...]) -> Path:
+    """Returns where the tuning of weights stands, whether it is there or not."""
+    return files[0].with_name(SHARD.sub("", files[0].stem) + ".json")
+
+
+def tuning_of(files: tuple[Path, ...]) -> Tuning:
+    """Reads the tuning of the weights in these files.
+
+    Returns the defaults if the file is missing. Returns them with a warning if the file can't be read, or if it belongs
+    to other weights.
+    """
+    file = tuning_file(files)
+    if not file.is_file():
+        return DEFAULT
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["weights"] != [sha256(one) for one in files]:
+            raise ValueError("it was fitted to other weights")
+        calibrations = {mode: _calibration(parts) for mode, parts in content["calibrations"].items()}
+        settings = dict(content["config"])
+        changed(TrackerConfig(), settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _LOG.warning("%s is not used, the defaults are: %s", file, error)
+        return DEFAULT
+    return Tuning(settings, {**CALIBRATIONS, **calibrations})
+
+
+def tuned_config(model: str | Path, **given: Any) -> TrackerConfig:
+    """Returns the configuration that goes with a model's weights, with the fields in ``given`` replaced.
+
+    Raises WeightsError if there are no such weights, ValueError for a value that can't be used.
+    """
+    config: TrackerConfig = changed(changed(TrackerConfig(), tuning_of(find(model)).settings), given)
+    return config
+
+
+def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Calibration:
+    weights = {name: tuple(float(value) for value in parts[name]["weights"]) for name in ("right", "there")}
+    if any(len(one) != 7 for one in weights.values()):
+        raise ValueError("a calibration has 7 weights")
+    return Calibration(**{name: Logistic(one, float(parts[name]["bias"])) for name, one in weights.items()})
