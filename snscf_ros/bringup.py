@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How the tracker is started: names, files and environment as plain data.
+"""Holds what starts the tracker, as plain data: names, files and environment; and brings its node to active.
 
 The launch file, the demo and the tests all start the node from here, so they cannot disagree.
 """
@@ -36,11 +36,11 @@ _POLL = 0.01  # s
 
 
 def share_directory() -> Path:
-    """The folder that holds `config/` and `launch/`: this source tree, a ROS installation, or a pip installation.
+    """Find the folder with `config/` and `launch/`: in this source tree, a ROS installation, or a pip installation.
 
     Raises FileNotFoundError naming the places looked at.
     """
-    # the files that lie beside the running code come first: an older installation may be on the index
+    # the files beside the running code come first, because the index may know an older installation
     places = [Path(__file__).resolve().parent.parent]
     try:
         from ament_index_python.packages import get_package_share_directory
@@ -56,28 +56,30 @@ def share_directory() -> Path:
 
 
 def params_file() -> Path:
-    """`config/tracker.yaml`, the one place of default parameter values."""
+    """Return the path of `config/tracker.yaml`, the one place of default parameter values."""
     return share_directory() / "config" / "tracker.yaml"
 
 
 def profile_file() -> Path:
-    """`config/fastdds_shm.xml`, the profile that gives images shared memory."""
+    """Return the path of `config/fastdds_shm.xml`, the profile that gives images shared memory."""
     return share_directory() / "config" / "fastdds_shm.xml"
 
 
 def profile_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables for every process that publishes or receives images; see `middleware`."""
+    """Return the variables for every process that publishes or receives images; see `middleware`."""
     return middleware.profile_environment(profile_file(), environment)
 
 
 def middleware_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables to add to the environment of the tracker: Fast DDS profile and allocator, unless the user has own."""
+    """Return the variables to add for the tracker: Fast DDS profile and allocator, unless the user set their own."""
     return {**profile_environment(environment), **middleware.allocator_environment(environment)}
 
 
 def isolate() -> None:
-    """Keep the traffic of this process and its children on this machine and away from other ROS nodes, unless the user
-    has decided otherwise."""
+    """Keep the traffic of this process and its children on this machine and away from other ROS nodes.
+
+    Leaves alone what the user has set.
+    """
     if not os.environ.get("ROS_DOMAIN_ID"):
         os.environ["ROS_DOMAIN_ID"] = str(random.randint(10, 100))
     if not os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE"):
@@ -88,7 +90,7 @@ def isolate() -> None:
 
 
 def default_parameters() -> dict[str, Any]:
-    """The values in `config/tracker.yaml`, by parameter name."""
+    """Read the values in `config/tracker.yaml`, by parameter name."""
     content = yaml.safe_load(params_file().read_text(encoding="utf-8"))
     return dict(content["/**"]["ros__parameters"])
 
@@ -102,10 +104,10 @@ def existing_params_file(path: str) -> Path:
 
 
 def launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
-    """Parameters that launch arguments set, by name, over those of the parameter file.
+    """Return the parameters that launch arguments set, by name. They override the parameter file.
 
-    An argument that is left empty sets nothing, so that it does not hide what the parameter file says. Raises
-    ValueError for one that is neither true nor false and should be.
+    An empty argument sets nothing, so that the parameter file's value holds. Raises ValueError for an argument that
+    should be true or false and is neither.
     """
     parameters: dict[str, str | bool] = {name: given[name] for name in ("model", "device") if given[name]}
     if given["use_sim_time"]:
@@ -115,7 +117,7 @@ def launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
 
 
 def truth(name: str, text: str) -> bool:
-    """The value of a launch argument that is true or false. Raises ValueError if it is neither."""
+    """Read a launch argument as true or false. Raises ValueError if it is neither."""
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{name} is '{text}', must be true or false")
     return text.lower() in ("true", "1")
@@ -133,12 +135,12 @@ def seconds(name: str, text: str) -> float:
 
 
 def launch_environment() -> dict[str, str]:
-    """Variables of the node under `ros2 launch`, besides the middleware's profile: it ends when this process does."""
+    """Return the node's variables under `ros2 launch`, besides the profile; they make it end when this process ends."""
     return {**middleware.allocator_environment(), **supervision.environment_of_child(os.getpid())}
 
 
 def image_remappings(image_topic: str) -> list[tuple[str, str]]:
-    """Remappings that make the unnamed camera read `image_topic`, raw or compressed."""
+    """Return the remappings that make the unnamed camera read `image_topic`, raw or compressed."""
     if not image_topic or image_topic == IMAGE_TOPIC:
         return []
     return [(IMAGE_TOPIC, image_topic), (f"{IMAGE_TOPIC}/compressed", f"{image_topic}/compressed")]
@@ -152,7 +154,7 @@ def tracker_command(
     name: str = NODE_NAME,
     log_level: str = "",
 ) -> list[str]:
-    """The argv that runs the real node with this Python.
+    """Return the command line that runs the real node with this Python.
 
     `parameters` override those of `params_file`, which override `config/tracker.yaml`.
     """
@@ -180,8 +182,8 @@ def activate(
 ) -> None:
     """Bring the lifecycle node `name` (absolute, or relative to `node`'s namespace) to active over its services.
 
-    `meanwhile` as in `call`. Raises TimeoutError if it does not answer in `timeout` seconds, RuntimeError if it refuses
-    a transition.
+    meanwhile: as in `call`.
+    Raises TimeoutError if it does not answer in `timeout` seconds, RuntimeError if it refuses a transition.
     """
     deadline = time.monotonic() + timeout
     for transition, start in (("configure", "unconfigured"), ("activate", "inactive")):
@@ -193,7 +195,7 @@ def activate(
 
 
 def state(node: Node, name: str = NODE_NAME, timeout: float = 10.0, meanwhile: Callable[[], None] = _nothing) -> str:
-    """The lifecycle state of the node `name`: unconfigured, inactive, active or finalized.
+    """Return the lifecycle state of the node `name`: unconfigured, inactive, active or finalized.
 
     Raises TimeoutError if it does not answer in `timeout` seconds.
     """
@@ -241,15 +243,15 @@ def call(
     timeout: float = 60.0,
     meanwhile: Callable[[], None] = _nothing,
 ) -> Any:
-    """The response of the private service `name` (SERVER/SERVICE) to one request, sent exactly once.
+    """Send one request to the private service `name` (SERVER/SERVICE), exactly once, and return the response.
 
-    Spins `node`, unless it has been added to an executor, which then must be spinning. `meanwhile` is called again and
-    again while it waits, and may raise. Raises TimeoutError if there is no such service or no answer in `timeout`
-    seconds.
+    Spins `node`, unless it has been added to an executor, which then must be spinning.
+    meanwhile: called repeatedly while waiting; it may raise.
+    Raises TimeoutError if there is no such service or no answer in `timeout` seconds.
 
-    The middleware drops a response to a client that the server has not discovered yet, though the client has discovered
-    the server. So the server is first asked for nothing, until it answers: it learns of a participant's clients in the
-    order of their making, and by then knows the one made before.
+    The middleware drops a response to a client that the server has not discovered yet, even where the client has
+    discovered the server. So a second client first sends the server an empty request until it answers. The server
+    discovers a participant's clients in the order of their creation, and so knows the first one by then.
     """
     from rcl_interfaces.srv import GetParameters
 
@@ -278,10 +280,10 @@ def call(
 
 
 def _wait(node: Node, done: Callable[[], bool], deadline: float, meanwhile: Callable[[], None]) -> bool:
-    """Whether `done` came true before the deadline (monotonic seconds)."""
+    """Wait for `done`; return whether it came true before the deadline (monotonic seconds)."""
     import rclpy
 
-    # an executor that a node was once spun by stays its `executor`
+    # a node keeps its `executor` after it has been removed from it
     spun = node.executor is not None and node in node.executor.get_nodes()
     while not done():
         meanwhile()

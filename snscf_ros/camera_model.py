@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From pixels to directions: where a target is as seen from the camera, by the camera's calibration.
+"""Turns pixels into directions: where a target is as seen from the camera, by the camera's calibration.
 
 Directions are unit vectors in the optical frame (x right, y down, z forward) that the image's `frame_id` names. Lenses:
 none, `plumb_bob`, `rational_polynomial` (OpenCV's `undistortPoints`) and `equidistant` (OpenCV's fisheye model).
@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 _Rays = npt.NDArray[np.float64]
 
-# numbers that OpenCV's models take
+# how many coefficients OpenCV's models take
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-_SAME_SHAPE = 0.01  # relative; images of another size are taken to be scaled if width and height agree so well
-_CLOSE = 0.5  # px of the calibrated image; a direction that is not imaged where it came from is none
+_SAME_SHAPE = 0.01  # relative difference of aspect ratios up to which an image of another size counts as scaled
+_CLOSE = 0.5  # px of the calibrated image by which a direction, projected back, may miss its pixel
 _ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-9)
 
 
 class CalibrationError(ValueError):
-    """A CameraInfo that no direction can be had from; the text says why."""
+    """A CameraInfo yields no directions; the text says why."""
 
 
 @dataclass(frozen=True)
 class Bearing:
-    """The direction to a box's centre, a unit vector, and the angles between its sides in radians (NaN: unknown)."""
+    """The direction to a box.
+
+    direction: unit vector to its centre.
+    angular_width, angular_height: angles between its sides in radians; NaN where unknown.
+    """
 
     direction: tuple[float, float, float]
     angular_width: float
@@ -46,8 +50,9 @@ class Bearing:
 class CameraModel:
     """The lens of one camera, from its CameraInfo.
 
-    rectified: the images have been rectified, so that directions follow from P and there is no distortion; they are in
-    the rectified frame, which ROS gives the same name. Raises CalibrationError.
+    rectified: whether the images have been rectified. Directions then follow from P without distortion, and are in
+    the rectified frame, to which ROS gives the same name.
+    Raises CalibrationError.
     """
 
     def __init__(self, info: CameraInfo, rectified: bool = False) -> None:
@@ -67,7 +72,7 @@ class CameraModel:
             raise CalibrationError(f"distortion model '{model}' with {len(coefficients)} coefficients is not known")
         self._matrix, self._model, self._coefficients = matrix.astype(np.float64), model, coefficients
         roi, binning = info.roi, (max(1, info.binning_x), max(1, info.binning_y))
-        # a region of interest of no size is the whole picture
+        # a region of interest without a size means the whole picture
         whole = not (roi.width and roi.height)
         self._offset = (0.0, 0.0) if whole else (float(roi.x_offset), float(roi.y_offset))
         calibrated = (info.width, info.height) if whole else (roi.width, roi.height)
@@ -77,14 +82,14 @@ class CameraModel:
         self._binned = (calibrated[0] // binning[0], calibrated[1] // binning[1])
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise CalibrationError unless images of that size show what the calibrated ones do, scaled or not."""
+        """Raise CalibrationError unless images of that size show what the calibrated ones show, scaled or not."""
         ratio = (width / self._extent[0]) / (height / self._extent[1])
         if (width, height) != self._binned and abs(math.log(ratio)) > _SAME_SHAPE:
             w, h = self._binned
             raise CalibrationError(f"images are {width} x {height}, but the calibration is of {w} x {h}")
 
     def bearing(self, box: Box, width: int, height: int) -> Bearing | None:
-        """The direction to a top-left (x, y, w, h) box in an image of that size; None where the lens has none there.
+        """Return the direction to a top-left (x, y, w, h) box in an image of that size; None where the lens has none.
 
         Raises CalibrationError as `check_size` does.
         """
@@ -95,7 +100,7 @@ class CameraModel:
         )
         # boxes count from the image's corner, calibrations from the middle of the first pixel
         pixels = points * (self._extent[0] / width, self._extent[1] / height) + self._offset - 0.5
-        # numbers of any size come over the network; what they lead to is tested, not warned of
+        # a CameraInfo may hold numbers of any size; the result is tested below, so NumPy need not warn
         with np.errstate(all="ignore"):
             centre, left, right, top, bottom = self._directions(pixels)
         if np.isnan(centre).any():
@@ -103,18 +108,18 @@ class CameraModel:
         return Bearing((float(centre[0]), float(centre[1]), float(centre[2])), _angle(left, right), _angle(top, bottom))
 
     def _directions(self, pixels: _Rays) -> _Rays:
-        """N x 2 pixels to N x 3 unit vectors, NaN where no direction is imaged there."""
+        """Turn N x 2 pixels into N x 3 unit vectors, NaN where no direction leads to the pixel."""
         if self._model == "equidistant":
             return self._fisheye_directions(pixels)
         plane = _undistorted(pixels, self._matrix, self._coefficients)
         rays = np.column_stack([plane, np.ones(len(plane))])
-        # beyond the picture a polynomial may have turned back, and the iteration ends anywhere
+        # outside the picture the polynomial may fold back, and the iteration then ends anywhere: project and compare
         imaged = cv2.projectPoints(rays[:, None], np.zeros(3), np.zeros(3), self._matrix, self._coefficients)[0][:, 0]
         rays[~(np.abs(imaged - pixels).max(axis=1) < _CLOSE)] = np.nan
         return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
     def _fisheye_directions(self, pixels: _Rays) -> _Rays:
-        """Solved here for the angle: OpenCV's answer is a point of the plane z = 1, which ends before 90 degrees."""
+        """Solve for the angle here: OpenCV returns points of the plane z = 1, which ends before 90 degrees."""
         fx, skew, cx, fy, cy = (self._matrix[at] for at in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
         b = (pixels[:, 1] - cy) / fy
         a = (pixels[:, 0] - cx - skew * b) / fx
@@ -134,7 +139,7 @@ class CameraModel:
 
 
 def content(info: CameraInfo) -> tuple[Any, ...]:
-    """All of a CameraInfo but its header, to tell whether the calibration has changed."""
+    """Return all of a CameraInfo but its header, to detect a changed calibration."""
     roi = info.roi
     return (
         *(info.width, info.height, info.distortion_model, info.binning_x, info.binning_y),
@@ -144,7 +149,7 @@ def content(info: CameraInfo) -> tuple[Any, ...]:
 
 
 def _undistorted(pixels: _Rays, matrix: _Rays, coefficients: _Rays) -> _Rays:
-    """N x 2 points of the plane z = 1, by more than the five iterations that OpenCV makes by default."""
+    """Return N x 2 points of the plane z = 1, from more than the five iterations that OpenCV makes by default."""
     # OpenCV 5 has one function for both
     undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
     plane = undistort(pixels[:, None], matrix, coefficients, R=None, P=None, criteria=_ITERATIONS)
@@ -152,5 +157,5 @@ def _undistorted(pixels: _Rays, matrix: _Rays, coefficients: _Rays) -> _Rays:
 
 
 def _angle(a: _Rays, b: _Rays) -> float:
-    # by the half-angle, which is exact for small ones too
+    # by the half-angle, which is exact for small angles too
     return float(2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b))))

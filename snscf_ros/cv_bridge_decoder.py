@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""cv_bridge, for the encodings that `encodings` does not know, where it is installed and works.
+"""Decodes the encodings that `encodings` does not know with cv_bridge, where that is installed and works.
 
-A row is handed to cv_bridge without its padding and in this machine's byte order: cv_bridge misreads rows whose padding
-is no multiple of a pixel, and fails on big-endian images under NumPy 2.
+cv_bridge gets rows without padding and in this machine's byte order: it misreads rows whose padding is not a multiple
+of a pixel, and fails on big-endian images under NumPy 2.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Bridge:
         self._bridge = CvBridge()
 
     def bytes_per_pixel(self, encoding: str) -> int | None:
-        """What a pixel takes in a row, or None where cv_bridge does not know the encoding."""
+        """Return the bytes of a pixel in a row, or None where cv_bridge does not know the encoding."""
         layout = self._layout(encoding)
         return layout and layout[0].itemsize * layout[1]
 
     def convert(self, message: Image) -> npt.NDArray[Any]:
-        """cv_bridge's conversion to bgr8 of a message whose sizes fit; raises whatever cv_bridge raises."""
+        """Convert a message whose sizes fit to bgr8. Raises whatever cv_bridge raises."""
         from sensor_msgs.msg import Image
 
         layout = self._layout(message.encoding)
@@ -67,7 +67,7 @@ class Bridge:
         return np.asarray(self._bridge.imgmsg_to_cv2(tight, "bgr8"))
 
     def _layout(self, encoding: str) -> tuple[np.dtype[Any], int] | None:
-        """Type of a sample, and samples of a pixel."""
+        """Return the type of a sample, and the samples of a pixel."""
         try:
             sample, channels = self._bridge.encoding_to_dtype_with_channels(encoding)
         except Exception:  # cv_bridge raises its own or KeyError
@@ -79,10 +79,10 @@ _found: list[Bridge | None] = []
 
 
 def find_bridge() -> Bridge | None:
-    """cv_bridge if it is installed and works here, else None; found out once a process.
+    """Return cv_bridge if it is installed and works here, else None. Each process finds out once.
 
-    A cv_bridge built for another NumPy may fail at import or take the process down with it, so a tiny image goes
-    through it in a process of its own first.
+    A cv_bridge built for another NumPy may fail at import, or crash the process. So another process first converts a
+    tiny image with it.
     """
     if not _found:
         _found.append(Bridge() if importlib.util.find_spec("cv_bridge") and _passes_check() else None)

@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pixel layouts of `sensor_msgs/Image` that are decoded here: how large their data are, and the way to BGR.
+"""Decodes the usual pixel layouts of `sensor_msgs/Image`: how large their data are, and the way to BGR.
 
-Every decoder reads the message's data in place, through `step` and `is_bigendian`, so that padding behind a row is
-never seen and no row is copied before its conversion. `bgr8` costs nothing: the frame is a view of the data.
+Every decoder reads the message's data in place, by `step` and `is_bigendian`. So it skips padding behind a row, and
+copies no row before its conversion. `bgr8` costs nothing: the frame is a view of the data.
 
-Any object with the fields of the ROS message will do: messages of a bag need no ROS.
+Any object with the fields of the ROS message can be decoded, so messages of a bag need no ROS.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Samples = npt.NDArray[Any]
 class Encoding:
     """One pixel layout.
 
-    bytes_per_pixel: what a pixel takes in a row of the first plane, which is the row that `step` measures.
-    frame: the H x W x 3 uint8 BGR frame of a message whose sizes fit.
-    rows: how many times `step * height` bytes the data hold, all planes together.
-    even: fields of the message that must be even numbers, because pixels share their colours.
+    bytes_per_pixel: bytes of a pixel in a row of the first plane, the row that `step` measures.
+    frame: makes the H x W x 3 uint8 BGR frame of a message whose sizes fit.
+    rows: size of the data, all planes together, in units of `step * height` bytes.
+    even: fields of the message that must be even numbers, because neighbouring pixels share their colours.
     """
 
     bytes_per_pixel: int
@@ -44,11 +44,11 @@ class Encoding:
 
 
 def stretched_to_8_bit(samples: Samples) -> Frame:
-    """Stretches 16-bit samples H x W (x channels) to 8 bits, one stretch for all channels.
+    """Stretch 16-bit samples H x W (x channels) to 8 bits, all channels alike.
 
-    For intensities of any depth (10, 12, 14, 16 bits), thermal images and depth in millimetres. Linear from the 0.5th
-    to the 99.5th percentile of the samples that are not zero (zero means "no depth"), but over no less than 256
-    counts, so that noise is not blown up and 8-bit data in 16 bits keep their contrast.
+    This suits intensities of any depth (10, 12, 14, 16 bits), thermal images and depth in millimetres. The stretch is
+    linear from the 0.5th to the 99.5th percentile of the samples that are not zero (zero means "no depth"). It spans at
+    least 256 counts, so that noise is not amplified and 8-bit data in 16 bits keep their contrast.
     """
     # an odd stride meets all four colours of a Bayer mosaic
     stride = int(np.sqrt(samples.size / 20_000)) | 1
@@ -65,7 +65,7 @@ def stretched_to_8_bit(samples: Samples) -> Frame:
 
 
 def bgr_from_mosaic(mosaic: Samples, pattern: str) -> Frame:
-    """Demosaics H x W samples of 8 or 16 bits; `pattern`: the colours of the first two rows, as "rggb"."""
+    """Demosaic H x W samples of 8 or 16 bits. pattern: the colours of the first two rows, such as "rggb"."""
     eight_bit = mosaic if mosaic.dtype == np.uint8 else stretched_to_8_bit(mosaic)
     return cv2.cvtColor(eight_bit, _DEMOSAIC[pattern])  # type: ignore[return-value]
 
@@ -80,7 +80,7 @@ _DEMOSAIC = {
 
 
 def _plane(message: Image, channels: int, *, start: int = 0, height: int, width: int, step: int) -> Frame:
-    """The bytes of a plane that begins at `start`, height x width x channels, as a view of the message's data."""
+    """View the plane of the message's data that begins at byte `start` as height x width x channels."""
     return np.ndarray((height, width, channels), np.uint8, message.data, start, (step, channels, 1))
 
 
@@ -120,7 +120,7 @@ def _bayer(pattern: str, bits: int) -> Encoding:
 
 
 def _yuv_4_2_2(code: int) -> Encoding:
-    """Y and, in turn, U and V in one plane."""
+    """Describe a layout of one plane that holds Y and, in turn, U and V."""
 
     def frame(message: Image) -> Frame:
         return cv2.cvtColor(_packed(message, 2), code)  # type: ignore[return-value]
@@ -129,7 +129,7 @@ def _yuv_4_2_2(code: int) -> Encoding:
 
 
 def _nv_4_2_0(code: int) -> Encoding:
-    """A plane Y, then a plane of pairs U V (NV12) or V U (NV21), each for two by two pixels; rows of equal `step`."""
+    """Describe a plane Y, then one of pairs U V (NV12) or V U (NV21) for two by two pixels; rows have equal `step`."""
 
     def frame(message: Image) -> Frame:
         height, width, step = message.height, message.width, message.step
@@ -140,7 +140,7 @@ def _nv_4_2_0(code: int) -> Encoding:
 
 
 def _frame_from_i420(message: Image) -> Frame:
-    """A plane Y, then U, then V, each for two by two pixels; rows of U and V take half of `step`."""
+    """Decode a plane Y, then U, then V, each for two by two pixels; rows of U and V take half of `step`."""
     height, width, step = message.height // 2, message.width // 2, message.step // 2
     size = message.step * message.height
     u, v = (
@@ -161,7 +161,7 @@ _BT601 = np.array(
 
 
 def _frame_from_nv24(message: Image) -> Frame:
-    """A plane Y, then a plane of pairs U V for every pixel, whose rows take twice `step`."""
+    """Decode a plane Y, then a plane of pairs U V for every pixel, whose rows take twice `step`."""
     height, width, step = message.height, message.width, message.step
     pairs = _plane(message, 2, start=step * height, height=height, width=width, step=2 * step)
     yuv = cv2.merge([_packed(message, 1), pairs])
@@ -172,8 +172,8 @@ _UYVY = _yuv_4_2_2(cv2.COLOR_YUV2BGR_UYVY)
 _YUYV = _yuv_4_2_2(cv2.COLOR_YUV2BGR_YUY2)
 _I420 = Encoding(1, _frame_from_i420, Fraction(3, 2), ("width", "height", "step"))
 
-# All names of sensor_msgs/image_encodings.hpp, Humble to Rolling, that a colour or grey image can have; "yuv422" and
-# "yuv422_yuy2" are its older names. It has none for I420, which drivers call "yuv420" or "i420".
+# All names of sensor_msgs/image_encodings.hpp, Humble to Rolling, for colour and grey images; "yuv422" and
+# "yuv422_yuy2" are its older names. It has no name for I420, which drivers call "yuv420" or "i420".
 ENCODINGS: dict[str, Encoding] = {
     "bgr8": _plain(3),
     "8UC3": _plain(3),

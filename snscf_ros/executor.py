@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Runs a node's callbacks: in one thread those that return at once, in others those that wait.
+"""Runs a node's callbacks: those that return at once in one thread, those that wait in others.
 
-rclpy's MultiThreadedExecutor does not serve in Jazzy 7.1.6 and Kilted 9.1.2: while a thread of its pool has not yet
-begun with a callback, it offers that callback again and again, and so keeps the interpreter from letting that thread
-begin. It costs up to a core at 30 images a second, and images wait for hundredths of a second.
+rclpy's MultiThreadedExecutor is too slow in Jazzy 7.1.6 and Kilted 9.1.2. Until a thread of its pool has begun a
+callback, it offers that callback again and again, and so keeps the interpreter from letting the thread begin. That
+costs up to a core at 30 images a second, and images wait for hundredths of a second.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.node import Node
 
-_MOMENT = 0.001  # s; for a thread to begin with what it has been given
+_MOMENT = 0.001  # s; lets a thread begin the task that it was given
 
 
 class Spinning(Protocol):
-    """What `spin` needs of an executor: rclpy's have it, and NodeExecutor."""
+    """The part of an executor that `spin` needs; rclpy's executors and NodeExecutor have it."""
 
     @property
     def context(self) -> Context: ...
@@ -34,9 +34,9 @@ class Spinning(Protocol):
 
 
 def spin(executor: Spinning) -> None:
-    """Executes callbacks until the executor or its context is shut down, by whatever thread at whatever moment.
+    """Execute callbacks until any thread shuts the executor or its context down.
 
-    Other threads may destroy what the executor waits for: rclpy raises InvalidHandle if that happens just before it
+    Other threads may destroy what the executor waits for. rclpy raises InvalidHandle if that happens just before it
     waits.
     """
     while True:
@@ -45,26 +45,29 @@ def spin(executor: Spinning) -> None:
         except InvalidHandle:
             continue
         except Exception:
-            # Once rclpy has found the context there it makes its wait set of it: RCLError if it is gone by then.
+            # rclpy checks the context, then builds its wait set from it: RCLError if the context is gone in between.
             if executor.context.ok():
                 raise
         return
 
 
 class NodeExecutor:
-    """Executes callbacks in the thread that spins, and in one of `threads` others where `waits(entity)` says so.
+    """Executes callbacks in the thread that spins, and those that wait in threads of its own.
 
-    entity: the subscription, timer, service, ... whose callback it is. What a callback raises ends spinning.
-
-    It asks an executor of rclpy what is ready, and overrides nothing of it: which of its methods `spin` calls has
-    changed between releases (spin_once until 7.1.8, _spin_once_impl since).
+    An error in a callback ends spinning. The class asks an executor of rclpy what is ready and overrides none of its
+    methods, because `spin` calls other ones from release to release (spin_once until 7.1.8, _spin_once_impl since).
     """
 
     def __init__(self, waits: Callable[[Any], bool], threads: int) -> None:
+        """Make an executor.
+
+        waits: whether the callback of a subscription, timer, service, ... may wait.
+        threads: how many threads run such callbacks.
+        """
         self._rclpy = SingleThreadedExecutor()
         self._waits = waits
         self._pool = ThreadPoolExecutor(threads)
-        # tasks that the pool has been given and not finished yet
+        # tasks that the pool has and has not finished
         self._handed_over: set[Any] = set()
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._ended = False
@@ -96,7 +99,7 @@ class NodeExecutor:
         except (ShutdownException, TimeoutException):
             return
         if task in self._handed_over:
-            # offered once more, as its thread has not begun yet
+            # rclpy offers it again, because its thread has not begun yet
             time.sleep(_MOMENT)
         elif entity is not None and self._waits(entity):
             self._handed_over.add(task)

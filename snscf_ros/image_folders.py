@@ -13,7 +13,7 @@ from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, ImageSequence, read_
 
 
 def open_folder(folder: Path) -> tuple[ImageSequence, bool]:
-    """Open a folder in OTB's layout, a folder of images, or one that holds them in `img`.
+    """Open a folder in OTB's layout, a folder of images, or a folder that holds them in `img`.
 
     Returns the sequence, whose boxes are NaN where none are given, and whether it has true boxes. The sequence is empty
     where there are no images. Raises what `read_sequence` raises for a damaged folder in OTB's layout.

@@ -1,16 +1,16 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Image messages to BGR frames, and frames to image messages.
+"""Turns image messages into BGR frames, and frames into image messages.
 
-A message is checked against its own header before anything is allocated for it; what does not fit raises
+A message is checked against its own header before anything is allocated for it. One that does not fit raises
 `ImageRejected` with the number that is wrong.
 
-The conversions of the usual encodings are our own (`encodings`): rosbags-image ignores `step` and has no rosdep key,
-cv_bridge knows fewer. Any other encoding is left to cv_bridge (`cv_bridge_decoder`).
+`encodings` converts the usual encodings: rosbags-image ignores `step` and has no rosdep key, and cv_bridge knows fewer.
+Any other encoding is left to cv_bridge (`cv_bridge_decoder`).
 
-Any object with the fields of the ROS message will do to read from: messages of a bag need no ROS. Only what makes
-messages for the node imports ROS, where it does so.
+Any object with the fields of the ROS message can be read, so messages of a bag need no ROS. Only the functions that
+make messages import ROS.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def frame_from_compressed(message: CompressedImage) -> Frame:
 
 
 def _bgr(image: npt.NDArray[Any]) -> Frame:
-    """8-bit grey, BGR or BGRA as BGR."""
+    """Return 8-bit grey, BGR or BGRA as BGR."""
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
     return np.ascontiguousarray(image[:, :, :3])
@@ -149,7 +149,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 _MOSAIC = re.compile(r"\s*bayer_(rggb|bggr|gbrg|grbg)(?:8|16)\s*(?:;|$)", re.IGNORECASE)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
-# start-of-frame markers C0..CF hold the size, but for the tables C4 (Huffman), C8 (JPG) and CC (arithmetic)
+# the start-of-frame markers C0..CF hold the size, except the tables C4 (Huffman), C8 (JPG) and CC (arithmetic)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_MOST_SEGMENTS = 1024
 
@@ -161,7 +161,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the frame header; raises ImageRejected where the file ends before its end marker."""
+    """Read width and height from the frame header. Raises ImageRejected where the file ends before its end marker."""
     position = 2
     for _ in range(_JPEG_MOST_SEGMENTS):
         while data[position : position + 2] == b"\xff\xff":
@@ -181,7 +181,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 class OutgoingImage:
     """An Image message that is filled in place, so that publishing a frame copies it once.
 
-    Assigning an array or bytes to `message.data` makes rclpy look at every byte (30-70 ms at 640x480); the buffer is
+    Assigning an array or bytes to `message.data` makes rclpy check every byte (30-70 ms at 640x480). So the buffer is
     assigned once, and again only when the size changes.
     """
 
@@ -192,7 +192,7 @@ class OutgoingImage:
         self._view: Frame = np.empty((0, 0, 3), np.uint8)
 
     def view(self, height: int, width: int) -> Frame:
-        """The message's pixels as a writable H x W x 3 array."""
+        """Return the message's pixels as a writable H x W x 3 array."""
         if self._view.shape[:2] != (height, width):
             self.message.height, self.message.width, self.message.step = height, width, 3 * width
             self.message.data = array.array("B", bytes(3 * width * height))
@@ -202,7 +202,7 @@ class OutgoingImage:
 
 
 def jpeg_message(frame: Frame, quality: int) -> CompressedImage:
-    """A BGR frame as a JPEG CompressedImage, with the format text that image_transport uses."""
+    """Make a JPEG CompressedImage of a BGR frame, with the format text that image_transport uses."""
     from sensor_msgs.msg import CompressedImage
 
     _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -214,7 +214,7 @@ def jpeg_message(frame: Frame, quality: int) -> CompressedImage:
 
 
 def _pixel_of_cv_bridge(encoding: str) -> int:
-    """Bytes of a pixel; raises ImageRejected where there is no cv_bridge that knows the encoding."""
+    """Return the bytes of a pixel. Raises ImageRejected where there is no cv_bridge that knows the encoding."""
     cv_bridge = find_bridge()
     pixel = cv_bridge.bytes_per_pixel(encoding) if cv_bridge else None
     if pixel is None:

@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Core values to ROS messages and back: the one place where the two kinds of boxes meet.
+"""Converts values of the core to ROS messages and back. The two kinds of boxes meet only here.
 
 The core's boxes are (x, y, w, h) from the top-left corner, those of vision_msgs are centre-based; both in pixels.
 
-Messages are made of the classes that a `MessageClasses` gives for names such as `vision_msgs/msg/Detection2D`: those of
-ROS unless others are handed in, so that bags can be written where no ROS is installed.
+A `MessageClasses` gives the class of a message by its name, such as `vision_msgs/msg/Detection2D`. The default gives
+those of ROS; bags hand in others, because they can be written where no ROS is installed.
 """
 
 from __future__ import annotations
@@ -52,17 +52,20 @@ class Counts:
 
 @functools.cache
 def ros_class(name: str) -> Callable[..., Any]:
-    """The class of an installed ROS package's message, by its full name. Raises ImportError where there is none."""
+    """Return the class of an installed ROS message by its full name. Raises ImportError where it is missing."""
     module, _, message = name.replace("/", ".").rpartition(".")
     found: Callable[..., Any] = getattr(importlib.import_module(module), message)
     return found
 
 
 def box_from_message(message: BoundingBox2D) -> Box:
-    """Top-left (x, y, w, h) of a centre-based box; ValueError if it is rotated."""
+    """Return the top-left (x, y, w, h) of a centre-based box.
+
+    Raises ValueError, naming the field, for a rotated box, a number that isn't finite, or a size that isn't positive.
+    """
     if message.center.theta != 0.0:
         raise ValueError(f"theta is {message.center.theta:g}; boxes are upright, theta must be 0")
-    # before vision_msgs 4 the centre's coordinates were its own
+    # before vision_msgs 4 the centre had x and y itself
     centre = getattr(message.center, "position", message.center)
     for name, value in (
         ("center.position.x", centre.x),
@@ -78,7 +81,7 @@ def box_from_message(message: BoundingBox2D) -> Box:
 
 
 def box_to_message(box: Box, classes: MessageClasses = ros_class) -> BoundingBox2D:
-    """Centre-based message of a top-left (x, y, w, h) box."""
+    """Make the centre-based message of a top-left (x, y, w, h) box."""
     x, y, w, h = box
     centre = classes("vision_msgs/msg/Pose2D")(
         position=classes("vision_msgs/msg/Point2D")(x=float(x + w / 2), y=float(y + h / 2)), theta=0.0
@@ -89,7 +92,7 @@ def box_to_message(box: Box, classes: MessageClasses = ros_class) -> BoundingBox
 def detection_message(
     header: Header, target_id: str, track: Track, class_id: str, classes: MessageClasses = ros_class
 ) -> Detection2D:
-    """One target as a detection with a single hypothesis."""
+    """Make a detection with a single hypothesis of one target."""
     result = classes("vision_msgs/msg/ObjectHypothesisWithPose")(
         hypothesis=classes("vision_msgs/msg/ObjectHypothesis")(class_id=class_id, score=float(track.score)),
         pose=_no_pose(classes),
@@ -100,7 +103,7 @@ def detection_message(
 
 
 def _no_pose(classes: MessageClasses) -> Any:
-    """What ROS fills in where no pose is given."""
+    """Make the pose that ROS fills in where none is given."""
     origin = classes("geometry_msgs/msg/Pose")(
         position=classes("geometry_msgs/msg/Point")(x=0.0, y=0.0, z=0.0),
         orientation=classes("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0),
@@ -115,7 +118,7 @@ def detections_message(
     publish_lost: bool,
     classes: MessageClasses = ros_class,
 ) -> Detection2DArray:
-    """The targets of one frame as detections; lost ones only if `publish_lost`."""
+    """Make the detections of one frame's targets, of lost ones only if `publish_lost`."""
     return classes("vision_msgs/msg/Detection2DArray")(
         header=header,
         detections=[
@@ -127,7 +130,7 @@ def detections_message(
 
 
 def status_message(header: Header, camera: str, target: TrackedTarget, bearing: Bearing | None = None) -> TrackStatus:
-    """State of one target after one frame; `bearing` None: not known."""
+    """Make the status of one target after one frame. bearing: None where it is not known."""
     x, y, z = bearing.direction if bearing else (math.nan,) * 3
     return ros_class("snscf_msgs/msg/TrackStatus")(
         header=header,
@@ -153,7 +156,11 @@ def statuses_message(
     counts: Counts,
     bearings: Mapping[str, Bearing],
 ) -> TrackStatusArray:
-    """State of all targets of one camera after one frame; `latency` in seconds, `bearings` by target id."""
+    """Make the status of all targets of one camera after one frame.
+
+    latency: seconds from the image's arrival.
+    bearings: by target id, as far as they are known.
+    """
     return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
         camera=camera,

@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What Fast DDS and the allocator need so that camera images arrive, as environment variables for processes to come.
+"""Finds the environment variables with which Fast DDS and the allocator let camera images through.
 
-Fast DDS puts messages into a shared-memory segment of 0.5 MB unless told otherwise; an image does not fit and is sent
-over the loopback in fragments, of which a best-effort subscription loses most. glibc hands every big message back to
-the kernel and fetches fresh pages for the next one, which more than doubles the cost of receiving an image.
+By default Fast DDS has a shared-memory segment of 0.5 MB. An image does not fit, goes over the loopback in fragments,
+and a best-effort subscription loses most of them. glibc returns the memory of every big message to the kernel and
+fetches fresh pages for the next one, which more than doubles the cost of receiving an image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# the name that each generation of Fast DDS reads, by the folder that it installs under share/
+# the variable that each generation of Fast DDS reads, by the folder that it installs under share/
 PROFILE_VARIABLES = {
     "fastrtps": "FASTRTPS_DEFAULT_PROFILES_FILE",  # Fast DDS 2: Humble, Jazzy
-    "fastdds": "FASTDDS_DEFAULT_PROFILES_FILE",  # Fast DDS 3: Kilted and later, which warn of the old name
+    "fastdds": "FASTDDS_DEFAULT_PROFILES_FILE",  # Fast DDS 3: Kilted and later, which warn about the old name
 }
 ALLOCATOR_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
@@ -28,10 +28,10 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 def profile_environment(profile: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that make Fast DDS use `profile`; empty where the user has a choice of their own or it cannot work.
+    """Return the variables that make Fast DDS use `profile`; empty where the user has chosen or it cannot work.
 
-    The user's own choice is a profile under either name, or FASTDDS_BUILTIN_TRANSPORTS. It cannot work where /dev/shm
-    is smaller than the segments (Docker's default is 64 MB): Fast DDS would then do without shared memory altogether.
+    The user has chosen if there is a profile under either name, or FASTDDS_BUILTIN_TRANSPORTS. The profile cannot work
+    where /dev/shm is smaller than the segments (Docker's default is 64 MB): Fast DDS would then use no shared memory.
     """
     if any(environment.get(name) for name in (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")):
         return {}
@@ -41,7 +41,7 @@ def profile_environment(profile: Path, environment: Mapping[str, str] = os.envir
 
 
 def _variables_read_here(environment: Mapping[str, str]) -> list[str]:
-    """The variable that the installed Fast DDS reads; both where that cannot be told."""
+    """Return the variable that the installed Fast DDS reads, both where that is not known."""
     prefixes = [*filter(None, environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
     installed = [
         name for folder, name in PROFILE_VARIABLES.items() if any(Path(p, "share", folder).is_dir() for p in prefixes)
@@ -50,7 +50,7 @@ def _variables_read_here(environment: Mapping[str, str]) -> list[str]:
 
 
 def allocator_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that make glibc keep the memory of big messages; empty where the user has tuned malloc already."""
+    """Return the variables that make glibc keep the memory of big messages; empty where the user has tuned malloc."""
     if any(environment.get(name) for name in ALLOCATOR_VARIABLES):
         return {}
     if "glibc.malloc" in environment.get("GLIBC_TUNABLES", ""):
@@ -59,9 +59,9 @@ def allocator_environment(environment: Mapping[str, str] = os.environ) -> dict[s
 
 
 def advice(profile: Path, implementation: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to tell the user of a process into which big images will hardly come, in one sentence; None if all is well.
+    """Return one sentence of advice if this process will lose most big images, None if all is well.
 
-    `implementation` is that of the middleware, as `rclpy.get_rmw_implementation_identifier` names it.
+    implementation: the middleware's name, from `rclpy.get_rmw_implementation_identifier`.
     """
     if not implementation.startswith("rmw_fastrtps"):
         return None
@@ -80,7 +80,7 @@ def advice(profile: Path, implementation: str, environment: Mapping[str, str] = 
 
 
 def shared_memory_suffices(folder: Path = _SHARED_MEMORY) -> bool:
-    """Whether the shared-memory file system has room for the segments of a camera, a tracker and a viewer."""
+    """Return whether the shared-memory file system has room for the segments of a camera, a tracker and a viewer."""
     try:
         room = os.statvfs(folder)
     except OSError:

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node sees, drawn over the image: boxes coloured by state, their ids and scores, latency and rate."""
+"""Draws the tracked targets into an image: boxes coloured by state, ids and scores, and a line of text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snscf_ros.target_registry import TrackedTarget
 
 Colour = tuple[int, int, int]
 
-# BGR; told apart by brightness too, for the colour-blind
+# BGR; they differ in brightness too, for the colour-blind
 COLOURS: dict[TrackState, Colour] = {
     TrackState.TRACKED: (96, 220, 70),
     TrackState.UNCERTAIN: (40, 190, 255),
@@ -54,7 +54,7 @@ def _draw_target(frame: Frame, target: TrackedTarget, scale: float) -> None:
 
 
 def _corners(frame: Frame, sides: tuple[int, int, int, int], colour: Colour, line: int) -> None:
-    """Only the corners of a box: the target was there, but is not seen now."""
+    """Draw only the corners of a box: the target was last there, but is lost."""
     left, top, right, bottom = sides
     dx, dy = max(2, (right - left) // 4), max(2, (bottom - top) // 4)
     for x, to_x in ((left, dx), (right, -dx)):
@@ -64,7 +64,7 @@ def _corners(frame: Frame, sides: tuple[int, int, int, int], colour: Colour, lin
 
 
 def _chip(frame: Frame, text: str, anchor: tuple[int, int], paper: Colour, ink: Colour, size: float) -> None:
-    """Text on a plain ground, its lower left corner at `anchor`, moved so that it stays inside the frame."""
+    """Write text on a plain ground, its lower left corner at `anchor` or moved so that it stays inside the frame."""
     height, width = frame.shape[:2]
     stroke = max(1, round(size * 2))
     (text_width, text_height), base = cv2.getTextSize(text, _FONT, size, stroke)

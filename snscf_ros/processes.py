@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Child processes with a log each, ended with their parent whatever happens to it."""
+"""Runs child processes with a log each, which end with their parent whatever happens to it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import IO
 from snscf_ros import supervision
 
 _LAST_LINES = 15
-# Runs what follows in its place, and asks Linux to end it if the parent is killed and cannot do so itself. That is done
-# here because a fork that runs Python before the command (`preexec_fn`) can hang in a process with threads.
+# Asks Linux to end this process if the parent is killed and cannot do so itself, then becomes the command. It is a
+# program of its own because a fork that runs Python first (`preexec_fn`) can hang in a process with threads.
 _START = f"""\
 import ctypes, os, signal, sys
 for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and what is ignored stays so
@@ -37,7 +37,7 @@ except OSError as error:
 
 
 class Child:
-    """A process whose output goes to a log; used as a context, at the end of which it is ended, politely first."""
+    """A process whose output goes to a log. As a context manager it ends the process, politely first."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Child:
             self._output.close()
 
     def interrupt(self) -> None:
-        """Ask it to end, as Ctrl-C does, and do not wait; asking again changes nothing."""
+        """Ask the process to end, as Ctrl-C does, and do not wait. Further calls do nothing."""
         assert self._process is not None
         if not self._interrupted and self._process.poll() is None:
             self._interrupted = True
@@ -89,15 +89,15 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code; None while the process runs."""
         assert self._process is not None
         return self._process.poll()
 
     def last_lines(self) -> str:
-        """The end of its log, indented."""
+        """Return the end of the log, indented."""
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
 
     def last_error(self) -> str:
-        """Return the message of the last error that it printed, or an empty text."""
+        """Return the message of the last error in the log, or an empty text."""
         return supervision.last_error(self.log.read_text(errors="replace"))

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node's process and the one that starts it, `ros2 launch`, know of each other.
+"""Connects the node's process with the one that starts it, `ros2 launch`: they end together, and restarts are counted.
 
-Plain data and functions for both sides, without ROS: the launch file is a thin adapter over them.
+Both sides use these functions, which need no ROS. The launch file is a thin adapter over them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import signal
 import threading
 from collections.abc import Mapping, MutableMapping
 
-# environment of the node's process
-_PARENT = "SNSCF_END_WITH"  # id of the process that it ends with
-_RESTARTS = "SNSCF_RESTARTS"  # how often it has been started again
+# variables of the node's process
+_PARENT = "SNSCF_END_WITH"  # id of the process that the node ends with
+_RESTARTS = "SNSCF_RESTARTS"  # how often the node has been started again
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
-# what ROS logs, what the node prints before it can log, and the last line of a traceback
+# matches what ROS logs, what the node prints before it can log, and the last line of a traceback
 _ERROR = re.compile(
     r"^(?:\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]+\]: |tracker_node: (?=.)|(?=(?:\w+\.)*\w+(?:Error|Exception): ))(.*)",
     re.MULTILINE,
@@ -29,25 +29,25 @@ _PR_SET_PDEATHSIG = 1
 
 
 def environment_of_child(pid: int) -> dict[str, str]:
-    """Variables for a node that shall end when the process `pid`, which starts it, has ended in whatever way."""
+    """Return the variables of a node that shall end when the process `pid`, which starts it, ends for any reason."""
     return {_PARENT: str(pid), _RESTARTS: "0"}
 
 
 def count_start(environment: MutableMapping[str, str]) -> None:
-    """After a start, prepare the environment of the next one, which is a restart."""
+    """After a start, prepare the environment for the next start, which is a restart."""
     environment[_RESTARTS] = str(restarts(environment) + 1)
 
 
 def restarts(environment: Mapping[str, str] = os.environ) -> int:
-    """How often the node of this environment has been started again."""
+    """Return how often the node of this environment has been started again."""
     text = environment.get(_RESTARTS, "")
     return int(text) if text.isdecimal() else 0
 
 
 def end_with_parent() -> bool:
-    """Ask Linux for SIGTERM when the parent ends, where the parent wishes that; False if it has ended already.
+    """Ask Linux for SIGTERM when the parent ends, if the parent wants that. Return False if it has ended already.
 
-    `ros2 launch` leaves its processes alone when it is ended by SIGTERM.
+    `ros2 launch` does not end its processes when SIGTERM ends it.
     """
     text = os.environ.get(_PARENT, "")
     if not text.isdecimal():
@@ -58,7 +58,7 @@ def end_with_parent() -> bool:
         except (OSError, AttributeError):  # not Linux
             return True
         return os.getppid() == int(text)
-    # another parent is a launch prefix, a debugger for instance, or has taken over an orphan
+    # another parent is either a launch prefix, such as a debugger, or has adopted an orphan
     try:
         os.kill(int(text), 0)
     except ProcessLookupError:
@@ -71,8 +71,8 @@ def end_with_parent() -> bool:
 def leave_interrupts_to_launch() -> None:
     """Keep Ctrl-C from raising KeyboardInterrupt in a process that runs launch.
 
-    launch hears of the signal through a wake-up descriptor. Python raises KeyboardInterrupt besides, which may hit one
-    of launch's coroutines; launch then waits for ever for what that should have done.
+    A wake-up descriptor reports the signal to launch. Python raises KeyboardInterrupt as well, which may end one of
+    launch's coroutines, and launch then waits for its result for ever.
     """
     main_thread = threading.current_thread() is threading.main_thread()
     if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -86,9 +86,10 @@ def last_error(output: str) -> str:
 
 
 def death(exit_code: int, error: str) -> str:
-    """What to say of a node that has ended by itself, in one sentence; empty if somebody asked it to end.
+    """Describe in one sentence how a node ended by itself; empty if somebody asked it to end.
 
-    exit_code: as Python gives it, negative for a signal. error: the last one that the node printed, if any.
+    exit_code: as Python gives it, negative for a signal.
+    error: the last error that the node printed, if any.
     """
     if exit_code in (0, -signal.SIGINT, -signal.SIGTERM):
         return ""

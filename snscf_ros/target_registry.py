@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The targets that the node follows: their names, their cameras, and which of them is the primary one."""
+"""Keeps the targets that are followed: their names, their cameras, and which of them is the primary one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 from snscf_core import Target, Track
 
-# an id goes out with every detection
+# characters; an id goes out with every detection
 _LONGEST_ID = 128
 
 
 class Refused(ValueError):
-    """A request that cannot be met; the text is the answer to the user."""
+    """A request cannot be met; the text is the answer to the user."""
 
 
 @dataclass(frozen=True)
 class FollowedTarget:
-    """One target that is being followed, in the images of one camera."""
+    """A target that is followed in the images of one camera."""
 
     target_id: str
     camera: str
@@ -30,7 +30,7 @@ class FollowedTarget:
 
 @dataclass(frozen=True)
 class TrackedTarget:
-    """Where one target is after one frame."""
+    """The track of one target in one frame."""
 
     target_id: str
     primary: bool
@@ -38,7 +38,7 @@ class TrackedTarget:
 
 
 class TargetRegistry:
-    """The followed targets, oldest first; the primary one is the chosen one, or the oldest while none is chosen.
+    """Holds the followed targets, oldest first. The primary one was chosen, or is the oldest while none is chosen.
 
     Safe to use from several threads.
     """
@@ -51,7 +51,7 @@ class TargetRegistry:
         self._last_number = 0
 
     def check(self, target_id: str, most: int) -> None:
-        """Raise Refused if `target_id` is no name for a target, or would be one target more than `most`."""
+        """Raise Refused if `target_id` is no name for a target, or would exceed `most` targets."""
         if len(target_id) > _LONGEST_ID:
             raise Refused(f"target_id has {len(target_id)} characters, at most {_LONGEST_ID} are allowed")
         if not target_id.isprintable():
@@ -60,10 +60,11 @@ class TargetRegistry:
             self._check_room(target_id, most)
 
     def add(self, target_id: str, camera: str, target: Target, most: int, track: Track | None = None) -> str:
-        """Follow `target` under `target_id`, in place of the one of that name if there is one; returns the name.
+        """Follow `target` under `target_id`, in place of a target of that name, and return the name.
 
-        An empty name is replaced by target_1, target_2, ...: a name is not given twice, so that an id in the
-        detections is always the same object. `track`: where it was last, if any frame has been tracked.
+        An empty name becomes target_1, target_2, ... No such name is given twice, so that an id in the detections is
+        always the same object.
+        track: its last track, if any frame has been tracked.
         """
         with self._lock:
             self._check_room(target_id, most)
@@ -78,7 +79,7 @@ class TargetRegistry:
             return target_id
 
     def remove(self, target_id: str) -> str:
-        """Stop following `target_id`, the primary target if it is empty; returns the name. Raises Refused."""
+        """Stop following `target_id`, the primary target if it is empty, and return the name. Raises Refused."""
         with self._lock:
             if not self._followed:
                 raise Refused("nothing is being followed")
@@ -89,7 +90,7 @@ class TargetRegistry:
             return target_id
 
     def remove_of_camera(self, camera: str) -> list[str]:
-        """Stop following all targets of one camera; returns their names."""
+        """Stop following all targets of one camera, and return their names."""
         with self._lock:
             names = [name for name, followed in self._followed.items() if followed.camera == camera]
             for name in names:
@@ -97,7 +98,7 @@ class TargetRegistry:
             return names
 
     def choose(self, target_id: str) -> str:
-        """Make a target the primary one, until it is removed; an empty name leaves that to age again.
+        """Make a target the primary one until it is removed. With an empty name the oldest becomes primary again.
 
         Returns the name of the primary target, empty if there is none. Raises Refused.
         """
@@ -109,7 +110,7 @@ class TargetRegistry:
             return self._primary()
 
     def exchange(self, targets: Mapping[str, Target | None]) -> None:
-        """Go on with other states of the targets of these names, without those that have None."""
+        """Replace the states of the targets of these names, and forget those whose new state is None."""
         with self._lock:
             for name, target in targets.items():
                 if name not in self._followed:
@@ -120,7 +121,7 @@ class TargetRegistry:
                     self._followed[name] = replace(self._followed[name], target=target)
 
     def clear(self) -> int:
-        """Forget everything; returns how many targets there were."""
+        """Forget everything, and return how many targets there were."""
         with self._lock:
             count = len(self._followed)
             self._followed.clear()
@@ -130,12 +131,15 @@ class TargetRegistry:
             return count
 
     def of_camera(self, camera: str) -> list[FollowedTarget]:
-        """The targets in the images of one camera, oldest first."""
+        """Return the targets of one camera, oldest first."""
         with self._lock:
             return [followed for followed in self._followed.values() if followed.camera == camera]
 
     def record(self, tracks: list[tuple[FollowedTarget, Track]]) -> tuple[TrackedTarget, ...]:
-        """Note the outcome of one frame; those removed or re-initialised while it was being tracked are left out."""
+        """Keep the tracks of one frame and return them.
+
+        Targets that were removed or initialised again while the frame was being tracked are left out.
+        """
         with self._lock:
             primary = self._primary()
             current = [(f, track) for f, track in tracks if self._followed.get(f.target_id) is f]
@@ -143,7 +147,7 @@ class TargetRegistry:
             return tuple(TrackedTarget(f.target_id, f.target_id == primary, track) for f, track in current)
 
     def latest(self) -> dict[str, Track | None]:
-        """The last known track of each target, None for one that no frame has been tracked for yet."""
+        """Return the last track of each target, None before its first frame."""
         with self._lock:
             return {target_id: self._tracks.get(target_id) for target_id in self._followed}
 

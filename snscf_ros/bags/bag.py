@@ -1,11 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Recordings on a disk: rosbag2 (mcap or sqlite3, compressed by file, by message or not at all) and rosbag1.
+"""Reads recordings: rosbag2 (mcap or sqlite3, compressed by file, by message or not at all) and rosbag1.
 
-A bag is a folder, with or without its metadata.yaml, or one of its files. `rosbags` reads what is in order. A file that
-it cannot read to the end is read record by record instead (`salvage`), as far as that goes, and what is lost is
-named.
+A bag is a folder, with or without its metadata.yaml, or one of its files. `rosbags` reads intact files. A file that it
+cannot read to the end is read record by record instead (`salvage`), and `Bag.problems` names what is lost.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class _IndexedFile:
 
 
 class _UnreadableFile:
-    """A file of which nothing can be read."""
+    """A file that cannot be read at all."""
 
     def __init__(self, problem: str) -> None:
         self.topics: list[Topic] = []
@@ -73,7 +72,7 @@ class _UnreadableFile:
 
 
 class _Damage(Exception):
-    """What reading a file raised."""
+    """Reading a file raised `error`."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -82,9 +81,14 @@ class _Damage(Exception):
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """Where a message lies: the file, its number among the messages read there, and among those of its `log_time`.
+    """Where a message lies in a bag.
 
-    `value` is what was asked of it.
+    file: number of the file.
+    number: its place among the messages that are read from the file.
+    topic: name of its topic.
+    log_time: when it was recorded (ns).
+    among_equals: its place among the messages of the same `log_time`.
+    value: what `Bag.index` made of the message.
     """
 
     file: int
@@ -96,9 +100,9 @@ class Entry(Generic[T]):
 
 
 class Bag:
-    """An open bag; used as a context. Raises FileNotFoundError, or ValueError for what is no bag at all.
+    """An open bag; used as a context manager. Raises FileNotFoundError, or ValueError where there is no bag at all.
 
-    `problems` names what cannot be read, so far as the bag has been read.
+    problems: what cannot be read, as far as the bag has been read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -121,7 +125,7 @@ class Bag:
 
     @property
     def name(self) -> str:
-        """The bag's name: that of its folder, or of its file without the endings."""
+        """Name of the bag: that of its folder, or of its file without the endings."""
         return _stem(self.path.resolve())
 
     @property
@@ -134,7 +138,7 @@ class Bag:
         return dict(sorted(found.items()))
 
     def index(self, names: Collection[str], look: Callable[[Stored], T]) -> list[Entry[T]]:
-        """Reads all messages of some topics once, which comes before everything else; what `look` makes of each."""
+        """Read all messages of some topics once, before anything else. Each entry's value is what `look` returns."""
         self._names = frozenset(names)
         entries: list[Entry[T]] = []
         for number in range(len(self._sources)):
@@ -146,7 +150,7 @@ class Bag:
         return entries
 
     def in_order(self, entries: Sequence[Entry[T]]) -> Iterator[tuple[Entry[T], Stored]]:
-        """The messages of these entries, in their order; those that are stored too early wait in memory."""
+        """Yield the messages of these entries in their order. Messages that are stored too early wait in memory."""
         rank = {(entry.file, entry.number): index for index, entry in enumerate(entries)}
         waiting: dict[int, Stored] = {}
         due = 0
@@ -159,7 +163,7 @@ class Bag:
                     due += 1
 
     def read(self, entry: Entry[T]) -> Stored:
-        """One message."""
+        """Read one message."""
         source = self._sources[entry.file]
         found = source.messages(self._names, entry.log_time, entry.log_time + 1)
         for number, stored in enumerate(found):
@@ -179,7 +183,7 @@ class Bag:
     def _read_file(self, number: int) -> Iterator[Stored]:
         try:
             yield from self._sources[number].messages(self._names)
-        except Exception as error:  # the library's many, and those of what it stands on
+        except Exception as error:  # the library raises many kinds, and so do those that it uses
             raise _Damage(error) from error
 
     def _open(self, path: Path) -> BagFile:
@@ -197,7 +201,7 @@ class Bag:
     def _salvaged(self, path: Path, error: Exception) -> BagFile:
         try:
             source = salvage(path)
-        except Exception:  # damage may make up anything; what the library said of it is as good
+        except Exception:  # damage may raise anything; the library's error says as much
             source = None
         if source is None and len(self._paths) == 1:
             raise ValueError(f"{path} is no bag: {error}") from error
@@ -206,10 +210,10 @@ class Bag:
         return source
 
     def _ready(self, path: Path) -> Path:
-        """The file itself, or a copy where it has to be made readable first."""
+        """Return the file itself, or a readable copy where it has to be unpacked or completed first."""
         log = path.with_name(path.name + "-wal")
         if path.suffix == ".db3" and log.is_file() and log.stat().st_size:
-            # a recording that was cut off: SQLite puts the last messages into the file when it opens it for writing
+            # a recording was cut off: SQLite moves the last messages into the file when it opens it for writing
             copy = self._temporary() / path.name
             shutil.copyfile(path, copy)
             shutil.copyfile(log, copy.with_name(log.name))
@@ -232,7 +236,7 @@ class Bag:
 
 
 def _storage_files(path: Path, problems: list[str]) -> list[Path]:
-    """The files of a bag in their order."""
+    """Return the files of a bag in their order."""
     if path.is_file():
         if _suffix(path) not in _STORAGES:
             raise ValueError(f"{path} is no bag: expected a folder, or a file that ends in {', '.join(_STORAGES)}")
@@ -251,7 +255,7 @@ def _storage_files(path: Path, problems: list[str]) -> list[Path]:
 
 
 def _listed(metadata: Path, problems: list[str]) -> list[str]:
-    """The files that metadata.yaml names. A recording that was cut off has none."""
+    """Return the files that metadata.yaml names. A recording that was cut off has no metadata.yaml."""
     if not metadata.is_file():
         return []
     try:
@@ -274,5 +278,5 @@ def _stem(path: Path) -> str:
 
 
 def _natural(path: Path) -> list[Any]:
-    """name_2 before name_10."""
+    """Return a key that sorts name_2 before name_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]

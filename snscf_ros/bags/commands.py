@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The commands about bags: how the tracker does on a recording, and recordings made of sequences and videos.
+"""The commands about bags: evaluate the tracker on a recording, and make recordings from sequences and videos.
 
     snscf eval bag BAG [--image-topic TOPIC] [--ground-truth TOPIC|FILE] [--init x,y,w,h[@stamp]] [--realtime]
     snscf bag from-sequence INPUT OUT
@@ -39,7 +39,7 @@ FORMATS = ("mcap", "sqlite3", "rosbag1")
 
 
 def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``snscf eval bag``."""
+    """Add the arguments of ``snscf eval bag``."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, or .mcap, .db3 or .bag file")
     parser.add_argument("--image-topic", metavar="TOPIC", default="", help="images to track in (default: the only one)")
     parser.add_argument(
@@ -56,7 +56,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         help="the target's box, in the image of a stamp: seconds, absolute or after the first image, or exact"
         " nanoseconds (default: the first true box; without a stamp: the first image)",
     )
-    # the fastest of the moment would not give the same bytes again
+    # a fixed engine: the fastest one may differ from run to run, and so would the bytes
     add_tracker_arguments(parser, engine="torch")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
@@ -81,7 +81,13 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class BagRun:
-    """An evaluation, what the tracker was run with, the folder it was written to, and what came of `--realtime`."""
+    """A finished run of ``snscf eval bag``.
+
+    evaluation: what was found.
+    settings: what the tracker was run with.
+    folder: where the files were written.
+    realtime: the report of `--realtime`; None without it.
+    """
 
     evaluation: BagEvaluation
     settings: dict[str, Any]
@@ -90,10 +96,10 @@ class BagRun:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """``snscf eval bag``: writes what is found and prints a summary.
+    """Run ``snscf eval bag``: write what is found and print a summary.
 
-    Raises ValueError and FileNotFoundError for mistakes of the user's; OSError where nothing can be written, and then
-    earlier results stay; and ValueError after everything is written where parts of the bag, or messages, are lost.
+    Raises ValueError and FileNotFoundError for mistakes of the user; OSError where nothing can be written, and then
+    earlier results stay; and ValueError, after everything is written, where parts of the bag or messages are lost.
     """
     with evaluated(options) as run:
         evaluation = run.evaluation
@@ -116,9 +122,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
-    """Evaluates as asked and writes all files. The bag stays open for the evaluation's `frame` until the context ends.
+    """Evaluate as the options say and write all files; a context manager.
 
-    Raises ValueError and FileNotFoundError for mistakes of the user's, OSError where nothing can be written.
+    Until its end the bag stays open for the evaluation's `frame`. Raises ValueError and FileNotFoundError for mistakes
+    of the user, OSError where nothing can be written.
     """
     _check(options)
     _need_rosbags()
@@ -157,7 +164,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
 
 
 def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
-    """The images, the true boxes (N x 4, NaN where there is none) and the start."""
+    """Return the images, the true boxes (N x 4, NaN where there is none) and the start."""
     from snscf_ros.bags.recording import Recording, image_topic, truth_topic
 
     topic = image_topic(bag, options.image_topic)
@@ -246,7 +253,7 @@ def _summary(evaluation: BagEvaluation) -> str:
 
 
 def _report(run: BagRun) -> Path:
-    """Writes the page for the images from the start on; returns it."""
+    """Write the page about the images from the start on, and return its path."""
     from snscf_core.evaluation.reports.report import write_report
     from snscf_core.evaluation.results import Evaluation, SequenceResult, TrackerResult
 
@@ -266,7 +273,7 @@ def _report(run: BagRun) -> Path:
 
 
 def add_bag_commands(parser: argparse.ArgumentParser) -> None:
-    """The commands of ``snscf bag``; each sets `run` to what runs it."""
+    """Add the commands of ``snscf bag``. Each sets `run` to the function that runs it."""
     commands = parser.add_subparsers(dest="bag_command", required=True)
     sequence = commands.add_parser("from-sequence", help="make a bag of a folder of images or a video")
     sequence.add_argument(
@@ -284,7 +291,7 @@ def add_bag_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def make(options: argparse.Namespace) -> None:
-    """``snscf bag from-sequence``. Raises ValueError and FileNotFoundError for mistakes of the user's."""
+    """Run ``snscf bag from-sequence``. Raises ValueError and FileNotFoundError for mistakes of the user."""
     _need_rosbags()
     from snscf_ros.bags.from_sequence import write_sequence
 
@@ -320,7 +327,7 @@ def _need_rosbags() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m snscf_ros.bags.commands eval|bag ...``; returns the exit status."""
+    """Run ``python -m snscf_ros.bags.commands eval|bag ...`` and return the exit status."""
     parser = argparse.ArgumentParser(prog="bag_command", description=__doc__)
     commands = parser.add_subparsers(required=True)
     evaluation = commands.add_parser("eval", help="evaluate on a bag")

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Writing where room may run out."""
+"""Names the path in errors of writing where the disk is full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Where there is no room, raises an OSError that names the path, which those that write do not know."""
+    """Where there is no room, raise an OSError that names the path; the libraries that write do not name it."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Bags made of sequences and videos: images at an even pace, and the true boxes where there are any."""
+"""Makes bags from sequences and videos: images at an even pace, and the true boxes where there are any."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ from snscf_ros.stamps import SECOND
 
 _DEFAULT_FPS = 30.0
 _JPEG_QUALITY = 95
-_LAST_SECOND = 2**31  # stamps count seconds in 32 bits
+_LAST_SECOND = 2**31  # s; stamps count seconds in 32 bits
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Frames in order with the JPEG that each comes from, empty where it is none; and the true boxes, if any."""
+    """What a bag is made from.
+
+    frames: frames in order, each with the JPEG file that it comes from; empty bytes where it is not a JPEG.
+    boxes: N x 4 true boxes; None where there are none.
+    fps: frames per second.
+    """
 
     frames: Iterator[tuple[Frame, bytes]]
     boxes: Array | None
@@ -47,12 +52,15 @@ class _Pictures:
 def write_sequence(
     source: Path, output: Path, *, storage: str, topic: str, encoding: str, fps: float | None, start_stamp: str
 ) -> str:
-    """Makes a bag, the same bytes for the same input; returns a sentence about it.
+    """Make a bag, the same bytes for the same input, and return a sentence about it. Never touches an existing bag.
 
-    storage: mcap, sqlite3 or rosbag1. topic: of the images; true boxes go to ``ground_truth`` beside it. encoding:
-    bgr8, rgb8, mono8, or jpeg for CompressedImage (JPEG files are taken as they are). start_stamp: seconds. Raises
-    ValueError and FileNotFoundError, saying what is wrong with which input, OSError where nothing can be written; an
-    existing bag is never touched.
+    storage: mcap, sqlite3 or rosbag1.
+    topic: topic of the images; true boxes go to ``ground_truth`` beside it.
+    encoding: bgr8, rgb8, mono8, or jpeg for CompressedImage, which takes JPEG files as they are.
+    fps: frames per second; None for those of the input.
+    start_stamp: stamp of the first image in seconds.
+    Raises ValueError and FileNotFoundError, saying what is wrong with which input, and OSError where nothing can be
+    written.
     """
     if storage == "rosbag1" and output.suffix != ".bag":
         output = output.with_name(output.name + ".bag")
@@ -68,7 +76,7 @@ def write_sequence(
     truth_topic = f"{topic.removesuffix('/compressed').rpartition('/')[0]}/ground_truth"
     start = _nanoseconds(start_stamp)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # written beside its place, so that what fails half-way leaves nothing that looks like a bag
+    # written to a temporary folder, so that a failure half-way leaves nothing that looks like a bag
     parent = Path(tempfile.mkdtemp(prefix=".bag_", dir=output.parent))
     try:
         with writing(output), _Writer(parent / output.name, storage) as writer:
@@ -85,7 +93,7 @@ def write_sequence(
                 raise ValueError(f"{source} has no images")
         (parent / output.name).rename(output)
     except sqlite3.OperationalError as error:
-        # what the storage sqlite3 says where there is no room
+        # the storage sqlite3 raises this where there is no room
         raise OSError(errno.EIO, str(error), str(output)) from error
     finally:
         shutil.rmtree(parent, ignore_errors=True)
@@ -94,7 +102,7 @@ def write_sequence(
 
 
 class _Writer:
-    """A bag of either generation, as a context."""
+    """Writes a bag of either generation; a context manager."""
 
     def __init__(self, path: Path, storage: str) -> None:
         self._ros1 = storage == "rosbag1"
@@ -146,7 +154,7 @@ class _Writer:
         )
 
     def truth(self, header: Any, box: Array) -> Any:
-        """A Detection2DArray, empty where the target is absent."""
+        """Make a Detection2DArray, empty where the target is absent."""
         detections = []
         if np.isfinite(box).all() and (box[2:] > 0).all():
             detection = self._detection_ros1 if self._ros1 else self._detection

@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The message types that bags are read and written with, where no ROS is installed.
+"""Defines the message types that bags are read and written with, where no ROS is installed.
 
-vision_msgs is no part of what `rosbags` knows. Its definitions stand here, so that an installed package has them:
-names, order and types are the official ones, because the type hash that players and subscribers compare is made from
-those. In ROS 2 they are those of vision_msgs 4.1.1 (Humble and later), in ROS 1 those of Noetic.
+`rosbags` does not know vision_msgs, so its definitions are here. Names, order and types are the official ones, because
+players and subscribers compare a hash of them: for ROS 2 those of vision_msgs 4.1.1 (Humble and later), for ROS 1 those
+of Noetic.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _IDL = "=" * 80 + "\nIDL: "
 
 @functools.cache
 def store(ros1: bool = False) -> Typestore:
-    """The types of a ROS distribution, with vision_msgs. ROS 2's own images have been the same in all of them."""
+    """Return the types of a ROS distribution with vision_msgs. All distributions of ROS 2 have the same image types."""
     types = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_JAZZY)
     added = {}
     for name, text in (VISION_MSGS_ROS1 if ros1 else VISION_MSGS).items():
@@ -54,8 +54,9 @@ def store(ros1: bool = False) -> Typestore:
 
 @functools.cache
 def store_for(name: str, definition: str, ros1: bool) -> Typestore:
-    """What to read messages of a type with: images as ever, others as the bag defines them, if it does.
+    """Return the types to read messages of one type with: as the bag defines them, except images.
 
+    definition: the bag's definition of the type; empty where it has none.
     Raises what `rosbags` raises for a definition that it cannot read.
     """
     if name in (IMAGE, COMPRESSED) or not definition.strip():

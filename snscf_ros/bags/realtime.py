@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A recording played to the real node at its own pace: how late the detections come, and what the dropped images cost.
+"""Plays a recording to the real node at its own pace: how late detections come, and what dropped images cost.
 
-In lock-step an image is published only when the detections of the one before have come, so that none is dropped.
+In lock-step an image is published only when the detections of the image before have come, so that none is dropped.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from snscf_ros.stamps import nanoseconds, seconds_text, set_stamp
 
 _DISCOVERY = 30.0
 _ANSWER = 30.0
-_LINGER = 5.0  # s to wait for detections after the last ones
-_LONGEST_GAP = 10.0  # s between two images; a clock that was set, or a recorder that paused, is not waited for
-_LOOK = 0.5  # s between two looks at the node
-_PATIENCE = 3.0  # s after which the first image, which may get lost before the node listens, is sent again
+_LINGER = 5.0  # s to wait for the last detections
+_LONGEST_GAP = 10.0  # s between two images; longer ones, from a clock that was set or a paused recorder, are cut
+_LOOK = 0.5  # s between two checks of the node
+_PATIENCE = 3.0  # s after which the first image is sent again: it may get lost before the node listens
 
 
 def need_ros() -> None:
-    """Raises ValueError where there is no ROS 2 to run the node with."""
+    """Raise ValueError where there is no ROS 2 to run the node with."""
     try:
         for module in ("rclpy", "sensor_msgs.msg", "snscf_msgs.srv", "vision_msgs.msg"):
             importlib.import_module(module)
@@ -57,9 +57,9 @@ def play(
     max_pixels: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Plays the recording from `start` on to a node of its own; returns what came of it.
+    """Play the recording from `start` on to a node of its own, and return the report.
 
-    Leaves NAME_realtime.txt (one box for each image, the last one again where an image was dropped), realtime.json and
+    Writes NAME_realtime.txt (one box for each image, the last one again where an image was dropped), realtime.json and
     the node's log. Raises ValueError if the node does not come up, refuses the box or falls silent.
     """
     bringup.isolate()
@@ -74,7 +74,7 @@ def play(
         "search_size": options.search_size,
         "max_image_pixels": max_pixels,
         "image_transport": "compressed" if compressed else "raw",
-        # the offline result holds the boxes of lost targets too
+        # the offline result has the boxes of lost targets too
         "publish_lost": True,
     }
     if compressed:
@@ -161,9 +161,9 @@ class _Player:
         self._session.wait(lambda: index in self.latencies, _ANSWER, complaint)
 
     def held(self, offline: BagEvaluation) -> Array:
-        """N x 4 boxes, that of the image before where one was dropped; NaN as in the offline boxes.
+        """Return N x 4 boxes. An image that was dropped has the box of the image before.
 
-        Those are NaN before the start and for images that were rejected, which is no matter of time.
+        Boxes are NaN before the start and for rejected images, as offline: those do not depend on time.
         """
         boxes = np.full((len(offline.stamps), 4), np.nan)
         box: Any = offline.boxes[offline.start]
@@ -174,7 +174,7 @@ class _Player:
         return boxes
 
     def _images(self, recording: Recording, first: int) -> Iterator[tuple[int, int, bytes]]:
-        """Index, stamp and serialised message of each image that can be understood; no two share a stamp."""
+        """Yield index, stamp and serialised message of each readable image. No two share a stamp."""
         newest = 0
         kind = message_types.COMPRESSED if self._compressed else message_types.IMAGE
         for index, stored in enumerate(recording.messages()):
@@ -186,11 +186,11 @@ class _Player:
                 continue
             newest = max(recording.stamps[index], newest + 1)
             set_stamp(message.header.stamp, newest)
-            # as bytes: rclpy would look at every pixel of a message
+            # as bytes: rclpy would check every pixel of a message
             yield index, newest, bytes(self._store.serialize_cdr(message, kind))
 
     def _first(self, index: int, stamp: int, data: bytes) -> None:
-        """The image that the box is drawn on, sent until the node has it."""
+        """Publish the image that the box is drawn on until the node has it."""
         deadline = time.monotonic() + _DISCOVERY
         while index not in self.latencies:
             self._publish(index, stamp, data)
@@ -213,7 +213,7 @@ class _Player:
     def _publish(self, index: int, stamp: int, data: bytes) -> None:
         with self._session.news:
             self._sent[stamp] = (index, time.monotonic())
-        # Fast DDS may refuse an image that it has no room for (RCLError): it is lost like any other that is dropped
+        # Fast DDS may refuse an image that it has no room for (RCLError), which then counts as dropped
         with contextlib.suppress(RuntimeError):
             self._publisher.publish(data)
 
@@ -229,7 +229,7 @@ class _Player:
             self._session.news.notify_all()
 
     def _settle(self, last: int, offline: BagEvaluation) -> None:
-        """Wait for the last detections: those of the last image are never dropped."""
+        """Wait for the last detections. The last image is never dropped, as no newer one replaces it."""
         usable = [index for index, _ in self._sent.values() if offline.states[index] != REJECTED]
         last = max(usable, default=last)
         with contextlib.suppress(TimeoutError):
@@ -266,7 +266,7 @@ def _report(player: _Player, offline: BagEvaluation, options: argparse.Namespace
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What `play` returned, in a sentence."""
+    """Describe the report of `play` in a sentence."""
     shares = report["latency_milliseconds"].items()
     latency = ", ".join(f"{name} {'-' if value is None else f'{value:.1f} ms'}" for name, value in shares)
     how = "in lock-step" if report["lock_step"] else f"at {report['rate']:g} times the recorded pace"

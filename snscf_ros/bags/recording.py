@@ -1,13 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The images of one topic of a bag in order of their stamps, and where the target truly is in them.
+"""Reads the images of one topic of a bag in the order of their stamps, and the true boxes of the target.
 
-Stamps are those of the headers, in nanoseconds. An image without one (zero), or whose bytes cannot be understood, is
-given one between those of the images that are stored before and after it, by the times at which they were recorded; if
-none has a stamp, these times. Equal stamps are ordered by that time too, and then as they are stored. Where stamps go
-back by more than two seconds while the recorder's clock went on, the camera's was set: what comes then stays behind
-what came before.
+Stamps are those of the headers, in nanoseconds. An image without a stamp (zero), or with damaged bytes, gets a stamp
+between its neighbours' in the bag, by the times of recording. If no image has a stamp, the times of recording serve.
+Equal stamps are ordered by the time of recording, then as they are stored. If stamps go back by more than two seconds
+while the recorder's clock went on, the camera's clock was set, and later images stay behind earlier ones.
 """
 
 from __future__ import annotations
@@ -31,16 +30,19 @@ from snscf_ros.images import Frame, check, decode
 from snscf_ros.messages import Box, box_from_message
 from snscf_ros.stamps import nanoseconds, seconds_text
 
-# how far a time that was written down may be from the stamp that it means
-_NEAR = 1_000_000  # ns
-_CLOCK_SET = 2_000_000_000  # ns that stamps go back by where that is no mere disorder
-_EXACT_NANOSECONDS = 10**15  # whole numbers from here on are nanoseconds: as seconds, 31 million years
+_NEAR = 1_000_000  # ns; how far a written time may be from the stamp that it means
+_CLOCK_SET = 2_000_000_000  # ns; stamps that go back by more mean that the clock was set, not a mere disorder
+_EXACT_NANOSECONDS = 10**15  # whole numbers from here on are nanoseconds; as seconds they would be 31 million years
 
 
 @dataclass(frozen=True)
 class _IndexedMessage:
-    """What reading a message once has told. stamp: 0 if not `stamped`. box: of a true detection, None where there is
-    none."""
+    """What was learnt from reading a message once.
+
+    stamp: 0 if not `stamped`.
+    problem: why it cannot be read; empty if it can.
+    box: box of a true detection; None where there is none.
+    """
 
     stamp: int
     stamped: bool
@@ -50,15 +52,18 @@ class _IndexedMessage:
 
 @dataclass(frozen=True)
 class Start:
-    """The image that tracking starts on, by its place in the order, and the target's box in it."""
+    """The image that tracking starts on, by its place in the order, and the target's (x, y, w, h) box in it."""
 
     index: int
     box: Box
 
 
 class Recording:
-    """The images of a topic; with `truth_topic` also the detections there. Reads the bag once.
+    """The images of a topic and, with `truth_topic`, the detections there. Reads the bag once.
 
+    stamps: stamp of each image in order (ns).
+    clock_set: how often the camera's clock was set back.
+    unstamped: how many images had no stamp.
     Raises ValueError where there is no image, naming what is wrong with the bag.
     """
 
@@ -75,7 +80,7 @@ class Recording:
             reasons = "".join(f"; {problem}" for problem in bag.problems)
             raise ValueError(f"{bag.path} has no images on {topic}{reasons}")
         self.stamps = [stamps[index] for index in order]
-        self.clock_set = parts[-1]  # how often it was set back
+        self.clock_set = parts[-1]
         self.unstamped = sum(not entry.value.stamped for entry in self._entries if not entry.value.problem)
         self._unreadable = sum(bool(entry.value.problem) for entry in entries)
         self._truths = {
@@ -89,21 +94,21 @@ class Recording:
 
     @property
     def problems(self) -> list[str]:
-        """What of the bag is lost."""
+        """The parts of the bag that are lost."""
         damaged = f"messages that can't be understood, because their bytes are damaged: {self._unreadable}"
         return [*self.bag.problems, *([damaged] if self._unreadable else [])]
 
     def messages(self) -> Iterator[Stored]:
-        """The images as they are stored, in order."""
+        """Yield the images as they are stored, in order."""
         for _, stored in self.bag.in_order(self._entries):
             yield stored
 
     def frame(self, index: int) -> Frame:
-        """One frame, H x W x 3 uint8 BGR. Raises ValueError for an image that cannot be used."""
+        """Decode one frame, H x W x 3 uint8 BGR. Raises ValueError for an image that cannot be used."""
         return decode(self.bag.read(self._entries[index]).message())
 
     def usable(self, index: int, max_pixels: int) -> str:
-        """Why an image cannot be tracked in; empty if it can."""
+        """Return why an image cannot be tracked in; empty if it can."""
         try:
             check(self.bag.read(self._entries[index]).message(), max_pixels)()
         except ValueError as reason:
@@ -111,7 +116,7 @@ class Recording:
         return ""
 
     def truth_from_topic(self) -> Array:
-        """N x 4 true boxes by the images' stamps, NaN where there is none. Raises ValueError if no stamp is found."""
+        """Return N x 4 true boxes by the images' stamps, NaN for none. Raises ValueError if no stamp fits."""
         boxes = np.full((len(self), 4), np.nan)
         found = [index for index, stamp in enumerate(self.stamps) if stamp in self._truths]
         if not found:
@@ -122,8 +127,9 @@ class Recording:
         return boxes
 
     def truth_from_file(self, file: Path) -> Array:
-        """N x 4 true boxes, NaN where there is none, from lines ``x,y,w,h`` (one for each image) or ``stamp,x,y,w,h``.
+        """Read N x 4 true boxes, NaN where there is none.
 
+        The lines are ``x,y,w,h``, one for each image, or ``stamp,x,y,w,h``.
         Raises ValueError, naming the line or the number that is wrong.
         """
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -150,9 +156,9 @@ class Recording:
         return boxes
 
     def nanoseconds(self, text: str) -> int:
-        """A stamp that a user has written, as nanoseconds.
+        """Read a stamp that a user has written, and return nanoseconds.
 
-        Seconds, or exact nanoseconds; absolute if that lies within the recording, else relative to the first image.
+        It is in seconds or exact nanoseconds. It is absolute if within the recording, else relative to the first image.
         """
         try:
             number = Decimal(text.strip())
@@ -166,7 +172,7 @@ class Recording:
         return stamp if absolute or whole else self.stamps[0] + stamp
 
     def start_from_text(self, text: str, max_pixels: int) -> Start:
-        """The start that ``x,y,w,h[@stamp]`` means: on the image nearest to the stamp, else on the first usable one."""
+        """Return the start for ``x,y,w,h[@stamp]``: on the image nearest to the stamp, or on the first usable one."""
         coordinates, at, stamp = text.partition("@")
         try:
             x, y, w, h = (float(value) for value in _split(coordinates))
@@ -184,7 +190,7 @@ class Recording:
         return Start(index, (x, y, w, h))
 
     def start_from_truth(self, truth: Array, max_pixels: int) -> Start:
-        """The start on the first usable image with a true box."""
+        """Return the start on the first usable image with a true box."""
         present = [int(index) for index in np.flatnonzero(np.isfinite(truth).all(axis=1))]
         if not present:
             raise ValueError("the ground truth has no box to start from; give one with --init x,y,w,h[@stamp]")
@@ -205,7 +211,7 @@ class Recording:
 
 
 def image_topic(bag: Bag, wanted: str) -> str:
-    """The topic of images to evaluate: the wanted one, or the only one. Raises ValueError, listing the topics."""
+    """Return the topic of images to evaluate: the wanted or the only one. Raises ValueError, listing the topics."""
     kinds = {name: topic.type for name, topic in bag.topics.items()}
     images = [name for name, kind in kinds.items() if kind in (IMAGE, COMPRESSED)]
     listed = ", ".join(images) or "none"
@@ -223,7 +229,7 @@ def image_topic(bag: Bag, wanted: str) -> str:
 
 
 def truth_topic(bag: Bag, wanted: str) -> str:
-    """The topic of true boxes that is meant; empty if it is none, and so has to be a file. Raises ValueError."""
+    """Return the wanted topic of true boxes; empty if `wanted` is a file. Raises ValueError if it is neither."""
     for name in (wanted, f"/{wanted}"):
         if (topic := bag.topics.get(name)) is not None:
             if topic.type not in (DETECTION, DETECTIONS):
@@ -249,7 +255,7 @@ def _look(stored: Stored) -> _IndexedMessage:
     box = None
     if stored.topic.type in (DETECTION, DETECTIONS):
         detections = message.detections if stored.topic.type == DETECTIONS else [message]
-        # what is not there is drawn nowhere: an empty array, or a box without size
+        # an absent target has an empty array, or a box without size
         if detections and math.isfinite(size := detections[0].bbox.size_x * detections[0].bbox.size_y) and size > 0:
             try:
                 box = box_from_message(detections[0].bbox)
@@ -260,7 +266,7 @@ def _look(stored: Stored) -> _IndexedMessage:
 
 
 def _stamps(entries: Sequence[Entry[_IndexedMessage]]) -> list[int]:
-    """A stamp for every entry, given in the order in which they are stored."""
+    """Return a stamp for every entry. entries: in the order in which they are stored."""
     known = [index for index, entry in enumerate(entries) if entry.value.stamped]
     stamps = [entry.value.stamp if known else entry.log_time for entry in entries]
     for index, entry in enumerate(entries if known else []):
@@ -268,7 +274,7 @@ def _stamps(entries: Sequence[Entry[_IndexedMessage]]) -> list[int]:
             after = bisect.bisect(known, index)
             around = [entries[place] for place in known[max(after - 1, 0) : after + 1]]
             given = sorted(one.value.stamp for one in around)
-            # recorders are late, at times later than at others
+            # recorders are late by varying times: take the least delay around it
             stamps[index] = entry.log_time + max(one.value.stamp - one.log_time for one in around)
             if after > 0:  # between the two, or after the last
                 stamps[index] = max(stamps[index], given[0])
@@ -278,7 +284,7 @@ def _stamps(entries: Sequence[Entry[_IndexedMessage]]) -> list[int]:
 
 
 def _parts(stamps: Sequence[int]) -> list[int]:
-    """For each stamp, in the order in which they are stored, how often the clock was set back before."""
+    """Return for each stamp how often the clock was set back before. stamps: in the order in which they are stored."""
     parts, newest, part = [], 0, 0
     for stamp in stamps:
         if stamp < newest - _CLOCK_SET:

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a bag is made of: topics, stored messages, and the files that they are read from."""
+"""Defines what a bag is made of: topics, stored messages, and the files that they are read from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ class UnreadableMessage(ValueError):
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag; `type` as in `sensor_msgs/msg/Image`, `definition` empty where the bag has none."""
+    """A topic of a bag.
+
+    type: name of its type, such as `sensor_msgs/msg/Image`.
+    definition: the bag's definition of the type; empty where it has none.
+    ros1: whether the bag is one of ROS 1.
+    """
 
     name: str
     type: str
@@ -36,35 +41,39 @@ class Topic:
 
 @dataclass(frozen=True)
 class Stored:
-    """A message as it is stored; `log_time` in nanoseconds is when it was recorded."""
+    """A message as it is stored. log_time: when it was recorded (ns)."""
 
     topic: Topic
     log_time: int
     data: bytes
 
     def message(self) -> Any:
-        """An object with the fields of the type. Raises UnreadableMessage."""
+        """Read the message as an object with the fields of the type. Raises UnreadableMessage."""
         topic, data = self.topic, self.data
         try:
             if not topic.ros1 and data[:4] == _ZSTD_FRAME:
-                # compressed by message; without metadata.yaml nothing else says so, but no CDR begins like this
+                # compressed by message; without metadata.yaml only these bytes say so, and no CDR begins like this
                 data = zstd.decompress(data)
             types = message_types.store_for(topic.type, topic.definition, topic.ros1)
             read = types.deserialize_ros1 if topic.ros1 else types.deserialize_cdr
             return read(data, topic.type)
-        except Exception as error:  # whatever garbled bytes make of the library and of NumPy below it
+        except Exception as error:  # garbled bytes may raise anything in the library and in NumPy
             reason = str(error) or type(error).__name__
             raise UnreadableMessage(f"{len(data)} bytes are no {topic.type}: {reason}") from error
 
 
 class BagFile(Protocol):
-    """One file of a bag. `problems` says what of it cannot be read."""
+    """One file of a bag.
+
+    topics: what it holds.
+    problems: what cannot be read.
+    """
 
     topics: list[Topic]
     problems: list[str]
 
     def messages(self, names: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Stored]:
-        """Messages of some topics, logged from `start` to before `stop`, always in the same order."""
+        """Yield messages of some topics, logged from `start` to before `stop` (ns), always in the same order."""
         ...
 
     def close(self) -> None: ...

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A recording played to the tracker, every image of it: from message to track by what the node does, without ROS."""
+"""Plays a recording to the tracker, every image of it, with the steps of the node but without ROS."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from snscf_ros.target_registry import TargetRegistry, TrackedTarget
 
 @dataclass(frozen=True)
 class ReplayedImage:
-    """What came of one image.
+    """The result of one image.
 
-    header: the image's, None where its bytes cannot be understood. targets: empty before the start. problem: why the
-    image was rejected; empty if it was not. seconds: from the message to the track.
+    log_time: when the image was recorded (ns).
+    header: the image's header; None where its bytes cannot be read.
+    targets: what was tracked; empty before the start.
+    problem: why the image was rejected; empty if it was not.
+    seconds: time from the message to the track.
     """
 
     log_time: int
@@ -38,10 +41,10 @@ class ReplayedImage:
 
 
 def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int) -> Iterator[ReplayedImage]:
-    """Tracks through the recording from `start`; one outcome for each image.
+    """Track through the recording from `start`, and yield the result of each image.
 
-    As in the node an image that cannot be used changes nothing, and is not decoded where nothing is followed. Raises
-    ValueError if the target cannot be initialised.
+    As in the node, an image that cannot be used changes nothing, and an image in which nothing is followed is not
+    decoded. Raises ValueError if the target cannot be initialised.
     """
     targets = TargetRegistry()
     for index, stored in enumerate(recording.messages()):
@@ -67,7 +70,7 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
 
 
 def _initialise(tracker: Tracker, targets: TargetRegistry, frame: Frame, start: Start) -> tuple[TrackedTarget, ...]:
-    """The first track is what was given."""
+    """Start the target. Its first track is the given box."""
     target = tracker.init(frame, start.box)
     targets.add("", "", target, most=1)
     return targets.record([(targets.of_camera("")[0], Track(target.box, 1.0, TrackState.TRACKED, 0.0))])

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an evaluation on a bag leaves: a bag of detections to play beside the original, boxes, and measures.
+"""Writes the results of an evaluation on a bag: a bag of detections to play beside the original, boxes, and measures.
 
-Two runs on the same bag give the same bytes. What differs from run to run, the speed, is in a file of its own.
+Two runs on the same bag give the same bytes. Only the speed differs from run to run, and has a file of its own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,20 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class BagEvaluation:
-    """What came of the N images of a recording.
+    """The results for the N images of a recording.
 
-    stamps: nanoseconds. boxes and truth: N x 4 (x, y, w, h), NaN where there is none. scores: N, NaN where there is no
-    box. states: the tracker's, NOT_STARTED or REJECTED. start: index of the image that tracking started on. rejected:
-    index and reason of images that could not be used. problems: what of the bag is lost. notes: what a user should know
-    to read the figures. frame: a frame by its index. seconds: for each image from its message to its track.
+    name: name of the recording.
+    stamps: stamp of each image (ns).
+    boxes: N x 4 (x, y, w, h), NaN where there is none.
+    truth: the true boxes in the same form.
+    scores: N scores, NaN where there is no box.
+    states: the tracker's states, NOT_STARTED or REJECTED.
+    start: index of the image that tracking started on.
+    rejected: index and reason of each image that could not be used.
+    problems: parts of the bag that are lost.
+    notes: what a user should know to read the figures.
+    frame: decodes the frame of an index.
+    seconds: time from each image's message to its track.
     """
 
     name: str
@@ -61,16 +69,16 @@ class BagEvaluation:
 
     @property
     def measures(self) -> Scores | None:
-        """Over the images from the start on that have a true box; None where none has."""
+        """Scores over the images from the start on that have a true box; None where there is no such image."""
         return self.measures_of(self.boxes)
 
     def measures_of(self, boxes: Array) -> Scores | None:
-        """The same for other boxes, N x 4."""
+        """Score other boxes, N x 4, in the same way."""
         truth = self.truth[self.start :]
         return score(boxes[self.start :], truth) if np.isfinite(truth).all(axis=1).any() else None
 
     def write(self, folder: Path, settings: dict[str, Any]) -> None:
-        """NAME.txt, NAME.csv, results.json and speed.json; `settings` are what the tracker was run with."""
+        """Write NAME.txt, NAME.csv, results.json and speed.json. settings: what the tracker was run with."""
         np.savetxt(folder / f"{self.name}.txt", self.boxes, fmt="%.3f", delimiter=",")
         with (folder / f"{self.name}.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
@@ -103,7 +111,7 @@ class BagEvaluation:
         _write_json(folder / "speed.json", speed)
 
     def rejected_sentence(self) -> str:
-        """Which images could not be used, the first few with stamp and reason; empty if all could."""
+        """Name the images that could not be used, the first few with stamp and reason; empty if all could."""
         if not self.rejected:
             return ""
         first = [f"{seconds_text(self.stamps[index])} ({reason})" for index, reason in self.rejected[:_MOST_NAMED]]
@@ -113,10 +121,10 @@ class BagEvaluation:
 
 @contextlib.contextmanager
 def replacing(folder: Path, name: str) -> Iterator[Path]:
-    """A folder in `folder` to write the results of the recording `name` in; a context.
+    """Give a temporary folder for the results of the recording `name`; a context manager.
 
-    If all went well they take the places of what an earlier run left, else that stays as it is. Raises ValueError
-    if there is something else where the bag of detections belongs, OSError where nothing can be written.
+    At its end the results replace those of an earlier run in `folder`. After an error the earlier ones stay. Raises
+    ValueError if something else is in the place of the bag of detections, OSError where nothing can be written.
     """
     bag = folder / detections_name(name)
     if bag.exists() and not _is_ours(bag):
@@ -127,7 +135,7 @@ def replacing(folder: Path, name: str) -> Iterator[Path]:
         with writing(folder):
             yield stage
         for old in ("realtime.json", "realtime.log", f"{name}_realtime.txt"):
-            # would not belong to this run
+            # left by an earlier run
             (folder / old).unlink(missing_ok=True)
         if bag.exists():
             shutil.rmtree(bag)
@@ -138,12 +146,12 @@ def replacing(folder: Path, name: str) -> Iterator[Path]:
 
 
 def detections_name(name: str) -> str:
-    """Of the bag of detections in the recording `name`."""
+    """Return the name of the bag of detections in the recording `name`."""
     return f"{name}_detections"
 
 
 class DetectionsBag:
-    """A rosbag2 (mcap) of the detections in a new folder; a context."""
+    """Writes the detections to a rosbag2 (mcap) in a new folder; a context manager."""
 
     def __init__(self, folder: Path, class_id: str, publish_lost: bool) -> None:
         self._class_id, self._publish_lost = class_id, publish_lost
@@ -164,7 +172,7 @@ class DetectionsBag:
             self._writer.abort()
 
     def add(self, outcome: ReplayedImage) -> None:
-        """The detections of one image, with its header and log time; none for an image that was rejected."""
+        """Write the detections of one image with its header and log time, nothing for a rejected image."""
         if outcome.problem:
             return
         message = self._message(outcome.header, outcome.targets)

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What can still be read of a damaged bag: its records one after the other, without an index.
+"""Reads what is left in a damaged bag: its records one after the other, without an index.
 
-A recording that was cut off (no power, a full disk, a killed recorder) has no summary or index, and `rosbags` refuses
+A recording that was cut off (power failure, full disk, killed recorder) has no summary or index, and `rosbags` refuses
 it. The formats are public: https://mcap.dev/spec, https://wiki.ros.org/Bags/Format/2.0 and SQLite's tables of rosbag2.
 """
 
@@ -36,7 +36,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def salvage(path: Path) -> BagFile | None:
-    """A source of what is left in a file; None if it does not even begin like one of a bag's."""
+    """Open what is left in a file; None if it does not even begin like a file of a bag."""
     with path.open("rb") as file:
         beginning = file.read(16)
     if path.suffix == ".db3" and beginning == _SQLITE_MAGIC:
@@ -49,7 +49,7 @@ def salvage(path: Path) -> BagFile | None:
 
 
 class _Scanned:
-    """A file that is read from its beginning to its end, every time."""
+    """A file that is read from beginning to end each time."""
 
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
@@ -74,7 +74,7 @@ class _Scanned:
 
 
 def _opened(compression: str, data: bytes) -> bytes:
-    """The content of a chunk, or as much of its beginning as there is. Raises where it is damaged."""
+    """Uncompress a chunk, or as much of its beginning as there is. Raises where it is damaged."""
     if compression in ("", "none"):
         return data
     if compression == "lz4":
@@ -87,10 +87,10 @@ def _opened(compression: str, data: bytes) -> bytes:
 
 
 class SalvagedMcap(_Scanned):
-    """Records of an MCAP file: a damaged chunk is left out, and after damage between chunks the next one looked for."""
+    """Reads the records of an MCAP file. Skips a damaged chunk, and after damage between chunks finds the next one."""
 
     _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _LAST = 0x03, 0x04, 0x05, 0x06, 0x0F
-    # A chunk's record up to its data: its length, times, sizes and checksum, and the name of its compression.
+    # Matches a chunk's record up to its data: length, times, sizes and checksum, and the name of the compression.
     _CHUNK_PATTERN = re.compile(rb"\x06.{8}.{28}(?:\x00{4}|\x03\x00{3}lz4|\x04\x00{3}zstd)", re.DOTALL)
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +128,7 @@ class SalvagedMcap(_Scanned):
                 return
 
     def _next_chunk(self, position: int) -> int | None:
-        """Where the next chunk begins whose sizes agree."""
+        """Return where the next chunk whose sizes agree begins."""
         for found in self._CHUNK_PATTERN.finditer(self._data, position):
             (length,) = struct.unpack_from("<Q", self._data, found.start() + 1)
             held = self._data[found.end() : found.end() + 8]
@@ -183,7 +183,7 @@ class SalvagedMcap(_Scanned):
 
 
 def _strings(content: bytes, position: int, count: int) -> list[str]:
-    """Texts with their lengths before them; empty where the record ends too early."""
+    """Read texts with their lengths before them; empty where the record ends too early."""
     found = []
     for _ in range(count):
         length = int.from_bytes(content[position : position + 4], "little")
@@ -193,7 +193,7 @@ def _strings(content: bytes, position: int, count: int) -> list[str]:
 
 
 class SalvagedRosbag1(_Scanned):
-    """Records of a ROS 1 bag, also of one that was never indexed."""
+    """Reads the records of a ROS 1 bag, even of a bag that was never indexed."""
 
     _MESSAGE, _CHUNK, _CONNECTION = b"\2", b"\5", b"\7"
 
@@ -215,7 +215,7 @@ class SalvagedRosbag1(_Scanned):
             operation = header.get("op", b"\0")[:1]
             indexed = indexed or operation == self._CONNECTION
             if operation == self._CHUNK:
-                # of the last one, which may be cut off, as much as there is
+                # the last chunk may be cut off; read as much as there is
                 yield from self._chunk(header, content, complain if whole else lambda _: None)
             elif whole and (stored := self._record(header, content)):
                 yield stored
@@ -247,7 +247,7 @@ class SalvagedRosbag1(_Scanned):
             number = struct.unpack("<I", header["conn"])[0]
             if fields is not None and {"type", "message_definition"} <= fields.keys():
                 written = header.get("topic", b"").decode(errors="replace")
-                # as `rosbags` names it: without empty parts
+                # without empty parts, as `rosbags` names it
                 name = "/" * written.startswith("/") + "/".join(filter(None, written.split("/")))
                 kind = normalize_msgtype(fields["type"].decode(errors="replace"))
                 definition = fields["message_definition"].decode(errors="replace")
@@ -260,9 +260,9 @@ class SalvagedRosbag1(_Scanned):
 
     @staticmethod
     def _next(data: mmap.mmap | bytes, position: int) -> tuple[dict[str, bytes], bytes, int] | None:
-        """The header of the record at a position, its content as far as it is there, and where it ends.
+        """Return the header of the record at a position, its content as far as it is there, and where it ends.
 
-        None if the header is not whole.
+        Returns None if the header is not whole.
         """
         blocks = []
         for _ in range(2):
@@ -276,7 +276,7 @@ class SalvagedRosbag1(_Scanned):
 
 
 def _fields(data: bytes) -> dict[str, bytes] | None:
-    """The fields `name=value` of a ROS 1 record's header; None if they are none."""
+    """Read the fields `name=value` of a ROS 1 record's header; None if the bytes are no fields."""
     fields, position = {}, 0
     while position < len(data):
         if position + 4 > len(data):
@@ -291,16 +291,16 @@ def _fields(data: bytes) -> dict[str, bytes] | None:
 
 
 class SalvagedSqlite:
-    """Rows of an SQLite file: forwards up to the damage, backwards down to it, and one by one in between."""
+    """Reads the rows of an SQLite file: forwards up to the damage, backwards down to it, and one by one in between."""
 
-    _MOST_MISSES = 2000  # rows in a row that are not there, where the last one's number is not known
-    _SMALLEST_ROW = 8  # bytes: damage may make up row numbers that no file of this size can hold
+    _MOST_MISSES = 2000  # missing rows in a row after which to stop, where the last row's number is not known
+    _SMALLEST_ROW = 8  # bytes; bounds the row numbers, as damage may yield numbers that no file of this size can hold
 
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
         self._database = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, check_same_thread=False)
         self._database.text_factory = lambda text: text.decode(errors="replace")
-        # or a file that has lost its end is refused altogether
+        # otherwise SQLite refuses a file that has lost its end
         self._database.execute("PRAGMA writable_schema=ON")
         self._most_rows = path.stat().st_size // self._SMALLEST_ROW
         self._topics = self._read_topics()
@@ -331,7 +331,7 @@ class SalvagedSqlite:
             found = self._database.execute("SELECT topic_type, encoded_message_definition FROM message_definitions")
             definitions = dict(found.fetchall())
         except sqlite3.Error:
-            pass  # older bags have none, and images need none
+            pass  # older bags have no definitions, and images need none
         return {number: Topic(name, kind, definitions.get(kind, "")) for number, name, kind in rows}
 
     def _readable_rows(self) -> list[int]:
@@ -360,7 +360,7 @@ class SalvagedSqlite:
         return rows
 
     def _until_damage(self, order: str) -> tuple[list[int], bool, str]:
-        """Numbers of the rows from one end on, whether that is all of them, and the complaint if not."""
+        """Return the numbers of the rows from one end on, whether these are all, and the complaint if not."""
         rows: list[int] = []
         try:
             for row, _, _ in self._database.execute(

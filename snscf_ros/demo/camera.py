@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A camera without a camera: a node that publishes a generated scene, a recorded sequence, a video, or a real device.
+"""Simulates a camera: a node that publishes a generated scene, a recorded sequence, a video, or a real device.
 
 Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, where the truth is known, `ground_truth`
-(Detection2DArray with the header of its image; empty where the target is absent). Before `~/play` is called it repeats
-the first frame, so that a target can be chosen in peace; then it plays every frame once, in order. `~/started` and
+(Detection2DArray with the header of its image; empty where the target is absent). It repeats the first frame until
+`~/play` is called, so that a target can be chosen in peace. Then it plays every frame once, in order. `~/started` and
 `~/finished` (std_msgs/Header, latched) hold the headers of the first and of the last frame played.
 
     python -m snscf_ros.demo.camera --ros-args -p source:=sequence -p path:=DIR -p rate:=15.0
@@ -46,7 +46,10 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class CameraNode(Node):
-    """Publishes the frames of a source; see the module's text. Raises what `open_source` raises."""
+    """Publishes the frames of a source, as the module describes. Raises what `open_source` raises.
+
+    failure: why publishing ended; None if it did not fail.
+    """
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
@@ -76,7 +79,7 @@ class CameraNode(Node):
         self._thread: threading.Thread | None = None
 
     def start(self, failed: Callable[[], None]) -> None:
-        """Start publishing; `failed` is called if that comes to a bad end, and `failure` says which."""
+        """Start publishing. failed: called if publishing fails, after `failure` is set."""
         self._thread = threading.Thread(target=self._run, args=(failed,), name="camera", daemon=True)
         self._thread.start()
 
@@ -154,7 +157,7 @@ class CameraNode(Node):
             self.get_logger().info(f"played {played} frames of {self.source.name}")
 
     def _wait_until(self, due: float) -> float:
-        """Wait for the next frame's turn; returns when that was. After a delay the rhythm starts anew."""
+        """Wait until the next frame is due, and return when that was. After a delay the rhythm starts again."""
         due = max(due + self._period, time.monotonic() - self._period)
         self._ending.wait(max(0.0, due - time.monotonic()))
         return due
@@ -191,8 +194,8 @@ def _truth_message(header: Header, box: Box | None) -> Detection2DArray:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the camera; `args` as on the command line. Returns the exit code."""
-    # A simple queue, because its put may be interrupted by another one: signals come in bursts.
+    """Run the camera and return the exit code. args: as on the command line."""
+    # A simple queue, because one put may interrupt another: signals come in bursts.
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()
     # rclpy's own handlers shut the context down under whatever is being constructed.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images, truths and tracks that arrive on topics of their own, brought together by the images' stamps."""
+"""Matches images, true boxes and tracks, which arrive on topics of their own, by the images' stamps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snscf_ros.demo.scores import FrameResult
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
 
-_KEPT = 5  # images before the recording
+_KEPT = 5  # images that are kept before the recording
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,17 @@ class _MatchedTrack:
 
 
 class FrameMatcher:
-    """Filled by the executor's thread and emptied by another one. Stamps are in nanoseconds.
+    """Matches what belongs to one image. One thread fills it and another empties it. Stamps are in nanoseconds.
 
-    has_truth: whether there will be a truth for every image. patience: seconds after an image's arrival from which its
-    track is not waited for any longer.
+    last_image: when the last image came (monotonic seconds).
     """
 
     def __init__(self, has_truth: bool, patience: float = 5.0) -> None:
+        """Start empty.
+
+        has_truth: whether every image will get a true box, or None for an absent target.
+        patience: seconds after an image's arrival for which its track is awaited.
+        """
         self._patience = patience
         self._has_truth = has_truth
         self._lock = threading.Lock()
@@ -57,18 +61,18 @@ class FrameMatcher:
                         del store[old]
 
     def add_truth(self, stamp: int, box: Box | None) -> None:
-        """`box` is None where the target is absent."""
+        """Add the true box of an image; None where the target is absent."""
         with self._lock:
             self._truths[stamp] = box
 
     def add_track(self, stamp: int, track: Track | None, latency: float) -> None:
-        """`track` is None where nothing was followed; `latency` in seconds."""
+        """Add the track of an image; None where nothing was followed. latency: seconds."""
         with self._lock:
             self._outcomes[stamp] = _MatchedTrack(track, latency)
             self._newest_outcome = max(self._newest_outcome, stamp)
 
     def newest(self) -> tuple[Frame, Box | None] | None:
-        """The newest image that the tracker has received too, with its truth."""
+        """Return the newest image that the tracker has received too, with its true box."""
         with self._lock:
             for stamp in sorted(self._images, reverse=True):
                 if stamp in self._outcomes and (stamp in self._truths or not self._has_truth):
@@ -81,12 +85,12 @@ class FrameMatcher:
             self._recording = True
 
     def begin(self, stamp: int) -> None:
-        """`stamp` is that of the first frame that counts."""
+        """Set the stamp of the first frame that counts."""
         with self._lock:
             self._first = stamp
 
     def end(self, stamp: int) -> None:
-        """`stamp` is that of the last frame that counts."""
+        """Set the stamp of the last frame that counts."""
         with self._lock:
             self._last = stamp
 
@@ -101,7 +105,7 @@ class FrameMatcher:
         return self._last is not None and self._newest_taken >= self._last
 
     def take(self, everything: bool = False) -> Iterator[tuple[Frame, FrameResult]]:
-        """The frames whose fate is known, in order: tracked, or passed over for a newer one; or all that are there."""
+        """Yield in order the frames that were tracked or dropped for a newer one, or all if `everything`."""
         while (item := self._next(everything)) is not None:
             stamp, frame, truth, outcome = item
             if outcome is not None and outcome.track is not None:

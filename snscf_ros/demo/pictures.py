@@ -28,7 +28,7 @@ _PAPER = (245, 245, 245)
 
 
 def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: DemoScores) -> Frame:
-    """The frames in rows of four below the scores, each with its boxes, and below it its number, overlap and state."""
+    """Lay the frames out in rows of four below the scores, each with its boxes, number, overlap and state."""
     height, width = shots[0][0].shape[:2]
     factor = min(_TILE[0] / width, _TILE[1] / height)
     size = (round(width * factor), round(height * factor))
@@ -47,7 +47,7 @@ def contact_sheet(shots: list[tuple[Frame, FrameResult]], summary: DemoScores) -
 
 
 def _tile(frame: Frame, result: FrameResult, size: tuple[int, int]) -> Frame:
-    """The frame in the given (width, height), with its boxes, and an enlarged view if the target is small in it."""
+    """Draw the frame in the given (width, height), with its boxes and an enlarged view of a small target."""
     tile = _resized(frame, size)
     height, width = frame.shape[:2]
     factors = (size[0] / width, size[1] / height)
@@ -121,13 +121,13 @@ def _swatch(picture: Frame, colour: overlay.Colour, origin: tuple[int, int]) -> 
 
 
 def _write(picture: Frame, text: str, origin: tuple[int, int], size: float) -> int:
-    """Text with its lower left corner at `origin`; returns where it ends."""
+    """Write text with its lower left corner at `origin`, and return where it ends."""
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, _INK, 1, cv2.LINE_AA)
     return origin[0] + int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
 
 
 def annotated(frame: Frame, result: FrameResult, size: tuple[int, int], length: int | None) -> Frame:
-    """A copy of the frame in the given (width, height), as the node draws it, with the truth and the overlap."""
+    """Copy the frame in the given (width, height) and draw on it as the node does, with the truth and the overlap."""
     height, width = frame.shape[:2]
     canvas = _resized(frame, size)
     factors = (size[0] / width, size[1] / height)
@@ -147,7 +147,7 @@ def annotated(frame: Frame, result: FrameResult, size: tuple[int, int], length: 
 
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
-    """A copy in the given (width, height)."""
+    """Return a copy in the given (width, height)."""
     if size == (frame.shape[1], frame.shape[0]):
         return frame.copy()
     shape = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC

@@ -28,7 +28,8 @@ _MOST_TILES = 16  # on the contact sheet
 class Report:
     """Takes the frames of a run in order, and writes `overlay.mp4`, `contact_sheet.png`, `scores.json`, `scores.txt`.
 
-    rate: of the video, frames per second. length: how many frames are expected, None if unknown.
+    rate: frames per second of the video.
+    length: how many frames are expected; None if unknown.
     """
 
     def __init__(self, folder: Path, rate: float, length: int | None = None) -> None:
@@ -58,13 +59,13 @@ class Report:
         self.results.append(result)
 
     def recent_rate(self) -> float:
-        """Frames tracked in a second, over the last 30 frames."""
+        """Return the frames tracked per second, over the last 30 frames."""
         recent = self.results[-30:]
         seconds = (recent[-1].stamp - recent[0].stamp) * 1e-9 if recent else 0.0
         return sum(not result.dropped for result in recent[1:]) / seconds if seconds > 0 else 0.0
 
     def close(self, source: str, tracker: str) -> DemoScores | None:
-        """Finish all files; None, and no scores, if there was no frame."""
+        """Finish all files and return the scores; None, and no scores, if there was no frame."""
         if self._video is None:
             return None
         self._video.release()
@@ -77,7 +78,7 @@ class Report:
 
 
 class _Spread:
-    """Keeps a part of a stream of unknown length, evenly spread and as JPEG, because a long video would fill memory."""
+    """Keeps evenly spread frames of a stream of unknown length, as JPEG because a long video would fill the memory."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -97,7 +98,7 @@ class _Spread:
         self._count += 1
 
     def evenly(self, count: int) -> list[tuple[Frame, FrameResult]]:
-        """Up to `count` frames from the first to the last."""
+        """Return up to `count` frames from the first to the last."""
         assert self._last is not None
         before = [item for item in self._kept if item[1] is not self._last[1]]
         chosen = np.unique(np.linspace(0, len(before), min(count, len(before) + 1)).round().astype(int))[:-1]

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One run of the demonstration: choose the target, play the camera, record what comes, and write the report."""
+"""Makes one run of the demonstration: choose the target, play the camera, record what comes, and write the report."""
 
 from __future__ import annotations
 

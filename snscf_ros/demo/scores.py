@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The result of each frame of a demonstration, and the scores of the run."""
+"""Scores a demonstration: the result of each frame, and the measures of the run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ _NAN_BOX = (math.nan,) * 4
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One frame that the camera sent, and what came of it. Boxes are (x, y, w, h) in pixels.
+    """One frame that the camera sent, and its result. Boxes are (x, y, w, h) in pixels.
 
+    number: its place in the run, from 1.
+    stamp: stamp of the image (ns).
     truth: None where the target is absent or the truth unknown.
-    track: None before the first track; for a dropped frame the last known one, which is all that a listener has.
+    track: None before the first track; for a dropped frame the last known track, which is all that a listener has.
+    dropped: whether the tracker passed it over for a newer one.
     latency: seconds from the image's stamp to the arrival of its detections; None for a dropped frame.
     """
 
@@ -44,10 +47,10 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class DemoScores:
-    """The scores of a run; those that need a truth are None without it.
+    """The scores of a run; those that need true boxes are None without them.
 
-    The measures are those of one-pass evaluation over the tracked frames in which the target can be seen;
-    `success_auc_in_real_time` counts the dropped ones too, each with the last box known by then.
+    The measures are those of one-pass evaluation over the tracked frames in which the target is visible.
+    `success_auc_in_real_time` counts the dropped frames too, each with the last box known by then.
     """
 
     source: str
@@ -68,7 +71,7 @@ class DemoScores:
     frames_per_second: float | None
 
     def lines(self) -> list[tuple[str, str]]:
-        """Names and values for a table."""
+        """Return names and values for a table."""
 
         def number(value: float | None, form: str) -> str:
             return "-" if value is None else format(value, form)
@@ -109,7 +112,7 @@ class DemoScores:
 
 
 def summarise(results: list[FrameResult], source: str, tracker: str, size: tuple[int, int]) -> DemoScores:
-    """Scores of the frames of one run; `size` is (width, height)."""
+    """Score the frames of one run. size: (width, height) of a frame."""
     tracked = [result for result in results if not result.dropped]
     scored = _scores(tracked)
     in_real_time = _scores(results)

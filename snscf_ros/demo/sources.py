@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the demonstration's camera can show: a generated scene, a recorded sequence, a video, or a real device."""
+"""Opens what the demonstration's camera shows: a generated scene, a recorded sequence, a video, or a real device."""
 
 from __future__ import annotations
 
@@ -29,14 +29,20 @@ _SCENE_FRAMES = 240
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame of a source. `box` is the true (x, y, w, h), None where the target is absent or the truth unknown."""
+    """One frame of a source. box: the true (x, y, w, h); None where the target is absent or the truth unknown."""
 
     frame: Frame
     box: Box | None = None
 
 
 class FrameSource(Protocol):
-    """Frames in order. `length` is None where it is not known before the end; a live source drops what nobody takes."""
+    """Frames in order.
+
+    name: name for the user.
+    length: number of frames; None where it is not known before the end.
+    live: whether frames that nobody takes are lost.
+    has_truth: whether the true boxes are known.
+    """
 
     name: str
     length: int | None
@@ -112,9 +118,10 @@ class VideoSource:
 
 
 def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> FrameSource:
-    """The source of a name in SOURCES; `frames` is how many will be played: a scene is never shorter than usual, so
-    that its first frames are always the same, but longer if needed.
+    """Open the source of a name in SOURCES.
 
+    frames: how many frames will be played. A scene is made longer if needed and never shorter than usual, so that its
+    first frames are always the same.
     Raises FileNotFoundError and ValueError, saying what is wrong with which file.
     """
     if source == "scene":
@@ -129,7 +136,7 @@ def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, s
 
 
 class ReadAhead:
-    """Reads a source in a thread of its own, some frames ahead; of a live one, it keeps only the newest frame."""
+    """Reads a source in a thread of its own, some frames ahead. Keeps only the newest frame of a live source."""
 
     def __init__(self, source: FrameSource) -> None:
         self._source = source
@@ -139,14 +146,14 @@ class ReadAhead:
         self._thread.start()
 
     def next(self) -> Shot | None:
-        """The next frame, None after the last one; raises what reading raised."""
+        """Return the next frame, None after the last one. Raises what reading raised."""
         shot = self._shots.get()
         if isinstance(shot, Exception):
             raise shot
         return shot
 
     def close(self) -> None:
-        """Ends the thread: one that is still inside OpenCV when the interpreter ends aborts the process."""
+        """End the thread. If it were still inside OpenCV when the interpreter ends, the process would abort."""
         self._closed = True
         self._thread.join(2.0)
 

@@ -100,7 +100,7 @@ class CameraStream:
         return self.recent.newest
 
     def ahead(self, number: int) -> list[ReceivedImage]:
-        """Return the kept images after that number, without one that waits: its turn comes with all targets."""
+        """Return the kept images after that number, but not one that waits: all targets will be tracked in it."""
         images = self.recent.after(number)
         return images[:-1] if self.waiting else images
 
@@ -191,7 +191,7 @@ class CameraStreams:
         return self._streams[camera]
 
     def offer(self, camera: str, message: ImageMessage) -> None:
-        """Check an image and make it the camera's next one, in place of an older one that waits. Returns at once."""
+        """Check an image and make it the camera's next one, in place of one that waits. Returns at once."""
         received, settings, stream = time.monotonic(), self._settings(), self._streams[camera]
         if self.closed:
             return

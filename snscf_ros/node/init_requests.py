@@ -18,7 +18,7 @@ from snscf_ros.target_registry import Refused
 
 
 class Started(NamedTuple):
-    """The answer to a request: the target's name, and the images that it was followed through to catch up."""
+    """The answer to a request: the target's name, and the number of images that it was followed through to catch up."""
 
     target_id: str
     frames_caught_up: int
@@ -41,12 +41,12 @@ class InitRequest:
 
 
 class InitRequests:
-    """The requests that wait, oldest first, and the one that is being worked on. `news` guards them."""
+    """The requests that wait, oldest first, and the request that is being worked on. `news` guards them."""
 
     def __init__(self, news: threading.Condition) -> None:
         self._news = news
         self._waiting: deque[InitRequest] = deque()
-        self._current: InitRequest | None = None  # the last one that was begun
+        self._current: InitRequest | None = None  # the last request that was begun
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's parameters: their meaning, their ranges and when they may change, declared once.
+"""Declares the node's parameters: their meaning, their ranges, and when they may change.
 
-Their default values are those of `config/tracker.yaml` and stand nowhere else.
+Their default values are in `config/tracker.yaml` and nowhere else.
 """
 
 from __future__ import annotations
@@ -57,18 +57,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What `ros2 param describe` says of one parameter, and what is checked when it is set."""
+    """The description of one parameter, for `ros2 param describe` and for the check when it is set.
+
+    text: what it means.
+    minimum, maximum: its range; None for no limit.
+    step: step of whole numbers.
+    choices: the texts that it may be; empty for any.
+    read_only: whether it is fixed when the node starts.
+    read_at_configure: whether it may change only while the node is unconfigured.
+    """
 
     text: str
     minimum: float | None = None
     maximum: float | None = None
-    step: int = 1  # of whole numbers
+    step: int = 1
     choices: tuple[str, ...] = ()
-    read_only: bool = False  # fixed when the node starts
-    read_at_configure: bool = False  # may change only while the node is unconfigured
+    read_only: bool = False
+    read_at_configure: bool = False
 
     def descriptor(self, value: object) -> ParameterDescriptor:
-        """The descriptor for a parameter whose default is `value`."""
+        """Make the descriptor of a parameter whose default is `value`."""
         descriptor = ParameterDescriptor(description=self.text, read_only=self.read_only)
         if self.choices:
             descriptor.additional_constraints = "one of " + ", ".join(self.choices)
@@ -180,14 +188,14 @@ DECLARATIONS: Mapping[str, Declaration] = {
     ),
 }
 
-# what rclpy itself declares
+# parameters that rclpy itself declares
 _OF_RCLPY = ("use_sim_time", "start_type_description_service")
 _PREFIXES_OF_RCLPY = ("qos_overrides.",)
 _CAMERA_NAME = re.compile(r"(?:[A-Za-z_~/][A-Za-z0-9_/]*)?")
 
 
 def problem(name: str, value: Any) -> str | None:
-    """What is wrong with a value beyond its type and range, in one sentence; None if nothing is."""
+    """Return in one sentence what is wrong with a value beyond its type and range; None if it is right."""
     declaration = DECLARATIONS.get(name)
     if declaration is None:
         return None
@@ -208,10 +216,10 @@ def problem(name: str, value: Any) -> str | None:
 
 
 def unknown(given: Iterable[str]) -> list[str]:
-    """What to warn of among the parameters that a node was given, one sentence each.
+    """Return the warnings about names, among those that a node was given, that it does not have.
 
-    ROS takes a name that the node does not have without a word. A name close to a known one is a slip; all others share
-    a sentence, as a parameter file may be written for several nodes.
+    ROS ignores an unknown name without a word. A name close to a known one is a slip and gets a sentence of its own.
+    All others share one, because a parameter file may be written for several nodes.
     """
     others = []
     warnings = []
@@ -231,13 +239,16 @@ def unknown(given: Iterable[str]) -> list[str]:
 class Parameters:
     """Declares the parameters on a node and keeps `settings` equal to them.
 
-    `configured` tells whether the node holds a tracker, so that what is read at configure cannot change unnoticed;
-    `changed` is called with the new settings after a successful change.
-
-    Raises rclpy's ParameterException where the user's initial values are of the wrong type or out of range.
+    settings: the values of the moment.
     """
 
     def __init__(self, node: Node, configured: Callable[[], bool], changed: Callable[[Settings], None]) -> None:
+        """Declare the parameters.
+
+        configured: whether the node holds a tracker; what is read at configure must not change then.
+        changed: called with the new settings after a successful change.
+        Raises rclpy's ParameterException where the user's initial values are of the wrong type or out of range.
+        """
         self._configured = configured
         self._changed = changed
         self._declared = False
@@ -248,7 +259,7 @@ class Parameters:
             values[name] = node.declare_parameter(name, default, declaration.descriptor(default)).value
         self.settings = settings_of(values)
         self._declared = True
-        # Humble has no post-set callback: nobody else can refuse there, so the check is the last word.
+        # Humble has no post-set callback. Nobody else can refuse a change there, so it can be applied in the check.
         self._applies_in_check = not hasattr(node, "add_post_set_parameters_callback")
         if not self._applies_in_check:
             node.add_post_set_parameters_callback(self._apply)
@@ -275,6 +286,6 @@ class Parameters:
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Settings from parameter values by name, as rclpy holds them."""
-    # an empty list in YAML has no type and arrives as None
+    """Make settings from parameter values by name, as rclpy holds them."""
+    # an empty list in YAML has no type, so rclpy makes it None
     return Settings(**{**values, "cameras": tuple(values["cameras"] or ("",))})

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node needs of rclpy beyond the names that rclpy makes public, all in this file.
+"""Uses the names of rclpy that are not public, all of them in this file.
 
 Checked with rclpy 7.1.5 and 7.1.11 (Jazzy), 9.1.2 and 9.1.5 (Kilted); see docs/ros_versions.md.
 """
@@ -25,8 +25,10 @@ class UnknownRclpyError(RuntimeError):
 
 
 def check(node: LifecycleNode) -> None:
-    """Raises UnknownRclpyError where the installed rclpy lacks something that the node needs; warns in the node's log
-    where the node only ends less tidily without it."""
+    """Raise UnknownRclpyError where the installed rclpy lacks something that the node needs.
+
+    Where the node only ends less tidily without it, warn in the node's log.
+    """
     if not hasattr(SingleThreadedExecutor, "wait_for_ready_callbacks"):
         raise _unknown("its executors have no wait_for_ready_callbacks")
     if not hasattr(_state_machine(node), "destroy_when_not_in_use"):
@@ -35,7 +37,7 @@ def check(node: LifecycleNode) -> None:
 
 
 def version() -> str:
-    """The version of the installed rclpy, or "unknown version"."""
+    """Return the version of the installed rclpy, or "unknown version"."""
     try:
         return metadata.version("rclpy")
     except metadata.PackageNotFoundError:
@@ -51,15 +53,19 @@ def service(node: Node, kind: type) -> Service:
 
 
 def destroy_state_machine(node: LifecycleNode) -> None:
-    """Let go of the state machine, which rclpy's destroy_node forgets: it keeps the node in the graph, and its shared
-    memory on the disk, for as long as the process lives."""
+    """Destroy the state machine, which rclpy's destroy_node forgets.
+
+    It would keep the node in the graph, and its shared memory on the disk, until the process ends.
+    """
     if hasattr(machine := _state_machine(node), "destroy_when_not_in_use"):
         machine.destroy_when_not_in_use()
 
 
 def parameter_overrides(node: Node) -> Collection[str]:
-    """The names of all parameters that the node was given when it started, declared or not; empty where the installed
-    rclpy does not say."""
+    """Return the names of all parameters that the node was given when it started, declared or not.
+
+    Empty where the installed rclpy does not keep them.
+    """
     return getattr(node, "_parameter_overrides", ())
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The last images of one camera, so that a target can be started on the one that its box was drawn on."""
+"""Keeps the last images of one camera, so that a target can be started on the image that its box was drawn on."""
 
 from __future__ import annotations
 

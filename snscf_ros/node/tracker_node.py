@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The executable: it starts the node, spins it, and ends cleanly on Ctrl-C and SIGTERM at any moment.
+"""The executable: starts the node, spins it, and ends cleanly on Ctrl-C and SIGTERM at any moment.
 
-The node lives in a thread of its own and the main thread only waits for a signal. So there is no KeyboardInterrupt
-that could hit an import, a transition or the clean-up, and the exit code is 0 whenever the user asked for the end.
+The node runs in a thread of its own while the main thread waits for a signal. So no KeyboardInterrupt can hit an
+import, a transition or the clean-up, and the exit code is 0 whenever the user ended the node.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from snscf_ros import supervision
 if TYPE_CHECKING:
     from snscf_ros.node.lifecycle import TrackerNode
 
-# a Ctrl-C should end the process within a second, whatever it is doing
+# s; a Ctrl-C should end the process within a second, whatever it is doing
 _GRACE = 0.4
-# on a busy machine it takes longer to destroy the node, and what is not destroyed leaves its shared memory behind
+# s; destroying the node takes longer on a busy machine, and without it the shared memory stays behind
 _FAREWELL = 3.0
-# whatever still waits then, in the middleware for example, is given up
+# s; after that the process ends, even if something still waits in the middleware
 _GIVEN_UP = 8.0
-# init_target, and a transition or a parameter
+# one for init_target, one for a transition or a parameter
 _THREADS = 2
 
 
 class _Process:
-    """The node's life from start to end."""
+    """Runs the node from start to end."""
 
     def __init__(self, args: list[str] | None) -> None:
         self._args = args
@@ -45,19 +45,19 @@ class _Process:
         self._thread = threading.Thread(target=self._live, name="node", daemon=True)
 
     def run(self) -> NoReturn:
-        """Live until a signal or an error, and end the process."""
+        """Run the node until a signal or an error, and end the process."""
         self._thread.start()
         self.asked_to_end.wait()
         self._end()
         sys.stdout.flush()
         sys.stderr.flush()
-        # All that outlives a process is tidied. Python and torch would take most of a second to take themselves down,
-        # with the signals' deadly defaults in force again, and Ctrl-C under ros2 launch comes twice.
+        # Everything that would outlive the process is cleaned up by now. Python and torch would take most of a second
+        # to shut down, with the default handlers of signals back in force, and Ctrl-C under ros2 launch comes twice.
         os._exit(self._exit_code)
 
     def _live(self) -> None:
         try:
-            # imported here, so that a signal during the seconds that this takes finds its handlers
+            # imported here: it takes seconds, and the signal handlers must be in place before
             import rclpy
             from rclpy.exceptions import ParameterException
             from rclpy.signals import SignalHandlerOptions
@@ -70,7 +70,7 @@ class _Process:
                 rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
                 node = TrackerNode()
             except (ParameterException, RuntimeError) as error:
-                # an RCLError, which has no public name, is a middleware or security that cannot be set up as asked
+                # RCLError, which has no public name: the middleware or its security cannot be set up as configured
                 self._fail(str(error))
                 return
             executor = NodeExecutor(node.waits, _THREADS)
@@ -89,13 +89,13 @@ class _Process:
             self.asked_to_end.set()
 
     def _fail(self, reason: str) -> None:
-        """Say why the process ends with status 1; what fails while everything is being taken down is no news."""
+        """Print why the process ends with status 1. Failures during the shutdown are not worth a message."""
         if not self.asked_to_end.is_set():
             self._exit_code = 1
             print(f"tracker_node: {reason}", file=sys.stderr)
 
     def _end(self) -> None:
-        """Let the frame at hand end and destroy the node, as far as that is possible within the grace."""
+        """Finish the current frame and destroy the node, as far as the time limits allow."""
         if not self._initialised:
             return
         # On a busy machine a process once did not end within a minute of Ctrl-C. The second limit holds even where a
@@ -115,7 +115,7 @@ class _Process:
 
 
 def _not_installed(error: BaseException) -> str:
-    """What helps where a package that is not ours could not be imported; else empty."""
+    """Return advice where a package of others could not be imported, else an empty text."""
     if not isinstance(error, ModuleNotFoundError) or not error.name or "." in error.name:
         return ""
     if error.name in ("snscf_core", "snscf_ros"):
@@ -126,10 +126,10 @@ def _not_installed(error: BaseException) -> str:
 
 
 def main(args: list[str] | None = None) -> NoReturn:
-    """Run the tracker node; `args` as on the command line."""
+    """Run the tracker node. args: as on the command line."""
     process = _Process(args)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # not in the handler itself: a signal that interrupts the handler would wait for the event's lock for ever
+        # set in another thread: a second signal that interrupts the handler would wait for the event's lock for ever
         signal.signal(number, lambda *_: _thread.start_new_thread(process.asked_to_end.set, ()))
     if not supervision.end_with_parent():
         process.asked_to_end.set()

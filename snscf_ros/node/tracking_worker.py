@@ -67,7 +67,7 @@ class TrackingWorker:
     ) -> None:
         """Prepare the thread.
 
-        on_event: called with each event, from this thread or from the one that offers an image.
+        on_event: called with each event, from this thread or from the thread that offers an image.
         wants_pixels: whether a camera's frames are needed even where nothing is followed.
         """
         self._tracker = tracker
