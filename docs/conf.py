@@ -19,7 +19,9 @@ sys.path.insert(0, str(ROOT))
 project = "snscf"
 author = "snscf maintainers"
 copyright = "2026 snscf maintainers"
-version = release = re.search(r"<version>([^<]+)", (ROOT / "package.xml").read_text(encoding="utf-8")).group(1)
+# rosdoc2 reads this file from a copy of the documents, and sets the version by itself.
+if (ROOT / "package.xml").is_file():
+    version = release = re.search(r"<version>([^<]+)", (ROOT / "package.xml").read_text(encoding="utf-8")).group(1)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
