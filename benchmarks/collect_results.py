@@ -124,8 +124,9 @@ def speed(file: Path) -> dict[str, Any]:
     }
 
 
-def _title_of_peer(title: str) -> str:
-    return next((known for known in TITLES.values() if known.split()[-1] == title.split()[-1]), title)
+def _title_of_peer(name: str) -> str:
+    plain = re.sub(r" \d[\d.]*", "", name.split(",")[0])  # OpenCV 4.11.0 CSRT; FEAR, ONNX Runtime 1.32.0
+    return next((title for title in TITLES.values() if title.startswith(plain)), name)
 
 
 def reliability(folder: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def trackers_table() -> str:
     lines += [
         "",
         f"Frames / s: one target in images of 640 x 480, at best, on {machine['threads']} cores of "
-        f"{machine['processor']} that other work used too; all trackers took turns in one run.",
+        f"an {machine['processor']}, ours with OpenVINO in float32; all trackers took turns in one run.",
         f"¹ On {paper['data']}, with a {paper['device']}. "
         "² From [another run](docs/accuracy.md#the-17-development-sequences).",
     ]
@@ -207,7 +207,11 @@ def speed_accuracy_plot() -> Figure:
             frames, auc, [[auc - low], [high - auc]], fmt="o" if is_ours(title) else "s", color=COLOURS[title],
             markersize=9 if is_ours(title) else 7, elinewidth=0.8, alpha=0.9,
         )  # fmt: skip
-        axes.annotate(title, (frames, auc), xytext=(8, 6), textcoords="offset points", color=COLOURS[title], fontsize=9)
+        side = -1 if is_ours(title) else 1  # ours to the left of their points, so that names do not meet
+        axes.annotate(
+            title, (frames, auc), xytext=(8 * side, 6), textcoords="offset points", color=COLOURS[title],
+            fontsize=9, ha="right" if side < 0 else "left",
+        )  # fmt: skip
     axes.set_xscale("log")
     ticks = [10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
