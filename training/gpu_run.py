@@ -14,6 +14,7 @@ to `snscf train` and wins over the network's settings.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -252,7 +253,8 @@ def _start(options: argparse.Namespace, call: Call) -> tuple[Path, dict[str, Any
         return file, {}
     folder = newest_weights(options.start)
     lines = [line for line in read_lines(options.start / "log.jsonl") if line["kind"] == "slice"]
-    last = lines[-1] if lines and not lines[-1]["finished"] else {}
+    # In its first steps a run's rate still rises: it is begun anew.
+    last = lines[-1] if lines and not lines[-1]["finished"] and lines[-1]["progress"] > 0.05 else {}
     call.say(f"starts from {folder}" + (f", a run that was {last['progress']:.0%} done" if last else ""))
     return folder, last
 
@@ -283,15 +285,8 @@ def _plan(
         raise RunError(f"{call.left:.0f} s are left, too few to start ({options.start_seconds:g} s) and to end")
     intervals = max(1, round(60 * minutes / options.slice_seconds))
     arguments = [*settings, *_data(weights), "--pool", str(pool), "--seed", str(options.seed)]
-    arguments += [
-        "--minutes",
-        f"{minutes:.3f}",
-        "--intervals",
-        str(intervals),
-        "--validation-frames",
-        "40",
-        *options.extra,
-    ]
+    arguments += ["--minutes", f"{minutes:.3f}", "--intervals", str(intervals), "--validation-frames", "40"]
+    arguments += options.extra
     batch = int([value for flag, value in pairwise(arguments) if flag == "--batch"][-1])
     call.say(f"plans {minutes:.2f} minutes of training steps, of which {fitting:.2f} fit into this call")
     return {"minutes": round(minutes, 3), "batch": batch, "arguments": arguments}
@@ -299,7 +294,7 @@ def _plan(
 
 def _pool(options: argparse.Namespace, arrived: Arrived, call: Call) -> Path:
     """Returns the file with the decoded pictures, after decoding them if it is not there."""
-    name = "-".join(part.removeprefix("part-").removesuffix(".tar") for part in arrived.unpacked)
+    name = hashlib.sha256("".join(arrived.digests).encode()).hexdigest()[:12]
     pool: Path = (options.pool or options.work) / f"pool-{name}.safetensors"
     if not pool.is_file():
         problems: list[str] = []

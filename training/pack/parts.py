@@ -23,10 +23,12 @@ _DONE = ".unpacked"
 class Arrived:
     """What has arrived of a pack.
 
-    unpacked, missing: names of parts. damaged: parts whose checksum is wrong. counts: clips, frames and stills of the
-    unpacked parts. lost: names of clips and stills that the index puts into an unpacked part, but that aren't there.
+    digests: SHA-256 of the unpacked parts. unpacked, missing: names of parts. damaged: parts whose checksum is wrong.
+    counts: clips, frames and stills of the unpacked parts. lost: names of clips and stills that the index puts into an
+    unpacked part, but that aren't there.
     """
 
+    digests: Sequence[str]
     unpacked: Sequence[str]
     missing: Sequence[str]
     damaged: Sequence[str]
@@ -78,7 +80,7 @@ def unpack(parts: Path, into: Path) -> Arrived:
                 archive.extractall(into, filter="data")
             mark.write_text(digest)  # last, so that a part that was cut off is unpacked again
         unpacked.append(name)
-    return Arrived(unpacked, missing, damaged, *_counted(into, unpacked))
+    return Arrived([wanted[name] for name in unpacked], unpacked, missing, damaged, *_counted(into, unpacked))
 
 
 def _counted(pack: Path, unpacked: Sequence[str]) -> tuple[dict[str, int], list[str]]:
