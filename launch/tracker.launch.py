@@ -37,14 +37,14 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text, choices=CHOICES.get(name))
         for name, (default, text) in ARGUMENTS.items()
     ]
-    # for all that is launched from here on, because an image goes through the memory of the camera that publishes it
+    # set for everything that is launched after it, because an image goes through the memory of the camera's process
     profile = [SetEnvironmentVariable(name, value) for name, value in bringup.profile_environment().items()]
     return LaunchDescription([*declared, *profile, OpaqueFunction(function=_tracker)])
 
 
 def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    # of the type that they have here: launch would read the text of a model's name as YAML
+    # with their types from here: launch would read the text of a model's name as YAML
     parameters = {
         name: ParameterValue(value, value_type=type(value)) for name, value in bringup.launch_parameters(given).items()
     }
@@ -68,8 +68,11 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def _handlers(node: Node, ends_launch: bool) -> list[LaunchDescriptionEntity]:
-    """What is done when the node has started, printed something, and ended. They stand before the node, because launch
-    asks the handlers that were registered last first, and what raises keeps the others from being asked."""
+    """Make the handlers of the node's start, output and end.
+
+    They come before the node in the launch description: launch calls the last registered handlers first, and a handler
+    that raises keeps the others from being called.
+    """
     error = ""
 
     def started(event: ProcessStarted, context: LaunchContext) -> None:
@@ -82,7 +85,7 @@ def _handlers(node: Node, ends_launch: bool) -> list[LaunchDescriptionEntity]:
     def ended(event: ProcessExited, context: LaunchContext) -> None:
         reason = supervision.death(event.returncode, error)
         if ends_launch and reason and not context.is_shutdown:
-            # this, and not an event of shutdown, gives 'ros2 launch' a status other than 0
+            # an exception, unlike a shutdown event, gives 'ros2 launch' a status other than 0
             raise RuntimeError(reason)
 
     handlers = [

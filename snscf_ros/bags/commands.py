@@ -59,7 +59,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     # a fixed engine: the fastest one may differ from run to run, and so would the bytes
     add_tracker_arguments(parser, engine="torch")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for what is found (default: BAG's name and _evaluation)"
+        "--output", type=Path, metavar="DIR", help="folder for the results (default: BAG's name and _evaluation)"
     )
     parser.add_argument(
         "--max-image-pixels",
@@ -75,7 +75,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock-step",
         action="store_true",
-        help="with --realtime: publish an image only when the detections of the one before have come",
+        help="with --realtime: publish an image only when the detections of the image before have come",
     )
 
 
@@ -217,11 +217,9 @@ def _evaluation(
             " in and do not count"
         )
     if recording.unstamped:
-        notes.append(
-            f"{recording.unstamped} images have no stamp; their place is that of the time when they were recorded"
-        )
+        notes.append(f"{recording.unstamped} images have no stamp; they are ordered by the time of recording")
     if recording.clock_set:
-        notes.append(f"the camera's clock was set back ({recording.clock_set}x): what came later stays later")
+        notes.append(f"the camera's clock was set back ({recording.clock_set}x): later images stay later")
     if truth_given and (without := int(np.isnan(truth).any(axis=1).sum())):
         notes.append(f"{without} of {len(recording)} images have no true box and do not count")
     return BagEvaluation(
@@ -279,7 +277,7 @@ def add_bag_commands(parser: argparse.ArgumentParser) -> None:
     sequence.add_argument(
         "input", type=Path, metavar="INPUT", help="folder in OTB's layout, folder of images, or video file"
     )
-    sequence.add_argument("output", type=Path, metavar="OUT", help="folder of the new bag; of rosbag1, the .bag file")
+    sequence.add_argument("output", type=Path, metavar="OUT", help="folder of the new bag; for rosbag1 the .bag file")
     sequence.add_argument("--format", choices=FORMATS, default="mcap", help="(default mcap)")
     sequence.add_argument("--topic", default="/camera/image_raw", help="(default %(default)s; jpeg: /compressed added)")
     sequence.add_argument("--encoding", choices=ENCODINGS, default="bgr8", help="(default bgr8)")
@@ -316,7 +314,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.report and not options.ground_truth:
         raise ValueError("--report needs true boxes: give --ground-truth")
     if options.lock_step and not options.realtime:
-        raise ValueError("--lock-step is a way of --realtime; give both")
+        raise ValueError("--lock-step needs --realtime")
 
 
 def _need_rosbags() -> None:

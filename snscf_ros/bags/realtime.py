@@ -197,7 +197,7 @@ class _Player:
             with contextlib.suppress(TimeoutError):
                 self._session.wait(lambda: index in self.latencies, _PATIENCE, "")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the node did nothing with the image of stamp {seconds_text(stamp)}")
+                raise TimeoutError(f"the node did not track the image of stamp {seconds_text(stamp)}")
         del self.latencies[index]
         self.boxes.pop(index, None)
 

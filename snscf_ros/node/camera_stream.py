@@ -250,10 +250,9 @@ class CameraStreams:
             )
         if (image := stream.recent.find(stamp_ns) if stamp_ns else newest) is None:
             raise Refused(
-                f"no image of stamp {seconds_text(stamp_ns)} is remembered; those of the last"
-                f" {newest.received - oldest.received:.2f} s are, {len(stream.recent)} images from"
-                f" {seconds_text(oldest.stamp_ns)} to {seconds_text(newest.stamp_ns)};"
-                " leave the stamp 0 to start on the newest image"
+                f"no image of stamp {seconds_text(stamp_ns)} is kept; there are {len(stream.recent)} images of the last"
+                f" {newest.received - oldest.received:.2f} s, with stamps from {seconds_text(oldest.stamp_ns)} to"
+                f" {seconds_text(newest.stamp_ns)}; leave the stamp 0 to start on the newest image"
             )
         return image
 

@@ -114,7 +114,7 @@ class HealthMonitor:
         node.create_timer(_WATCH_PERIOD, self._watch, clock=steady)
 
     def activated(self) -> None:
-        """Start anew: what was measured and noticed before the node was activated does not count."""
+        """Forget what was measured and noticed before the node was activated."""
         self._stages.take()
         self._broken = ""
         self._silences = Silences()

@@ -101,7 +101,7 @@ class TrackerNode(LifecycleNode):
             self.get_logger().warning(text)
         if self._restarts:
             self.get_logger().warning(
-                f"started again (restart {self._restarts}): what the process before followed is lost; call init_target"
+                f"started again (restart {self._restarts}): the targets of before are lost; call init_target"
             )
         # in the node's own group, like the services of the transitions, because it asks for transitions
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -284,7 +284,7 @@ class TrackerNode(LifecycleNode):
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(_LONGEST_FRAME):
             self._left_behind = True
-            self.get_logger().error(f"the frame at hand is not done after {_LONGEST_FRAME:.0f} s; left behind")
+            self.get_logger().error(f"the current frame is not done after {_LONGEST_FRAME:.0f} s; left behind")
 
     def _free(self) -> None:
         if self._left_behind:

@@ -112,22 +112,22 @@ DECLARATIONS: Mapping[str, Declaration] = {
         read_at_configure=True,
     ),
     "search_size": Declaration(
-        "Pixels a side of the crop that the network searches for each target, 127 of which show the target and its"
-        " surroundings: 16 n + 15. 191 takes 0.6 of the time of 255, and loses faster targets. Read at configure.",
+        "Side in pixels of the crop that the network searches for each target; 127 of them show the target and its"
+        " surroundings. It is 16 n + 15. 191 takes 0.6 of the time of 255, but loses fast targets. Read at configure.",
         minimum=SEARCH_SIZES[0],
         maximum=SEARCH_SIZES[1],
         step=16,
         read_at_configure=True,
     ),
     "coast_frames": Declaration(
-        "Images for which a target that is hidden is expected to go on moving, ever slower. Read at configure.",
+        "Images for which a hidden target is assumed to keep moving, ever slower. Read at configure.",
         minimum=0,
         maximum=1000,
         read_at_configure=True,
     ),
     "search_places": Declaration(
-        "Places of the image that are searched for each lost target in each image, besides where it was; each costs as"
-        " much as a target. 0 waits where it was lost. Read at configure.",
+        "Places that are searched in each image for each lost target, besides the one where it was lost. Each costs as"
+        " much as a target. 0 searches only where it was lost. Read at configure.",
         minimum=0,
         maximum=100,
         read_at_configure=True,
@@ -154,23 +154,23 @@ DECLARATIONS: Mapping[str, Declaration] = {
         "Whether the images are rectified: bearings follow from P of the CameraInfo instead of K and the distortion."
     ),
     "buffer_seconds": Declaration(
-        "Seconds of images that are remembered of each camera, so that init_target can start on an earlier one.",
+        "Seconds of images that are kept of each camera, so that init_target can start on an earlier one.",
         minimum=0.0,
         maximum=60.0,
     ),
     "buffer_bytes": Declaration(
-        "Bytes of images that are remembered of each camera; the newest is always kept.", minimum=0, maximum=2**36
+        "Bytes of images that are kept of each camera; the newest is kept in any case.", minimum=0, maximum=2**36
     ),
     "catch_up_time": Declaration(
-        "Seconds within which a target that was started on an earlier image is brought to the newest one: through every"
-        " remembered image if that is fast enough, else through evenly spread ones. Images that come meanwhile are"
-        " tracked in between.",
+        "Seconds within which a target that was started on an earlier image is brought to the newest image. It is"
+        " followed through all images that are kept if that is fast enough, else through evenly spread ones. Images that"
+        " come meanwhile are tracked in between.",
         minimum=0.0,
         maximum=60.0,
     ),
     "targets_on_time_jump": Declaration(
-        "What becomes of a camera's targets when its stamps go back by more than half a second: keep follows them from"
-        " where they were last seen, drop forgets them. The remembered images are forgotten in both cases.",
+        "What to do with a camera's targets when its stamps go back by more than half a second: keep follows them from"
+        " their last boxes, drop forgets them. The images that were kept are forgotten in both cases.",
         choices=("keep", "drop"),
     ),
     "class_id": Declaration("class_id of every detection."),

@@ -98,7 +98,7 @@ class TrackingWorker:
         """Finish the frame at hand, refuse what waits, and end. Return False if that takes longer than `timeout` s."""
         self._end("the tracker was deactivated before it could initialise the target")
         self._thread.join(timeout)
-        # nobody hears what becomes of a frame that does not end
+        # the result of a frame that does not end is not reported
         self._left_behind = self._thread.is_alive()
         return not self._left_behind
 
@@ -226,7 +226,7 @@ class TrackingWorker:
 
     def _update(self, views: list[_View]) -> None:
         """Find the targets in all images in one pass. Where that fails, one by one, so that none harms the others."""
-        # asked anew: targets may have been removed, or moved to the CPU, since the pixels were decoded
+        # looked up again: targets may have been removed, or moved to the CPU, since the pixels were decoded
         followed = [self._targets.of_camera(image.camera) if frame is not None else [] for image, frame in views]
         try:
             tracks = self._tracks(views, followed)
