@@ -163,8 +163,8 @@ DECLARATIONS: Mapping[str, Declaration] = {
     ),
     "catch_up_time": Declaration(
         "Seconds within which a target that was started on an earlier image is brought to the newest image. It is"
-        " followed through all images that are kept if that is fast enough, else through evenly spread ones. Images that"
-        " come meanwhile are tracked in between.",
+        " followed through all images that are kept if that is fast enough, else through evenly spread ones. What comes"
+        " meanwhile is tracked in between.",
         minimum=0.0,
         maximum=60.0,
     ),
