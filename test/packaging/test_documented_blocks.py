@@ -3,9 +3,9 @@
 
 """Each command and each piece of Python in the README and in docs/ runs as it stands there.
 
-A block that can't run here has ``<!-- skip: REASON -->`` on the line before it. The blocks of a
-document run in one folder, which holds a few frames of the generated scene, as ``video.mp4`` and in OTB's layout as
-``SEQUENCES/scene``.
+A block that can't run here has ``<!-- skip: REASON -->`` on the line before it. Blocks run in
+a folder that holds a few frames of the generated scene, as ``video.mp4`` and in OTB's layout as ``SEQUENCES/scene``; no
+block needs what another one leaves.
 """
 
 from __future__ import annotations
@@ -77,20 +77,9 @@ def test_settings_can_be_read(block: Block) -> None:
     PARSERS[block.language](block.text)
 
 
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the commands of this tree, whatever is installed."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "python").symlink_to(sys.executable)
-    snscf = folder / "snscf"
-    snscf.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m snscf_core "$@"\n')
-    snscf.chmod(0o755)
-    return folder
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the blocks of a document run."""
+    """Where a block runs, with the commands of this tree in ``bin``."""
     for module in ("cv2", "skimage", "torch"):
         pytest.importorskip(module)
     import cv2
@@ -107,22 +96,25 @@ def folder(tmp_path: Path) -> Path:
     writer.release()
     boxes = "".join(",".join(f"{value:.2f}" for value in frame.box) + "\n" for frame in scene)
     (images.parent / "groundtruth_rect.txt").write_text(boxes)
+
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    snscf = commands / "snscf"
+    snscf.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m snscf_core "$@"\n')
+    snscf.chmod(0o755)
     return tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_blocks_run(document: Path, folder: Path, commands: Path) -> None:
-    runnable = [block for block in blocks(document) if block.language in RUN]
-    skipped = [f"{block.line} ({block.reason})" for block in runnable if block.reason is not None]
-    if len(skipped) == len(runnable):
-        pytest.skip(f"not run: {', '.join(skipped) or 'there are no blocks'}")
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in RUN], ids=str)
+def test_blocks_run(block: Block, request: pytest.FixtureRequest) -> None:
+    if block.reason is not None:
+        pytest.skip(block.reason)
+    folder = request.getfixturevalue("folder")
+    command = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
     environment = os.environ | {
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
-    for block in runnable:
-        if block.reason is None:
-            command = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
-            done = subprocess.run([*command, block.text], cwd=folder, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run([*command, block.text], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
