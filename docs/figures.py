@@ -277,6 +277,46 @@ def states_diagram() -> Figure:
     return figure
 
 
+def frame_diagram() -> Figure:
+    """Draws the five steps of one frame, what goes in and what comes out."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9.6, 2.9))
+    axes.set(xlim=(0, 24.0), ylim=(0, 7.2))
+    axes.axis("off")
+    steps = (
+        ("plan", "where to search:\naround the target,\nor in other places"),
+        ("infer", "crops, network and\nfilters: the best\nproposals in each"),
+        ("associate", "which proposal is\nthe target, which are\nlook-alikes"),
+        ("update", "box, score and state\nof the target"),
+        ("adapt", "filters, colours and\nmotion learn, if the\ntarget is tracked"),
+    )
+    width, gap, top = 3.9, 0.7, 5.2
+    for number, (title, text) in enumerate(steps):
+        x = 0.8 + number * (width + gap)
+        _step(axes, x, top, width, title, text)
+        if number:
+            _arrow(axes, (x - gap, top - 1.2), (x, top - 1.2), 0, (0, 0), "")
+    middle = 0.8 + width / 2
+    last = middle + 4 * (width + gap)
+    out = middle + 3 * (width + gap)
+    _arrow(axes, (middle, 6.8), (middle, 5.3), 0, (middle + 1.3, 6.3), "the frame")
+    _arrow(axes, (out, 5.3), (out, 6.8), 0, (out + 1.3, 6.3), "the track")
+    axes.plot([last, last, middle, middle], [2.7, 1.2, 1.2, 2.7], color="#444444", linewidth=1.2)
+    _arrow(axes, (middle, 2.4), (middle, 2.75), 0, (0, 0), "")
+    axes.text((middle + last) / 2, 0.6, "what is remembered of the target, for the next frame", ha="center", fontsize=9)
+    return figure
+
+
+def _step(axes: Axes, x: float, top: float, width: float, title: str, text: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    box = FancyBboxPatch((x, top - 2.4), width, 2.4, "round,pad=0,rounding_size=0.25", facecolor="#56B4E9", alpha=0.35)
+    axes.add_patch(box)
+    axes.text(x + width / 2, top - 0.45, title, ha="center", va="center", fontweight="bold")
+    axes.text(x + width / 2, top - 1.5, text, ha="center", va="center", fontsize=8)
+
+
 def _state(axes: Axes, x: float, y: float, colour: str, title: str, text: str) -> None:
     from matplotlib.patches import FancyBboxPatch
 
@@ -305,6 +345,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "success": success_plot,
     "speed_accuracy": speed_accuracy_plot,
     "states": states_diagram,
+    "frame": frame_diagram,
 }
 
 
