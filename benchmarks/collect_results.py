@@ -24,7 +24,7 @@ import numpy as np
 
 from snscf_core.boxes import iou
 from snscf_core.evaluation import long_term
-from snscf_core.evaluation.compare import bootstrap
+from snscf_core.evaluation.reports.compare import bootstrap
 from snscf_core.evaluation.sequences import read_boxes, read_sequence
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
@@ -38,7 +38,6 @@ TITLES = {
     "fear": "FEAR-XS",
     "nanotrack3": "NanoTrack v3",
     "csrt": "OpenCV CSRT",
-    "kcf": "OpenCV KCF",
 }
 
 
@@ -113,7 +112,7 @@ def speed(file: Path) -> dict[str, Any]:
     """Returns milliseconds of one frame with one target: the best and the median."""
     report = json.loads(file.read_text(encoding="utf-8"))
     found = {TITLES[row["model"]]: row for row in report["ours"] if row["targets"] == 1 and row["model"] in TITLES}
-    found |= {_title_of_peer(peer["name"]): peer for peer in report["peers"]}
+    found |= {title: peer for peer in report["peers"] if (title := _title_of_peer(peer["name"]))}
     order = [title for title in TITLES.values() if title in found]
     return {
         "machine": report["machine"],
@@ -124,9 +123,9 @@ def speed(file: Path) -> dict[str, Any]:
     }
 
 
-def _title_of_peer(name: str) -> str:
+def _title_of_peer(name: str) -> str | None:
     plain = re.sub(r" \d[\d.]*", "", name.split(",")[0])  # OpenCV 4.11.0 CSRT; FEAR, ONNX Runtime 1.32.0
-    return next((title for title in TITLES.values() if title.startswith(plain)), name)
+    return next((title for title in TITLES.values() if title.startswith(plain)), None)
 
 
 def reliability(folder: Path) -> dict[str, Any]:

@@ -35,7 +35,6 @@ COLOURS = {
     "FEAR-XS": "#CC79A7",
     "NanoTrack v3": "#E69F00",
     "OpenCV CSRT": "#555555",
-    "OpenCV KCF": "#999999",
 }
 NOTHING = "–"
 STYLE = {

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -57,3 +60,44 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "snscf_core.Tracker.update" in (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def collect_results() -> ModuleType:
+    """The benchmark of that name."""
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("collect_results", ROOT / "benchmarks" / "collect_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_results_are_collected_from_the_stored_boxes(collect_results: ModuleType, tmp_path: Path) -> None:
+    truth = "10,10,20,20\n12,10,20,20\nNaN,NaN,NaN,NaN\n14,10,20,20\n"
+    for name in ("first", "second"):
+        (tmp_path / "set" / name / "img").mkdir(parents=True)
+        (tmp_path / "set" / name / "groundtruth_rect.txt").write_text(truth)
+        for number in range(1, 5):
+            (tmp_path / "set" / name / "img" / f"{number:04}.jpg").touch()
+    runs = tmp_path / "out" / "runs" / "snscf_nano-openvino-0123" / "as_it_is"
+    runs.mkdir(parents=True)
+    (runs / "first-0-ab.txt").write_text("10,10,20,20\n12,10,20,20\n0,0,5,5\n14,10,20,20\n")  # right
+    (runs / "second-0-ab.txt").write_text("10,10,20,20\n90,90,20,20\n0,0,5,5\n90,90,20,20\n")  # lost
+    right = 20 / 21  # no overlap is above the last threshold, 1
+    scores = {
+        name: {"success_auc": [auc], "precision": [share]}
+        for name, auc, share in (("first", right, 1.0), ("second", right / 3, 1 / 3))
+    }
+    report = {"sequences": {"set": {"snscf_nano-openvino": {"as_it_is": scores}}}}
+    (tmp_path / "out" / "accuracy.json").write_text(json.dumps(report))
+
+    found = collect_results.accuracy([tmp_path / "out"], {"set": tmp_path / "set"})
+    tracker = found["trackers"]["snscf_nano"]
+    assert tracker["success"][:20] == [round(2 / 3, 4)] * 20 and tracker["success"][20] == 0
+    assert tracker["sets"]["all"]["auc"][0] == round(right * 2 / 3, 4)
+    assert tracker["sets"]["set"]["precision"] == round(2 / 3, 4)
+
+    (runs / "second-0-ab.txt").write_text("10,10,20,20\n12,10,20,20\n0,0,5,5\n90,90,20,20\n")  # of another version
+    with pytest.raises(ValueError, match="second"):
+        collect_results.accuracy([tmp_path / "out"], {"set": tmp_path / "set"})
