@@ -343,6 +343,7 @@ def _arrow(
 FIGURES: dict[str, Callable[[], Figure]] = {
     "success": success_plot,
     "speed_accuracy": speed_accuracy_plot,
+    "reliability": reliability_plot,
     "states": states_diagram,
     "frame": frame_diagram,
 }
