@@ -65,7 +65,10 @@ class NotBroughtUp(RuntimeError):
 
 
 class TrackerNode(LifecycleNode):
-    """Follows targets in the images of one or more cameras. See the README for topics, services and parameters."""
+    """Follows targets in the images of one or more cameras.
+
+    docs/ros_interface.md describes its topics, services and parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__(bringup.NODE_NAME)

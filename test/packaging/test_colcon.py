@@ -79,7 +79,7 @@ def test_packages_of_others_build_on_our_messages_and_hear_the_status(
     sources = tmp_path / "src"
     shutil.copytree(DOWNSTREAM, sources)
     (sources / "snscf_ros").symlink_to(ROOT)
-    (sources / "snscf_msgs").symlink_to("snscf_ros/msg")  # as README.md says
+    (sources / "snscf_msgs").symlink_to("snscf_ros/msg")  # as docs/install.md says
 
     order = in_ros("colcon", "list", "--topological-order", "--names-only", folder=tmp_path).stdout.split()
     assert order[0] == "snscf_msgs"
