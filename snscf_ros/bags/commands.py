@@ -144,8 +144,8 @@ def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
         with replacing(folder, bag.name) as stage:
-            outcomes = _replayed(tracker, recording, start, max_pixels, stage, defaults)
-            evaluation = _evaluation(recording, truth, start, outcomes, truth_given=bool(options.ground_truth))
+            replayed = _replayed(tracker, recording, start, max_pixels, stage, defaults)
+            evaluation = _evaluation(recording, truth, start, replayed, truth_given=bool(options.ground_truth))
             settings = {
                 "image_topic": recording.topic,
                 "ground_truth": options.ground_truth or None,
@@ -188,27 +188,27 @@ def _replayed(
     from snscf_ros.bags.replay import replay
     from snscf_ros.bags.results import DetectionsBag, detections_name
 
-    outcomes = []
+    replayed = []
     bag = DetectionsBag(folder / detections_name(recording.bag.name), defaults["class_id"], defaults["publish_lost"])
     with bag, tqdm(total=len(recording), unit="image", file=sys.stderr, disable=None) as progress:
-        for outcome in replay(tracker, recording, start, max_pixels):
-            bag.add(outcome)
-            outcomes.append(outcome)
+        for image in replay(tracker, recording, start, max_pixels):
+            bag.add(image)
+            replayed.append(image)
             progress.update()
-    return outcomes
+    return replayed
 
 
 def _evaluation(
-    recording: Recording, truth: Array, start: Start, outcomes: list[ReplayedImage], truth_given: bool
+    recording: Recording, truth: Array, start: Start, replayed: list[ReplayedImage], truth_given: bool
 ) -> BagEvaluation:
     from snscf_ros.bags.results import NOT_STARTED, REJECTED, BagEvaluation
     from snscf_ros.stamps import seconds_text
 
-    tracks = [outcome.track for outcome in outcomes]
+    tracks = [image.track for image in replayed]
     nothing = (np.nan,) * 4
     states = [
-        REJECTED if outcome.problem else track.state.name if track else NOT_STARTED
-        for outcome, track in zip(outcomes, tracks, strict=True)
+        REJECTED if image.problem else track.state.name if track else NOT_STARTED
+        for image, track in zip(replayed, tracks, strict=True)
     ]
     notes = []
     if start.index:
@@ -230,11 +230,11 @@ def _evaluation(
         scores=np.array([track.score if track else np.nan for track in tracks]),
         states=tuple(states),
         start=start.index,
-        rejected=tuple((index, outcome.problem) for index, outcome in enumerate(outcomes) if outcome.problem),
+        rejected=tuple((index, image.problem) for index, image in enumerate(replayed) if image.problem),
         problems=tuple(recording.problems),
         notes=tuple(notes),
         frame=recording.frame,
-        seconds=np.array([outcome.seconds for outcome in outcomes]),
+        seconds=np.array([image.seconds for image in replayed]),
     )
 
 

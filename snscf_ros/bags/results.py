@@ -171,13 +171,13 @@ class DetectionsBag:
         else:
             self._writer.abort()
 
-    def add(self, outcome: ReplayedImage) -> None:
+    def add(self, image: ReplayedImage) -> None:
         """Write the detections of one image with its header and log time, nothing for a rejected image."""
-        if outcome.problem:
+        if image.problem:
             return
-        message = self._message(outcome.header, outcome.targets)
+        message = self._message(image.header, image.targets)
         data = self._store.serialize_cdr(message, message_types.DETECTIONS)
-        self._writer.write(self._connection, outcome.log_time, bytes(data))
+        self._writer.write(self._connection, image.log_time, bytes(data))
 
     def _message(self, header: Any, targets: tuple[TrackedTarget, ...]) -> Any:
         classes = self._store.types.__getitem__

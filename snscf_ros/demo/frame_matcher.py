@@ -41,8 +41,8 @@ class FrameMatcher:
         self._lock = threading.Lock()
         self._images: dict[int, tuple[Frame, float]] = {}
         self._truths: dict[int, Box | None] = {}
-        self._outcomes: dict[int, _MatchedTrack] = {}
-        self._newest_outcome = 0
+        self._tracks: dict[int, _MatchedTrack] = {}
+        self._newest_tracked = 0
         self._newest_taken = 0
         self._taken = 0
         self._last_track: Track | None = None
@@ -56,7 +56,7 @@ class FrameMatcher:
             self.last_image = time.monotonic()
             self._images[stamp] = (frame, self.last_image)
             if not self._recording:
-                for store in (self._images, self._truths, self._outcomes):
+                for store in (self._images, self._truths, self._tracks):
                     for old in sorted(store)[:-_KEPT]:
                         del store[old]
 
@@ -68,14 +68,14 @@ class FrameMatcher:
     def add_track(self, stamp: int, track: Track | None, latency: float) -> None:
         """Add the track of an image; None where nothing was followed. latency: seconds."""
         with self._lock:
-            self._outcomes[stamp] = _MatchedTrack(track, latency)
-            self._newest_outcome = max(self._newest_outcome, stamp)
+            self._tracks[stamp] = _MatchedTrack(track, latency)
+            self._newest_tracked = max(self._newest_tracked, stamp)
 
     def newest(self) -> tuple[Frame, Box | None] | None:
         """Return the newest image that the tracker has received too, with its true box."""
         with self._lock:
             for stamp in sorted(self._images, reverse=True):
-                if stamp in self._outcomes and (stamp in self._truths or not self._has_truth):
+                if stamp in self._tracks and (stamp in self._truths or not self._has_truth):
                     return self._images[stamp][0], self._truths.get(stamp)
             return None
 
@@ -107,12 +107,12 @@ class FrameMatcher:
     def take(self, everything: bool = False) -> Iterator[tuple[Frame, FrameResult]]:
         """Yield in order the frames that were tracked or dropped for a newer one, or all if `everything`."""
         while (item := self._next(everything)) is not None:
-            stamp, frame, truth, outcome = item
-            if outcome is not None and outcome.track is not None:
-                self._last_track = outcome.track
+            stamp, frame, truth, matched = item
+            if matched is not None and matched.track is not None:
+                self._last_track = matched.track
             self._taken += 1
-            latency = outcome.latency if outcome else None
-            yield frame, FrameResult(self._taken, stamp, truth, self._last_track, outcome is None, latency)
+            latency = matched.latency if matched else None
+            yield frame, FrameResult(self._taken, stamp, truth, self._last_track, matched is None, latency)
 
     def _next(self, everything: bool) -> tuple[int, Frame, Box | None, _MatchedTrack | None] | None:
         with self._lock:
@@ -123,13 +123,13 @@ class FrameMatcher:
             stamp = min(self._images, default=None)
             if stamp is None or (self._last is not None and stamp > self._last):
                 return None
-            outcome = self._outcomes.get(stamp)
-            settled = outcome is not None or self._newest_outcome > stamp
+            matched = self._tracks.get(stamp)
+            settled = matched is not None or self._newest_tracked > stamp
             known = settled and (stamp in self._truths or not self._has_truth)
             frame, arrived = self._images[stamp]
             if not known and not everything and time.monotonic() - arrived < self._patience:
                 return None
             self._newest_taken = stamp
-            self._outcomes.pop(stamp, None)
+            self._tracks.pop(stamp, None)
             del self._images[stamp]
-            return stamp, frame, self._truths.pop(stamp, None), outcome
+            return stamp, frame, self._truths.pop(stamp, None), matched
