@@ -3,14 +3,16 @@
 
 """What of the network's answer may be the target: the best few proposals in each search region.
 
-All of it is tensors of fixed shapes on one device, so that a GPU can record and replay it; little is copied back.
+All of it is tensors of fixed shapes on one device, so that a GPU can record and replay it; little is copied back. On a
+CPU, where a call into torch takes longer than its arithmetic, `array_choice` does the same in NumPy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,7 @@ from ..model import acf
 from ..model.backbones import STRIDE
 from ..model.rpn import decode
 from ..model.ssf import spatially_semantic_features
+from .array_choice import ArrayChoice, coverage, unit_vectors
 from .config import TrackerConfig
 
 NUMBERS = 9  # of each candidate
@@ -95,6 +98,8 @@ class Selection(nn.Module):
             ("level_weights", level_weights),
         ):
             self.register_buffer(name, value, persistent=False)
+        arrays = anchors.cpu().numpy(), self.marks.cpu().numpy()
+        self._array_choice = ArrayChoice(config, mode, *arrays, self.spacing, _PEAK)
 
     def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
         """The weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
@@ -108,16 +113,32 @@ class Selection(nn.Module):
         features: N x D x G x G, what ``filters`` (None in mode siamese) and gains (N x L) work on. unchanged: N x 2,
         side of the context and ratio w / h of what would be proposed for targets that have not changed.
         """
+        response = None if filters is None else self.response(features, filters, gains)
+        if features.device.type == "cpu":
+            return self.by_arrays(features, found, response, unchanged)
+        return self.by_tensors(features, found, response, unchanged)
+
+    def by_arrays(self, features: Tensor, found: SearchOutput, response: Tensor | None, unchanged: Tensor) -> Tensor:
+        """The same, given the response, on a CPU."""
+        assert found.scores is not None and found.deltas is not None
+        scores, deltas, before = (part.numpy() for part in (found.scores, found.deltas, unchanged))
+        maps: Any = [None] * len(scores) if response is None else response[:, 0].numpy()
+        rows = np.stack([self._array_choice(*parts) for parts in zip(scores, deltas, maps, before, strict=True)])
+        covered = torch.from_numpy(coverage(rows[..., :4], self.config.grid))
+        vectors = unit_vectors((covered @ features.flatten(2).transpose(1, 2)).numpy(), self.sections)
+        return torch.from_numpy(np.concatenate([rows, vectors], 2))
+
+    def by_tensors(self, features: Tensor, found: SearchOutput, response: Tensor | None, unchanged: Tensor) -> Tensor:
+        """The same, given the response, on any device, without waiting for it."""
         config = self.config
         assert found.scores is not None and found.deltas is not None
         boxes = decode(found.deltas, self.anchors).transpose(1, 2).flatten(2)  # N x 4 x M
         maps = found.scores.sigmoid()
         scores = ranking = maps.flatten(1)
         deciding = maps.amax(1)
-        if filters is None:
+        if response is None:
             sampled = agreement = torch.full_like(scores, torch.nan)
         else:
-            response = self.response(features, filters, gains)
             # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
             at = (boxes[:, :2] * (2 / (STRIDE * config.grid))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)

@@ -1,0 +1,152 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What `proposals.Selection` does, in NumPy: on a CPU a call into torch takes longer than these few numbers do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..model.backbones import STRIDE
+from .config import TrackerConfig
+
+Values = npt.NDArray[np.float32]
+
+
+class _Boxes(NamedTuple):
+    """M boxes with all that merging needs of them. whole: 4 x M (cx, cy, w, h); low, high: 2 x M; areas: M."""
+
+    whole: Values
+    low: Values
+    high: Values
+    areas: Values
+
+
+class ArrayChoice:
+    """Chooses among the proposals of one search region; the arithmetic is that of `Selection.forward`.
+
+    spacing: crop pixels from one place of the proposals to the next. anchors: A x 4 x P x P. marks: A * P * P, what the
+    cosine window adds to each proposal's rank. peak: crop pixels from the peak of a map that do not count as sidelobe.
+    """
+
+    def __init__(
+        self, config: TrackerConfig, mode: str, anchors: Values, marks: Values, spacing: int, peak: int
+    ) -> None:
+        self.config, self.mode = config, mode
+        self.marks = marks
+        self.exclude = peak // (STRIDE if mode == "paper" else spacing)
+        flat = np.ascontiguousarray(anchors.swapaxes(0, 1)).reshape(4, -1)
+        self.centres, self.sizes = flat[:2], flat[2:]
+        # A border of zeros, so that places just outside can be sampled like those inside.
+        self.padded = np.zeros((config.grid + 3, config.grid + 3), np.float32)
+
+    @np.errstate(all="ignore")  # boxes without end are refused by their rank
+    def __call__(self, scores: Values, deltas: Values, response: Values | None, unchanged: Values) -> Values:
+        """Returns the candidates of `Seen` but for the embeddings, K x 9.
+
+        scores: A x P x P logits. deltas: A x 4 x P x P. response: G x G, None in mode siamese. unchanged: 2.
+        """
+        config, side = self.config, scores.shape[-1]
+        moved = deltas.swapaxes(0, 1).reshape(4, -1)
+        whole = np.empty_like(moved)
+        np.multiply(moved[:2], self.sizes, out=whole[:2])
+        whole[:2] += self.centres
+        np.multiply(np.exp(np.minimum(moved[2:], 4.0)), self.sizes, out=whole[2:])
+        found: Values = np.asarray(1 / (1 + np.exp(-scores.reshape(-1))), np.float32)
+        ranking, deciding = found, None
+        if response is None:
+            sampled = agreement = np.full_like(found, np.nan)
+        else:
+            sampled = self._sampled(response, whole)
+            agreement = sampled / min(max(float(response.max()), 1e-6), 1.0)
+            if self.mode == "paper":
+                ranking, deciding = sampled, response
+            else:
+                share = np.float32(0.5 if self.mode == "naive_fusion" else config.response_share)
+                ranking = found + share * (sampled - found)
+        quality = peak_to_sidelobe(
+            ranking.reshape(-1, side, side).max(0) if deciding is None else deciding, self.exclude
+        )
+        penalty = self._penalty(whole[2], whole[3], unchanged)
+        ranked, others = penalty * ranking, penalty * found
+        weights = np.maximum(np.square(ranked if self.mode == "paper" else others), 1e-12)
+        half: Values = whole[2:] * np.float32(0.5)
+        boxes = _Boxes(whole, whole[:2] - half, whole[:2] + half, whole[2] * whole[3])
+        total = (1 - config.window_influence) * ranked + self.marks
+        rows = np.empty((config.candidates, 9), np.float32)
+        for row in rows:
+            best = int(total.argmax())
+            row[:4] = merged(boxes, weights, best, config.merge_overlap)
+            row[4:] = ranked[best] * config.size_rate, found[best], sampled[best], agreement[best], quality
+            # The next is the best of those elsewhere, in the middle or not.
+            near = (np.abs(whole[:2] - row[:2, None]) < row[2:4, None] / 2).all(0)
+            total = others = np.where(near, np.float32(-1.0), others)
+        return rows
+
+    def _sampled(self, response: Values, boxes: Values) -> Values:
+        """The response at the middles of the boxes, bilinear, 0 outside, and at most 1."""
+        grid = response.shape[0]
+        self.padded[1:-2, 1:-2] = response
+        at = boxes[:2] * (1 / STRIDE) + (grid - 1) / 2
+        at = np.fmin(np.fmax(at, -1.0), grid)
+        first = np.floor(at)
+        (across, down), (x, y) = at - first, first.astype(np.intp) + 1
+        flat, width = self.padded.reshape(-1), grid + 3
+        start = y * width + x
+        above = flat[start] * (1 - across) + flat[start + 1] * across
+        below = flat[start + width] * (1 - across) + flat[start + (width + 1)] * across
+        return np.asarray(np.minimum(np.maximum(above * (1 - down) + below * down, 0.0), 1.0), np.float32)
+
+    def _penalty(self, widths: Values, heights: Values, unchanged: Values) -> Values:
+        """At most 1, and 0 for endless change."""
+        context = (widths + heights) / 2
+        extent = np.sqrt((widths + context) * (heights + context)) / unchanged[0]
+        ratio = widths / heights / unchanged[1]
+        change = np.maximum(extent, 1 / extent) * np.maximum(ratio, 1 / ratio)
+        return np.asarray(np.exp((1 - change) * self.config.anchor_penalty))
+
+
+def merged(boxes: _Boxes, weights: Values, best: int, overlap: float) -> Values:
+    """`proposals.merged` for one region: 4 numbers."""
+    sides = np.minimum(boxes.high, boxes.high[:, best, None]) - np.maximum(boxes.low, boxes.low[:, best, None])
+    sides = np.maximum(sides, 0.0)
+    intersection = sides[0] * sides[1]
+    near = intersection > overlap * (boxes.areas + boxes.areas[best] - intersection)
+    near[best] = True
+    shares = weights[near]
+    return np.asarray((boxes.whole[:, near] * shares).sum(1) / shares.sum())
+
+
+def peak_to_sidelobe(response: Values, exclude: int) -> float:
+    """`acf.peak_to_sidelobe_ratio` of one map."""
+    row, column = divmod(int(response.argmax()), response.shape[1])
+    sidelobe = np.ones(response.shape, bool)
+    sidelobe[max(0, row - exclude) : row + exclude + 1, max(0, column - exclude) : column + exclude + 1] = False
+    values = response[sidelobe]
+    if not len(values):
+        return 0.0
+    mean = values.sum() / len(values)
+    variance = float(np.square(values - mean).sum() / len(values))
+    return float((response[row, column] - mean) / variance**0.5) if variance > 1e-12 else 0.0
+
+
+def coverage(boxes: Values, grid: int) -> Values:
+    """How much of each cell each box covers, N x K x (G * G), as `proposals.embeddings` weighs them."""
+    middles = (np.arange(grid, dtype=np.float32) - (grid - 1) / 2) * np.float32(STRIDE)
+    centre, reach = boxes[..., :2, None], boxes[..., 2:4, None] / 2
+    high = np.minimum(centre + reach, middles + STRIDE / 2)
+    low = np.maximum(centre - reach, middles - STRIDE / 2)
+    covered = np.maximum(high - low, np.float32(1e-3))
+    across, down = covered[..., 0, :], covered[..., 1, :]
+    return np.asarray((down[..., :, None] * across[..., None, :]).reshape(*boxes.shape[:2], -1), np.float32)
+
+
+def unit_vectors(means: Values, sections: Sequence[int]) -> Values:
+    """Vectors (... x D) in which each level counts alike, of length 1."""
+    starts = np.cumsum([0, *sections[:-1]])
+    lengths = np.sqrt(np.add.reduceat(np.square(means), starts, axis=-1)) * len(sections) ** 0.5
+    return np.asarray(means / np.repeat(np.maximum(lengths, 1e-12), sections, axis=-1), np.float32)

@@ -1,0 +1,71 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The choice of proposals in NumPy is that in torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from snscf_core import TrackerConfig
+from snscf_core.engines.graph import SearchOutput
+from snscf_core.model import acf
+from snscf_core.model.rpn import anchors, cell_boxes
+from snscf_core.online.array_choice import ArrayChoice
+from snscf_core.online.proposals import Selection
+
+SECTIONS = (16, 24, 8)
+
+
+def both(mode: str, boxes: torch.Tensor, config: TrackerConfig, *, flat: bool = False) -> list[torch.Tensor]:
+    """The candidates in three regions, as arrays and as tensors choose them."""
+    generator = torch.Generator().manual_seed(3)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    selection = Selection(config, mode, boxes, SECTIONS, torch.tensor([0.5, 0.3, 0.2]))
+    count, places, grid = len(boxes), boxes.shape[-1], config.grid
+    period = acf.fft_size(grid)
+    features, gains = noise(3, sum(SECTIONS), grid, grid), noise(3, 3).exp()
+    scores, deltas = 3 * noise(3, count, places, places), noise(3, count, 4, places, places)
+    deltas[0, 0, :2] *= 40  # far outside the map of responses
+    deltas[1, :, 2:] *= 8  # from next to nothing to endless
+    if flat:
+        scores.zero_()
+    label = acf.gaussian_label(grid, period, torch.full((3, 2), 2.0))
+    filters = acf.learn_bank(features * selection.window, gains, label, SECTIONS, config.ridge)
+    features = features + 0.3 * noise(*features.shape)
+    response = None if mode == "siamese" else selection.response(features, filters, gains)
+    unchanged = torch.tensor([[120.0, 1.3], [90.0, 0.4], [64.0, 1.0]])
+    found = SearchOutput(features, scores, deltas)
+    return [choose(features, found, response, unchanged) for choose in (selection.by_arrays, selection.by_tensors)]
+
+
+@pytest.mark.parametrize("mode", ["snscf", "paper", "siamese", "naive_fusion"])
+@pytest.mark.parametrize("size", [255, 191])
+@pytest.mark.parametrize("light", [True, False])
+def test_arrays_choose_what_tensors_choose(mode, size, light):
+    config = TrackerConfig(search_size=size)
+    boxes = cell_boxes((config.grid - 1) // 2) if light else anchors(config.grid - 6)
+    found, expected = both(mode, boxes, config)
+    assert found.shape == (3, config.candidates, 9 + sum(SECTIONS)) and found.dtype == torch.float32
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-3, equal_nan=True)
+
+
+def test_arrays_choose_alike_where_all_scores_are_the_same():
+    config = replace(TrackerConfig(), window_influence=0.0, candidates=5)
+    found, expected = both("siamese", cell_boxes(15), config, flat=True)
+    assert float(found[:, :, 8].abs().max()) == 0  # a flat map has no peak
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-3, equal_nan=True)
+
+
+def test_boxes_that_are_no_numbers_do_not_stop_the_choice():
+    boxes = cell_boxes(15)
+    choose = ArrayChoice(TrackerConfig(), "snscf", boxes.numpy(), torch.zeros(225).numpy(), 16, 40)
+    deltas = torch.full((1, 4, 15, 15), torch.nan)
+    rows = choose(torch.zeros(1, 15, 15).numpy(), deltas.numpy(), torch.zeros(31, 31).numpy(), (64.0, 1.0))
+    assert rows.shape == (3, 9)
