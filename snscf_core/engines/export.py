@@ -109,7 +109,7 @@ def _write(
 ) -> dict[str, str]:
     made_with = {"torch": str(torch.__version__)}
     graph = folder / onnx_runtime.GRAPH
-    write_onnx(subject, graph, batch)
+    write_onnx(subject, graph, batch, interleaved=kind != "tensorrt")
     if precision == "int8":
         made_with["calibrated on"] = f"{len(calibration)} frames"
     if kind == "openvino":
@@ -131,9 +131,15 @@ def _write(
     return made_with
 
 
-def write_onnx(subject: Subject, file: Path, batch: int = 1) -> None:
-    """The graph as one ONNX file with inputs ``crops`` (and ``kernels``), outputs ``features`` (and ``proposals``)."""
+def write_onnx(subject: Subject, file: Path, batch: int = 1, *, interleaved: bool = False) -> None:
+    """The graph as one ONNX file with inputs ``crops`` (and ``kernels``), outputs ``features`` (and ``proposals``).
+
+    interleaved: see `SearchGraph.read_interleaved`.
+    """
     required("onnx", "onnxruntime")
+    graph = subject.graph()
+    if interleaved:
+        graph.read_interleaved()
     crops, kernels = subject.example(batch)
     inputs = (crops,) if kernels is None else (crops, kernels)
     options: dict[str, Any] = {}
@@ -142,7 +148,7 @@ def write_onnx(subject: Subject, file: Path, batch: int = 1) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            subject.graph(),
+            graph,
             inputs,
             str(file),
             input_names=["crops", "kernels"][: len(inputs)],

@@ -22,7 +22,7 @@ from .recording import Result, Step
 
 MANIFEST = "engine.json"
 Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run
-VERSION = 2  # raise it when graphs made before can't be used any more
+VERSION = 3  # raise it when graphs made before can't be used any more, or are slower
 
 
 @dataclass(frozen=True)

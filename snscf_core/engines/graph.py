@@ -42,7 +42,7 @@ class SearchGraph(nn.Module):
     def __init__(self, network: SNSCF, levels: Sequence[int], *, reduce: bool) -> None:
         super().__init__()
         network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-        self.levels = tuple(levels)
+        self.levels, self.interleaved = tuple(levels), False
         fold_batch_norms(network.backbone)
         fold_normalisation(network)
         self.backbone = network.backbone
@@ -54,8 +54,28 @@ class SearchGraph(nn.Module):
             self.reductions.extend(cast(nn.Sequential, network.reductions[level])[0] for level in levels)
 
     def taps(self, crops: Tensor) -> list[Tensor]:
-        # Crops are interleaved, so this is channels-last already.
-        return list(self.backbone(crops.permute(0, 3, 1, 2).float(), self.levels))
+        if self.interleaved:
+            count, rows, columns, colours = (int(size) for size in crops.shape)
+            images = crops.float().reshape(count, 1, rows, columns * colours)
+        else:
+            # Crops are interleaved, so this is channels-last already.
+            images = crops.permute(0, 3, 1, 2).float()
+        return list(self.backbone(images, self.levels))
+
+    def read_interleaved(self) -> None:
+        """Has the first convolution read crops as they lie in memory: the colours of a row's pixels as one long row.
+
+        The sums are the same, but OpenVINO and ONNX Runtime need not rearrange each crop.
+        """
+        name, first = next((name, part) for name, part in self.backbone.named_modules() if isinstance(part, nn.Conv2d))
+        out, colours, rows, columns = first.weight.shape
+        assert first.padding == (0, 0) and first.dilation == (1, 1)
+        weight = first.weight.permute(0, 2, 3, 1).reshape(out, 1, rows, columns * colours)
+        joined = nn.Conv2d(1, out, (rows, columns * colours), (first.stride[0], first.stride[1] * colours))
+        joined.weight, joined.bias = nn.Parameter(weight.contiguous(), False), first.bias
+        parent, _, own = name.rpartition(".")
+        setattr(self.backbone.get_submodule(parent), own, joined)
+        self.interleaved = True
 
     def reduced(self, taps: Sequence[Tensor]) -> list[Tensor]:
         if not self.reductions:

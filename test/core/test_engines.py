@@ -116,6 +116,9 @@ def test_the_folded_graph_is_the_network(name):
         graph = LightProposalGraph if isinstance(network, SNSCFNano) else ProposalGraph
         found = output(*graph(network)(images, network.kernels(template)))
         some = SearchGraph(network, (0, 1), reduce=False)(images)
+        interleaved = SearchGraph(network, (0, 1), reduce=False)
+        interleaved.read_interleaved()
+        assert torch.allclose(interleaved(images), some, rtol=1e-3, atol=1e-4 * float(some.abs().max()))
     features = network.filter_features(taps, network.reduce(taps))
     expected = (torch.cat(features, 1), proposals.scores, proposals.deltas)
     for a, b in zip(expected, found, strict=True):
