@@ -8,6 +8,8 @@
         --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
     python benchmarks/tracking_speed.py --models snscf_nano --engines openvino --targets 1 --threads 1 \\
         --peers fear:TEMPLATE.onnx:TRACK.onnx,nanotrack3:BACKBONE.onnx:HEAD.onnx
+    python benchmarks/tracking_speed.py --alone --models snscf_nano --engines openvino,openvino-bf16,openvino-int8 \
+        --peers fear:TEMPLATE.onnx:TRACK.onnx --rounds 600    # each in a process of its own, its time over FEAR's
 
 In every round each contestant tracks one frame, so that whatever else goes on hits all alike; ``best`` is the figure
 to compare on a machine that others use, too. The scene is generated: textured squares that move before a texture. Each
@@ -18,7 +20,8 @@ that have no trained weights yet. Peers follow one target each. The engine ``pla
 code, as pysot runs SiamRPN++, without filters.
 
 Idle threads of one runtime may spin and disturb another in the same process. So every peer has a process of its own;
-ours share one, and to compare them with peers name one engine.
+ours share one, and to compare them with peers name one engine, or give ``--alone``: then each of ours has a process of
+its own, too, follows one target, and the whole update alone is timed, with one thread and with ``--threads``.
 
 Crops and the network are also run alone in every round, as an update does them; what an update takes beyond both is
 that of filters and all the rest, and less than nothing only by chance, on a busy machine. On a GPU, ``--peak-tflops``
@@ -56,6 +59,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 60
 PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}  # of OpenCV
 ONNX_PEERS = ("fear", "nanotrack2", "nanotrack3")  # of the evaluation, by ONNX Runtime
+OWN = "own"  # kind of a source own:ENGINE:MODEL, one of ours in a process of its own
+RATIOS = ("best", "p50")  # that are given over FEAR's
 # Dense TensorFloat-32 and memory, as NVIDIA publishes them.
 GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
 Box = tuple[float, float, float, float]
@@ -236,16 +241,18 @@ class Ours:
 
 
 class Peer:
-    """A tracker of others in a process of its own; it follows the first target. OpenCV's may be those of another
-    interpreter. ``times``: seconds of each update. missing: why it can't be had, else empty."""
+    """A tracker in a process of its own; it follows the first target. OpenCV's may be those of another interpreter.
+    ``times``: seconds of each update. missing: why it can't be had, else empty. interval: neighbouring frames that
+    belong together, as the filters of ours learn in one of them."""
 
     def __init__(self, source: str, options: argparse.Namespace) -> None:
+        self.source = source
         python = options.peer_python if options.peer_python and _kind(source) in PEERS else sys.executable
         command = [str(python), str(Path(__file__).resolve()), "--serve-peer", source]
         command += ["--size", options.size, "--threads", str(options.threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         hello = self._ask(None)
-        self.title, self.missing = hello["title"], hello["missing"]
+        self.title, self.missing, self.interval = hello["title"], hello["missing"], hello["interval"]
         self.times: list[float] = []
 
     def track(self, step: int) -> None:
@@ -270,17 +277,41 @@ def serve_peer(options: argparse.Namespace) -> None:
     """Answers each line with a step on standard input by the seconds that the peer takes for that frame."""
     cv2.setNumThreads(options.threads)
     scene = Scene(*_size(options.size), 1)
-    title, missing, tracker = "", "", None
-    try:
-        title, tracker = _peer(options.serve_peer)
-        tracker.init(scene.frames[0], tuple(int(value) for value in scene.boxes[0][0]))
-    except (ValueError, FileNotFoundError) as error:
-        missing = str(error)
-    print(json.dumps({"title": title or options.serve_peer, "missing": missing}), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        title, missing, tracker = "", "", None
+        try:
+            if _kind(options.serve_peer) == OWN:
+                title, tracker = _own(options.serve_peer, options, Path(folder), scene)
+            else:
+                title, tracker = _peer(options.serve_peer)
+                tracker.init(scene.frames[0], tuple(int(value) for value in scene.boxes[0][0]))
+        except (ValueError, FileNotFoundError) as error:
+            missing = str(error)
+    interval = tracker.tracker.config.learning_interval if isinstance(tracker, Ours) else 1
+    hello = {"title": title or options.serve_peer, "missing": missing, "interval": interval}
+    print(json.dumps(hello), flush=True)
     for line in sys.stdin:
+        step = int(line)
+        frame, work = scene.frames[step], tracker.update
         began = time.perf_counter()
-        tracker.update(scene.frames[int(line)])
+        work(step if isinstance(tracker, Ours) else frame)
         print(json.dumps(time.perf_counter() - began), flush=True)
+
+
+def _own(source: str, options: argparse.Namespace, folder: Path, scene: Scene) -> tuple[str, Ours]:
+    """One of ours with its target, and its name in tables. Raises ValueError or FileNotFoundError."""
+    import torch
+
+    from snscf_core.engines.open_vino import core
+
+    torch.set_num_threads(options.threads)
+    _, engine, model = source.split(":", 2)
+    if engine == "openvino-bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError("this CPU has no bfloat16")
+    tracker = _tracker(model, engine, options.device, folder)
+    if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
+        raise ValueError("it failed, see the warning")
+    return f"{Path(model).name}, {tracker.engine}", Ours(tracker, scene)
 
 
 def _peer(source: str) -> tuple[str, Any]:
@@ -379,6 +410,30 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "networks": networks,
         "floor": floors,
     }
+
+
+def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
+    """Whole updates of one target, each tracker in a process of its own, with one thread and with as many as given."""
+    ours = [f"{OWN}:{engine}:{model}" for model in options.models.split(",") for engine in _engines(options)]
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    for threads in sorted({1, options.threads}):
+        given = argparse.Namespace(**{**vars(options), "threads": threads})
+        contestants = [Peer(source, given) for source in (*ours, *filter(None, options.peers.split(",")))]
+        left_out |= {one.title: one.missing for one in contestants if one.missing}
+        running = [one for one in contestants if not one.missing]
+        for turn in range(options.rounds + options.warm_up):
+            for one in running:
+                one.track(1 + turn % (FRAMES - 1))
+        for one in contestants:
+            one.close()
+        figures = [_statistics(one.title, one.times[options.warm_up :], one.interval) for one in running]
+        fear = next((row for one, row in zip(running, figures, strict=True) if _kind(one.source) == "fear"), None)
+        for row in figures:
+            ratios = {f"{key}_over_fear": row[f"{key}_ms"] / fear[f"{key}_ms"] if fear else None for key in RATIOS}
+            rows.append({"threads": threads, **row, **ratios})
+    machine = {"processor": _processor(), "cores": os.cpu_count()}
+    return {"machine": machine, "size": options.size, "rounds": options.rounds, "alone": rows, "left_out": left_out}
 
 
 def _engines(options: argparse.Namespace) -> list[str]:
@@ -569,6 +624,23 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def table_alone(result: dict[str, Any]) -> str:
+    """Markdown."""
+    machine = result["machine"]
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores; {result['size']}, one target, {result['rounds']} rounds in "
+        "turns, each in a process of its own",
+        "",
+        "| tracker | threads | best ms | p50 | p95 | best over FEAR's | p50 over FEAR's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result["alone"]:
+        cells = [row["name"], str(row["threads"]), *(f"{row[f'{key}_ms']:.2f}" for key in ("best", "p50", "p95"))]
+        lines.append("| " + " | ".join([*cells, *(_text(row[f"{key}_over_fear"], 2) for key in RATIOS)]) + " |")
+    lines += ["", *(f"- left out: {name}: {reason}" for name, reason in result["left_out"].items())]
+    return "\n".join(lines)
+
+
 def _text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
@@ -597,6 +669,7 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path, help="interpreter for OpenCV's peers (default: this one)")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the floor")
     parser.add_argument("--bandwidth", type=float, help="of the device's memory in GB/s, for the floor")
+    parser.add_argument("--alone", action="store_true", help="ours in processes of their own, too; whole updates only")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--markdown", type=Path, help="write the table there, too")
@@ -615,8 +688,8 @@ def main() -> None:
         return serve_peer(options)
     if options.serve_memory:
         return serve_memory(options)
-    result = measure(options)
-    text = table(result)
+    result = measure_alone(options) if options.alone else measure(options)
+    text = table_alone(result) if options.alone else table(result)
     for path, content in ((options.json, json.dumps(result, indent=1)), (options.markdown, text)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

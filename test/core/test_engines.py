@@ -405,7 +405,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
     subject = Tracker(heads, device="cpu", engine="torch").subject
-    monkeypatch.setattr("snscf_core.engines.export.write_onnx", lambda *_: 1 / 0)
+    monkeypatch.setattr("snscf_core.engines.export.write_onnx", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(subject, "onnx", tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
