@@ -138,3 +138,16 @@ def test_shots_end_at_cuts_and_protected_scenes_are_left_out(tmp_path):
     )
     np.savez(tmp_path / "protected.npz", thumbs=thumbnail[None])
     assert run(tmp_path, ["Red"], "--protect", str(tmp_path / "protected.npz")) == []
+
+
+def test_labels_that_are_kept_here_can_be_read_and_lie_in_their_pictures():
+    from pack.labels import load_labels
+
+    files = sorted((TRAINING / "labels").glob("*.json"))
+    assert files
+    for label in (label for file in files for label in load_labels(file)):
+        present = label.boxes[np.isfinite(label.boxes[:, 0])]
+        where = f"{label.repository} {label.path} {label.frames[0]}"
+        assert len(present) >= 12, where
+        assert (present[:, :2] >= 0).all() and (present[:, :2] + present[:, 2:] <= label.size).all(), where
+        assert (present[:, 2:] >= 4).all(), where

@@ -36,6 +36,7 @@ ISOLATED = {"whole": 0.2, "moving": 0.35, "still": 0.5}  # isolation of a target
 MOVES, RING, STILL = 0.4, 0.3, 0.03  # shares of a box, and of the ring round it, that move
 SHARES = (0.12, 0.3)  # of the picture's width: sizes of what the background of a picture is freed from
 REACH = (-48, -30, -18, -8, 8, 18, 30, 48)  # pictures that a moving camera's background is made of
+RINGED = 1.5  # sizes of a box that it has together with the ring round it
 STEADY = 0.6  # pixels that the picture moves within REACH while the camera stands still
 
 
@@ -104,50 +105,29 @@ def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
     small = camera.pictures[number]
     factor = picture.shape[1] / small.shape[1]
     moves = camera.moving(number)
-    whole = parts(moves, small)
-    found_twice = np.concatenate([blobs(small), *(parts(standing_out(small, share), small) for share in SHARES)])
-    _, first = np.unique(np.round(found_twice / SAME_PLACE), axis=0, return_index=True)
-    candidates = found_twice[first]
     found = [
         Proposal(box, "moving", _rank(box, 1.5))
-        for box in whole
+        for box in parts(moves, small)
         if stands_alone(moves, box) and isolation(small, box) >= ISOLATED["whole"]
     ]
-    for box in candidates:
-        if min(box[2:]) * factor < SMALLEST:
-            continue
+    boxes = np.concatenate([blobs(small), *(parts(standing_out(small, share), small) for share in SHARES)])
+    _, first = np.unique(np.round(boxes / SAME_PLACE), axis=0, return_index=True)
+    for box in boxes[first]:
         isolated = isolation(small, box)
-        if isolated < ISOLATED["moving"]:
-            continue
-        inside, ring = _ring_shares(moves, box)
-        if stands_alone(moves, box):
-            kind = "moving"
-        elif inside <= STILL and ring <= STILL:
-            kind = "still"
-        else:
-            continue  # a part of something that moves, or beside it
-        outline = outlined(picture, box * factor) if isolated >= ISOLATED[kind] else None
-        if outline is not None:
-            # Of boxes one within another the larger counts: smaller ones are parts.
-            found.append(
-                Proposal(outline / factor, kind, isolated * _rank(outline / factor, 2.0 if kind == "moving" else 1.5))
-            )
-    found = [one for one in found if min(one.box[2:]) * factor >= SMALLEST]
+        kind = _kind(moves, box) if isolated >= ISOLATED["moving"] else None
+        if kind is not None and isolated >= ISOLATED[kind]:
+            outline = outlined(picture, box * factor)
+            if outline is not None:
+                rank = isolated * _rank(outline / factor, 2.0 if kind == "moving" else 1.5)
+                found.append(Proposal(outline / factor, kind, rank))
     best: list[Proposal] = []
     for one in sorted(found, key=lambda one: -one.rank):
-        if not any(_overlap(one.box, other.box) > 0.2 for other in best):
+        # Of boxes one within another the larger counts: smaller ones are parts.
+        apart = all(_overlap(one.box, other.box) <= 0.2 for other in best)
+        if apart and min(one.box[2:]) * factor >= SMALLEST:
             best.append(one)
-    colours = [_histogram(small, one.box) for one in best]
-    result = []
-    for index, one in enumerate(best):
-        alike = any(
-            float(np.minimum(colours[index], colours[other]).sum()) > 0.6
-            and 0.5 < one.box[2:].prod() / best[other].box[2:].prod() < 2
-            for other in range(len(best))
-            if other != index
-        )
-        result.append(replace(one, box=one.box * factor, alike=alike))
-    return result
+    alike = _look_alikes(small, [one.box for one in best])
+    return [replace(one, box=one.box * factor, alike=same) for one, same in zip(best, alike, strict=True)]
 
 
 def confirmed(camera: Camera, picture: Frame, number: int, box: Array) -> bool:
@@ -172,7 +152,7 @@ def moving(camera: Camera, number: int) -> Mask:
     height, width = picture.shape[:2]
     others = [number + offset for offset in REACH if 0 <= number + offset < len(camera.pictures)]
     layers = []
-    steady = bool(others) and max(camera.displacement(end, number) for end in (others[0], others[-1])) < STEADY
+    steady = all(camera.displacement(end, number) < STEADY for end in (*others[:1], *others[-1:]))
     for other in others:
         matrix = np.eye(3) if steady else camera.homography(other, number)
         if matrix is not None:
@@ -241,19 +221,10 @@ def isolation(picture: Frame, box: Array) -> float:
 
     It is the share of the ring round the box that has these colours, less the share of the box that has them too.
     """
-    outer = cv2.cvtColor(around(picture, box, 1.5), cv2.COLOR_BGR2LAB).astype(np.float32)
-    height, width = outer.shape[:2]
-    inside = np.zeros((height, width), bool)
-    inside[height // 6 : height - height // 6, width // 6 : width - width // 6] = True
-    ring, filled = outer[~inside], outer[inside]
-    if len(ring) < 16 or len(filled) < 16:
+    ground, inside = _ground(picture, box)
+    if inside.sum() < 16 or (~inside).sum() < 16:
         return 0.0
-    alike, same = _near(ring, ring), _near(filled, ring)
-    rest = ring[~alike]
-    if len(rest) > 0.1 * len(ring):
-        alike |= _near(ring, rest)
-        same |= _near(filled, rest)
-    return float(alike.mean() - same.mean())
+    return float(ground[~inside].mean() - ground[inside].mean())
 
 
 def outlined(picture: Frame, box: Array) -> Array | None:
@@ -261,29 +232,17 @@ def outlined(picture: Frame, box: Array) -> Array | None:
 
     None if it goes on beyond that, or if it is not much the same as the box.
     """
-    x, y, w, h = box
-    low = np.maximum(0, np.floor([x - w / 4, y - h / 4])).astype(int)
-    outer = cv2.cvtColor(np.ascontiguousarray(around(picture, box, 1.5)), cv2.COLOR_BGR2LAB).astype(np.float32)
-    height, width = outer.shape[:2]
-    inside = np.zeros((height, width), bool)
-    inside[height // 6 : height - height // 6, width // 6 : width - width // 6] = True
-    ring = outer[~inside]
-    if len(ring) < 16:
+    ground, inside = _ground(picture, box)
+    if inside.all():
         return None
-    flat = outer.reshape(-1, 3)
-    ground = _near(flat, ring)
-    rest = ring[~_near(ring, ring)]
-    if len(rest) > 0.1 * len(ring):
-        ground |= _near(flat, rest)
-    mask = cv2.morphologyEx(
-        (~ground).reshape(height, width).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
-    )
+    height, width = ground.shape
+    mask = cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, _, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2:
         return None
-    main = 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
-    left, top, wide, high, area = statistics[main]
+    left, top, wide, high, area = statistics[1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())]
     beyond = left == 0 or top == 0 or left + wide == width or top + high == height
+    low = np.maximum(0, np.floor(box[:2] - box[2:] * (RINGED - 1) / 2))
     found = np.array([low[0] + left, low[1] + top, wide, high], np.float64)
     return None if beyond or area < FILLED * wide * high or float(iou(found, box)) < SAME else found
 
@@ -314,9 +273,25 @@ def _distance(picture: Frame, background: Frame) -> Values:
     return np.asarray(np.linalg.norm(both[0] - both[1], axis=2), np.float32)
 
 
+def _ground(picture: Frame, box: Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which pixels of a box and of the ring round it have one of the ring's two main colours; which are the box's."""
+    colours = cv2.cvtColor(np.ascontiguousarray(around(picture, box, RINGED)), cv2.COLOR_BGR2LAB).astype(np.float32)
+    height, width = colours.shape[:2]
+    inside = np.zeros((height, width), bool)
+    inside[height // 6 : height - height // 6, width // 6 : width - width // 6] = True
+    ring = colours[~inside]
+    if not len(ring):
+        return np.zeros_like(inside), inside
+    ground = _near(colours, ring)
+    rest = ring[~ground[~inside]]
+    if len(rest) > 0.1 * len(ring):
+        ground |= _near(colours, rest)
+    return ground, inside
+
+
 def _near(colours: Values, others: Values) -> npt.NDArray[np.bool_]:
-    """Tells which colours (N x 3) are alike to the median of others."""
-    return np.asarray(np.linalg.norm(colours - np.median(others, axis=0), axis=1) < DIFFERENT)
+    """Which colours (... x 3) are alike to the median of others (N x 3)."""
+    return np.asarray(np.linalg.norm(colours - np.median(others, axis=0), axis=-1) < DIFFERENT)
 
 
 def _ring_shares(mask: Mask, box: Array) -> tuple[float, float]:
@@ -324,6 +299,25 @@ def _ring_shares(mask: Mask, box: Array) -> tuple[float, float]:
     inner, outer = around(mask, box, 1.0), around(mask, box, 1.7)
     rest = outer.size - inner.size
     return float(inner.mean()), float((outer.sum() - inner.sum()) / rest) if rest > 0 else 1.0
+
+
+def _kind(moves: Mask, box: Array) -> str | None:
+    """Whether what a box holds moves or is still; None for a part of something that moves, or what is beside it."""
+    if stands_alone(moves, box):
+        return "moving"
+    return "still" if max(_ring_shares(moves, box)) <= STILL else None
+
+
+def _look_alikes(picture: Frame, boxes: Sequence[Array]) -> list[bool]:
+    """For each box whether another has its colours, and half to twice its area."""
+    colours = [_histogram(picture, box) for box in boxes]
+    areas = [float(box[2:].prod()) for box in boxes]
+
+    def alike(one: int, other: int) -> bool:
+        common = float(np.minimum(colours[one], colours[other]).sum())
+        return one != other and common > 0.6 and 0.5 < areas[one] / areas[other] < 2
+
+    return [any(alike(one, other) for other in range(len(boxes))) for one in range(len(boxes))]
 
 
 def _rank(box: Array, weight: float) -> float:
