@@ -54,6 +54,7 @@ class Clips:
 
     paths: patterns of videos or of pictures; ** stands for any folders. leave_out: words in paths of clips that are not
     taken. most: clips, evenly chosen. targets: of one clip at most. stretches: parts of a clip that are looked at.
+    still: also things that don't move; elsewhere than on tables these are mostly pieces of background.
     """
 
     repository: str
@@ -63,6 +64,7 @@ class Clips:
     most: int = 1000
     targets: int = 6
     stretches: int = 2
+    still: bool = False
     marks: tuple[str, ...] = ()
 
 
@@ -89,7 +91,7 @@ class Labeller:
                 self.counts["protected shots"] += 1
                 print(f"{clips.repository} {path}: shows a protected scene", file=sys.stderr)
                 return
-            for entry, pictures in self._targets(shot, known):
+            for entry, pictures in self._targets(shot, known, clips.still):
                 about = {"repository": clips.repository, "path": path, "licence": clips.licence}
                 entry["marks"] += clips.marks
                 yield about | entry, pictures
@@ -100,7 +102,7 @@ class Labeller:
     def _judged(self, picture: Frame) -> bool:
         return self._protected is not None and self._protected.likeness(picture) > ALIKE
 
-    def _targets(self, shot: Shot, known: Sequence[Label]) -> Iterator[tuple[dict[str, Any], list[Frame]]]:
+    def _targets(self, shot: Shot, known: Sequence[Label], still: bool) -> Iterator[tuple[dict[str, Any], list[Frame]]]:
         camera = Camera(shot.pictures)
         taken = [_known_boxes(label, shot) for label in known]
         for share in SEEDS:
@@ -108,6 +110,7 @@ class Labeller:
             if len(shot.pictures) - seed < SHORTEST:
                 return
             proposals = propose(camera, shot.pictures[seed], seed)
+            proposals = [one for one in proposals if still or one.kind != "still"]
             self.counts["proposals"] += len(proposals)
             for proposal in proposals[:TRIED]:
                 if any(_covers(boxes, seed, proposal.box) for boxes in taken):
