@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from snscf_core.crops import MIN_FRAME_SIDE
 from snscf_ros.cv_bridge_decoder import find_bridge
 from snscf_ros.encodings import ENCODINGS, Encoding, Frame, bgr_from_mosaic, stretched_to_8_bit
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
 
 ImageMessage: TypeAlias = "Image | CompressedImage"
-# an image with fewer pixels on a side has nothing to track in
-SMALLEST_SIDE = 16
 
 
 class ImageRejected(ValueError):
@@ -137,8 +136,8 @@ def _bgr(image: npt.NDArray[Any]) -> Frame:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     for name, value in (("width", width), ("height", height)):
-        if value < SMALLEST_SIDE:
-            raise ImageRejected(f"{name} is {value} pixels, at least {SMALLEST_SIDE} are needed")
+        if value < MIN_FRAME_SIDE:
+            raise ImageRejected(f"{name} is {value} pixels, at least {MIN_FRAME_SIDE} are needed")
     if width * height > max_pixels:
         raise ImageRejected(
             f"{width} x {height} = {width * height} pixels are more than max_image_pixels = {max_pixels}"
