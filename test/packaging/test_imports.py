@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Arrows between folders point one way: what each folder may import. No circle of modules, no crowded folder or class."""
+"""Arrows between folders point one way: what each folder may import. No circle, no crowded folder, no long class."""
 
 from __future__ import annotations
 
