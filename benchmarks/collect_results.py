@@ -8,7 +8,8 @@
     python benchmarks/collect_results.py --speed speed.json       # of `benchmarks/tracking_speed.py --json`
     python benchmarks/collect_results.py --trust FOLDER           # of `benchmarks/trust.py --kinds sequences --output`
 
-Each option replaces one file and leaves the others as they are.
+Each option writes one file and leaves the others as they are. ``--accuracy`` replaces those trackers that the folders
+hold.
 """
 
 from __future__ import annotations
@@ -41,37 +42,48 @@ TITLES = {
 }
 
 
-def accuracy(folders: list[Path], roots: dict[str, Path]) -> dict[str, Any]:
+def accuracy(folders: list[Path], roots: dict[str, Path], before: dict[str, Any]) -> dict[str, Any]:
     """Returns means with 95 % intervals, differences from the first tracker, and success curves over all sequences.
 
+    Trackers that the folders do not hold are taken from ``before``, which is what this function returned earlier.
     Raises ValueError if the stored boxes do not give the AUC that a report states.
     """
-    curves: dict[str, dict[tuple[str, str], np.ndarray]] = {}
-    precisions: dict[str, dict[tuple[str, str], float]] = {}
+    measured: dict[str, dict[str, Any]] = {
+        title: {"auc": one["auc"], "precision": one["precision"], "success": one["success"]}
+        for title, one in before.get("trackers", {}).items()
+        if title in TITLES.values()
+    }
     for folder in folders:
         report = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
-        for subset, trackers in report["sequences"].items():
-            for tracker, conditions in trackers.items():
-                name = tracker.split("-")[0]
-                if name not in TITLES:
-                    continue
-                for sequence, scores in conditions[CONDITION].items():
-                    curve = success_curve(folder / "runs", tracker, roots[subset] / sequence, scores["success_auc"][0])
-                    curves.setdefault(name, {})[subset, sequence] = curve
-                    precisions.setdefault(name, {})[subset, sequence] = scores["precision"][0]
-    order = [name for name in TITLES if name in curves]
-    first = curves[order[0]]
+        for tracker in dict.fromkeys(name for trackers in report["sequences"].values() for name in trackers):
+            if (title := TITLES.get(tracker.split("-")[0])) is not None:
+                measured[title] = of_tracker(folder / "runs", report["sequences"], tracker, roots)
+    order = [title for title in TITLES.values() if title in measured]
+    first = flat(measured[order[0]]["auc"])
     return {
         "thresholds": THRESHOLDS.round(2).tolist(),
         "trackers": {
-            TITLES[name]: {
-                "sets": {subset: measures(curves[name], precisions[name], subset) for subset in (*roots, "all")},
-                "difference": difference(first, curves[name]) if name != order[0] else None,
-                "success": np.mean(list(curves[name].values()), axis=0).round(4).tolist(),
+            title: {
+                "sets": {subset: means(measured[title], subset) for subset in (*measured[title]["auc"], "all")},
+                "difference": difference(first, flat(measured[title]["auc"])) if title != order[0] else None,
+                **measured[title],
             }
-            for name in order
+            for title in order
         },
     }
+
+
+def of_tracker(runs: Path, sequences: dict[str, Any], tracker: str, roots: dict[str, Path]) -> dict[str, Any]:
+    """Returns AUC and precision of each sequence by set, and the success curve over all of them."""
+    found: dict[str, Any] = {"auc": {}, "precision": {}}
+    curves = []
+    for subset, trackers in sequences.items():
+        scores = trackers[tracker][CONDITION]
+        for measure, name in (("auc", "success_auc"), ("precision", "precision")):
+            found[measure][subset] = {sequence: round(one[name][0], 5) for sequence, one in scores.items()}
+        for sequence, one in scores.items():
+            curves.append(success_curve(runs, tracker, roots[subset] / sequence, one["success_auc"][0]))
+    return {**found, "success": np.mean(curves, axis=0).round(4).tolist()}
 
 
 def success_curve(runs: Path, tracker: str, sequence: Path, stated: float) -> np.ndarray:
@@ -89,22 +101,30 @@ def success_curve(runs: Path, tracker: str, sequence: Path, stated: float) -> np
     raise ValueError(f"no run of {tracker} on {sequence.name} under {runs} has the stated AUC of {stated:.4f}")
 
 
-def measures(
-    curves: dict[tuple[str, str], np.ndarray], precisions: dict[tuple[str, str], float], subset: str
-) -> dict[str, Any]:
-    """Returns AUC with its interval, and precision, over one set of sequences or ``all``."""
-    keys = [key for key in curves if subset in (key[0], "all")]
-    auc = bootstrap(np.array([curves[key].mean() for key in keys]))
+def flat(by_set: dict[str, dict[str, float]], subset: str = "all") -> dict[tuple[str, str], float]:
+    """Returns the values of one set, or of all, by set and sequence."""
     return {
-        "sequences": len(keys),
-        "auc": [round(value, 4) for value in (auc.mean, auc.low, auc.high)],
-        "precision": round(float(np.mean([precisions[key] for key in keys])), 4),
+        (name, key): value
+        for name, values in by_set.items()
+        if subset in (name, "all")
+        for key, value in values.items()
     }
 
 
-def difference(first: dict[tuple[str, str], np.ndarray], other: dict[tuple[str, str], np.ndarray]) -> list[float]:
+def means(measured: dict[str, Any], subset: str) -> dict[str, Any]:
+    """Returns AUC with its interval, and precision, over one set of sequences or ``all``."""
+    values = list(flat(measured["auc"], subset).values())
+    auc = bootstrap(np.array(values))
+    return {
+        "sequences": len(values),
+        "auc": [round(value, 4) for value in (auc.mean, auc.low, auc.high)],
+        "precision": round(float(np.mean(list(flat(measured["precision"], subset).values()))), 4),
+    }
+
+
+def difference(first: dict[tuple[str, str], float], other: dict[tuple[str, str], float]) -> list[float]:
     """Returns how much higher the AUC of the other tracker is on the sequences that both have, with its interval."""
-    found = bootstrap(np.array([other[key].mean() - first[key].mean() for key in first if key in other]))
+    found = bootstrap(np.array([other[key] - first[key] for key in first if key in other]))
     return [round(value, 4) for value in (found.mean, found.low, found.high)]
 
 
@@ -150,7 +170,8 @@ def write(name: str, content: dict[str, Any]) -> None:
     """Writes one file of docs/results."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(content, indent=1)
-    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)  # a list of numbers in one line
+    # lists and objects of numbers in one line each
+    text = re.sub(r"[\[{][^][{}]*[\]}]", lambda match: " ".join(match[0].split()), text)
     (RESULTS / name).write_text(text + "\n", encoding="utf-8")
     print(RESULTS / name)
 
@@ -164,7 +185,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.accuracy:
         roots = {name: Path(folder) for name, _, folder in (text.partition("=") for text in options.root)}
-        write("accuracy.json", accuracy(options.accuracy, roots))
+        stored = RESULTS / "accuracy.json"
+        before = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+        write("accuracy.json", accuracy(options.accuracy, roots, before))
     if options.speed:
         write("speed.json", speed(options.speed))
     if options.trust:

@@ -92,12 +92,18 @@ def test_results_are_collected_from_the_stored_boxes(collect_results: ModuleType
     report = {"sequences": {"set": {"snscf_nano-openvino": {"as_it_is": scores}}}}
     (tmp_path / "out" / "accuracy.json").write_text(json.dumps(report))
 
-    found = collect_results.accuracy([tmp_path / "out"], {"set": tmp_path / "set"})
+    roots = {"set": tmp_path / "set"}
+    found = collect_results.accuracy([tmp_path / "out"], roots, {})
     tracker = found["trackers"]["snscf_nano"]
     assert tracker["success"][:20] == [round(2 / 3, 4)] * 20 and tracker["success"][20] == 0
-    assert tracker["sets"]["all"]["auc"][0] == round(right * 2 / 3, 4)
-    assert tracker["sets"]["set"]["precision"] == round(2 / 3, 4)
+    assert tracker["sets"]["all"]["auc"][0] == pytest.approx(right * 2 / 3, abs=1e-4)
+    assert tracker["sets"]["set"]["precision"] == pytest.approx(2 / 3, abs=1e-4)
+
+    peer = {**tracker, "auc": {"set": {"first": 0.5, "second": 0.5}}}  # measured earlier
+    found = collect_results.accuracy([tmp_path / "out"], roots, {"trackers": {"FEAR-XS": peer}})
+    assert list(found["trackers"]) == ["snscf_nano", "FEAR-XS"]
+    assert found["trackers"]["FEAR-XS"]["difference"][0] == pytest.approx(0.5 - right * 2 / 3, abs=1e-4)
 
     (runs / "second-0-ab.txt").write_text("10,10,20,20\n12,10,20,20\n0,0,5,5\n90,90,20,20\n")  # of another version
     with pytest.raises(ValueError, match="second"):
-        collect_results.accuracy([tmp_path / "out"], {"set": tmp_path / "set"})
+        collect_results.accuracy([tmp_path / "out"], roots, {})
