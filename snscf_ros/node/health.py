@@ -85,7 +85,7 @@ class HealthMonitor:
     ) -> None:
         """Start the timers.
 
-        targets: gives the targets, which are other ones after a worker had to be left behind.
+        targets: gives the current targets; a worker that was left behind keeps the old ones.
         running: gives what the node has at the moment.
         restarts: how often the process has been started again.
         """

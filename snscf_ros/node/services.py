@@ -34,7 +34,7 @@ class TargetServices:
     ) -> None:
         """Create the services.
 
-        targets: gives the targets, which are other ones after a worker had to be left behind.
+        targets: gives the current targets; a worker that was left behind keeps the old ones.
         worker: gives the worker; None while the node is not active.
         target_started: called each time that a target has been started.
         """
