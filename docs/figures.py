@@ -64,7 +64,8 @@ def trackers_table() -> str:
     accuracy, speed, elsewhere = results("accuracy")["trackers"], results("speed")["trackers"], results("elsewhere")
     titles = dict.fromkeys([*COLOURS, *accuracy])
     lines = [
-        "| tracker | success AUC, 17 development sequences | 9 validation sequences | P@20, all 26 | frames / s |",
+        "| tracker | success AUC, 17 development sequences | 9 validation sequences | precision at 20 px, all 26 "
+        "| frames / s |",
         "|---|---|---|---|---|",
     ]
     for title in titles:
@@ -286,8 +287,8 @@ def frame_diagram() -> Figure:
     steps = (
         ("plan", "where to search:\naround the target,\nor in other places"),
         ("infer", "crops, network and\nfilters: the best\nproposals in each"),
-        ("associate", "which proposal is\nthe target, which are\nlook-alikes"),
-        ("update", "box, score and state\nof the target"),
+        ("associate", "which proposal is\nthe target, and which\nare look-alikes"),
+        ("update", "box, score and\nstate of the target"),
         ("adapt", "filters, colours and\nmotion learn, if the\ntarget is tracked"),
     )
     width, gap, top = 3.9, 0.7, 5.2
@@ -313,7 +314,7 @@ def _step(axes: Axes, x: float, top: float, width: float, title: str, text: str)
     box = FancyBboxPatch((x, top - 2.4), width, 2.4, "round,pad=0,rounding_size=0.25", facecolor="#56B4E9", alpha=0.35)
     axes.add_patch(box)
     axes.text(x + width / 2, top - 0.45, title, ha="center", va="center", fontweight="bold")
-    axes.text(x + width / 2, top - 1.5, text, ha="center", va="center", fontsize=8)
+    axes.text(x + width / 2, top - 1.5, text, ha="center", va="center", fontsize=7.5)
 
 
 def _state(axes: Axes, x: float, y: float, colour: str, title: str, text: str) -> None:
