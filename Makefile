@@ -39,7 +39,7 @@ lint: environment
 	@$(RUN) python -m mypy
 
 docs:
-	@$(RUN) python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@$(RUN) python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -b html docs build/docs
 	@echo build/docs/index.html
 
 figures:
