@@ -34,6 +34,7 @@ from tqdm import tqdm
 from snscf_core import MODES, Tracker
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.model.checkpoints import find, sha256
+from snscf_core.online.association import Match
 from snscf_core.online.confidence import Evidence, Logistic
 from snscf_core.online.tracker import Target
 from snscf_core.online.tuning import tuning_file, tuning_of
@@ -55,16 +56,16 @@ class Seen(NamedTuple):
 class Watching(Tracker):
     """Remembers each match."""
 
-    matches: list[tuple[Evidence, Sequence[float], bool]]
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.matches: list[tuple[Evidence, Sequence[float], bool]] = []
+        self.on_match = self._remember
 
-    def _match(self, target: Target, proposals: Any) -> Any:
+    def _remember(self, target: Target, match: Match) -> None:
         lost, looking = target.confidence.lost, target.confidence.looking > 0
-        match = super()._match(target, proposals)
-        searching = lost and not (looking and match.region is proposals[0][0])
-        w, h = match.size if target.confidence.lost else target.size
-        box = (match.centre[0] - w / 2, match.centre[1] - h / 2, w, h)
-        self.matches.append((match.evidence, box, searching))
-        return match
+        searching = lost and not (looking and not match.elsewhere)
+        (w, h), (x, y) = match.size if target.confidence.lost else target.size, match.candidate.centre
+        self.matches.append((match.evidence, (x - w / 2, y - h / 2, w, h), searching))
 
 
 class Watcher(trust.Follower):

@@ -1,24 +1,48 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the filters learn from a frame: eq 8 on the target as found, and its running average."""
+"""Adapt: what the filters learn from a frame. Eq 8 on the target as found, and its running average."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..crops import TEMPLATE_SIZE, context_side
+from ..engines import Engine, RecordingError
+from ..engines.recording import Recorded, Step
 from ..model import acf
 from ..model.backbones import STRIDE
+from .association import Match
+from .confidence import TrackState
 from .config import TrackerConfig
+from .filter_bank import joined_filters, share_filters
 from .motion import Point
+from .resampling import resampling
+from .search_regions import cell
+from .target import Target, Track
+
+_AT_ONCE = 4  # targets whose filters learn together: more take memory, and sizes that have to be recorded
+_LOG = logging.getLogger(__name__)
+
+
+class Lesson(NamedTuple):
+    """How the features of a target's region are to be seen so that they are centred on the target.
+
+    zoom: side of the target's own search crop relative to the region's.
+    shift: of the target's centre from the region's, in cells of the features.
+    """
+
+    target: Target
+    zoom: float
+    shift: Point
 
 
 class Learned(NamedTuple):
@@ -26,6 +50,61 @@ class Learned(NamedTuple):
 
     numerator: Tensor
     denominator: Tensor
+
+
+class FilterUpdate:
+    """Moves the filters of tracked targets towards what they would be on the targets as found.
+
+    step: `Learning`, in the form in which the engine runs it fastest.
+    """
+
+    def __init__(self, learning: Learning, runtime: Engine, device: torch.device) -> None:
+        self.learning, self._device = learning, device
+        self.step: Step[Learned] = runtime.recorded(learning)
+
+    def __call__(self, lessons: Sequence[Lesson], features: Tensor) -> None:
+        """Changes the filters of N different targets. features: N x D x G x G of their regions."""
+        targets = [lesson.target for lesson in lessons]
+        bank = joined_filters(targets)
+        gains = torch.tensor([target.gains for target in targets], dtype=torch.float32, device=self._device)
+        sizes, zooms, shifts = zip(*((one.target.size, one.zoom, one.shift) for one in lessons), strict=True)
+        inputs = features, gains, *self.learning.views(sizes, zooms, shifts), bank.numerator, bank.denominator
+        some = [slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE)]
+        learned = [self._learned(*(part[rows] for part in inputs)) for rows in some]
+        whole = learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
+        share_filters(replace(bank, numerator=whole.numerator, denominator=whole.denominator), targets)
+
+    def _learned(self, *inputs: Tensor) -> Learned:
+        """Returns what `Learning` returns, to keep."""
+        if isinstance(self.step, Recorded):
+            try:
+                return Learned(*(part.clone() for part in self.step(*inputs)))
+            except RecordingError as error:
+                _LOG.warning("the filters learn without a recording: %s", error)
+                self.step = self.learning
+        return self.learning(*inputs)
+
+
+def lessons_due(
+    targets: Sequence[Target], tracks: Sequence[Track], matches: Sequence[Match], config: TrackerConfig
+) -> list[tuple[int, Lesson]]:
+    """Returns the lessons of the targets whose filters learn in this frame, with their numbers among the targets.
+
+    Filters learn in every ``learning_interval``-th frame in which the target is tracked. Counts those frames.
+    """
+    due = []
+    for index, (target, track, match) in enumerate(zip(targets, tracks, matches, strict=True)):
+        if track.state != TrackState.TRACKED:
+            continue
+        target.unlearned += 1
+        if target.unlearned < config.learning_interval:
+            continue
+        target.unlearned = 0
+        # What was found elsewhere is never tracked at once, so this is the region around the target.
+        region = match.candidate.region
+        dx, dy = (offset / cell(region, config) for offset in match.candidate.offset)
+        due.append((index, Lesson(target, context_side(*target.size) / context_side(*region.size), (dx, dy))))
+    return due
 
 
 class Learning:
@@ -85,11 +164,3 @@ class Learning:
             old = acf.FilterBank(numerator, denominator, self.sections, self.config.ridge)
             new = old.updated(new, self._rate)
         return Learned(new.numerator, new.denominator)
-
-
-def resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
-    """The matrix that takes ``grid`` values along one axis to what they would be if the crop's side had been ``zoom``
-    times as long and its centre moved by ``shift`` cells, by linear interpolation, at the ends the last ones."""
-    middle = (grid - 1) / 2
-    at = ((np.arange(grid) - middle) * zoom + shift + middle).clip(0, grid - 1)
-    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(grid)))

@@ -61,15 +61,21 @@ class Search:
     ) -> Seen:
         """crops and kernels as in ``Engine.search``, numerator and denominator as in ``FilterBank`` (None in mode
         siamese), gains and unchanged as in `Selection.forward` (None in mode correlation_filter)."""
-        config = self.selection.config
-        found = self.runtime.search(crops, kernels)
-        (features,) = spatially_semantic_features([found.features.contiguous()], config.grid)
+        found, features = self.look(crops, kernels)
         if gains is None or unchanged is None:
             return Seen(features, None)
         filters = None
         if numerator is not None and denominator is not None:
-            filters = acf.FilterBank(numerator, denominator, self.selection.sections, config.ridge)
+            filters = acf.FilterBank(numerator, denominator, self.selection.sections, self.selection.config.ridge)
         return Seen(features, self.selection(features, found, filters, gains, unchanged))
+
+    def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
+        """Returns what the network finds, and the features that the filters work on, N x D x G x G."""
+        found = self.runtime.search(crops, kernels)
+        features, grid = found.features.contiguous(), self.selection.config.grid
+        if features.shape[-1] != grid:
+            (features,) = spatially_semantic_features([features], grid)
+        return found, features
 
 
 class Selection(nn.Module):

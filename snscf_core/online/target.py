@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -76,6 +77,11 @@ class Target:
         """(x, y, w, h), top-left corner."""
         (cx, cy), (w, h) = self.centre, self.size
         return (cx - w / 2, cy - h / 2, w, h)
+
+    @property
+    def length(self) -> float:
+        """The side of a square as large as its box, frame pixels."""
+        return math.sqrt(self.size[0] * self.size[1])
 
     @property
     def expected(self) -> Point:

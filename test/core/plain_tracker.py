@@ -94,7 +94,7 @@ class PlainStep:
 
     def _response(self, features: list[Tensor]) -> Tensor:
         total = torch.zeros(1, 1, self.cells, self.cells)
-        weights = self.tracker._selection.level_weights
+        weights = self.tracker.inference.selection.level_weights
         for old, level, gain, weight in zip(self.old, features, self.target.gains, weights, strict=True):
             total += acf.respond(old, level * gain * self.window) * weight
         return total

@@ -26,7 +26,7 @@ from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.commands.cli import main
 from snscf_core.commands.quantisation_data import collect, sources
-from snscf_core.engines import Engine, Subject, choice, make
+from snscf_core.engines import Engine, Subject, engine_selection, make
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
@@ -37,7 +37,7 @@ from snscf_core.model.checkpoints import IMAGENET_FILES, Weights, save
 from snscf_core.model.network import SNSCF, SNSCFNano, create
 from snscf_core.model.rpn import anchors
 from snscf_core.model.ssf import spatially_semantic_features
-from snscf_core.online.filter_update import Learning
+from snscf_core.online.filter_update import Learning, Lesson
 from snscf_core.online.proposals import Selection
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
@@ -329,13 +329,13 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
 def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     subject = Tracker(heads, device="cpu", engine="torch").subject
-    names = choice.installed(subject)
+    names = engine_selection.installed(subject)
     assert names[0] == "torch" and runtime in names
     slow = dict.fromkeys(names, 2.0) | {runtime: 1.0}
-    monkeypatch.setattr(choice, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
+    monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
     assert Tracker(heads, device="cpu").engine == runtime
     # Nothing is timed again; and what stopped working since is left out, aloud.
-    monkeypatch.delattr(choice, "seconds")
+    monkeypatch.delattr(engine_selection, "seconds")
     assert Tracker(heads, device="cpu").engine == runtime
     for file in (tmp_path / "snscf" / "engines").glob(f"*-{FORMATS[runtime]}-f32-*/search.*"):
         file.write_bytes(b"damaged")
@@ -365,7 +365,9 @@ def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, head
 @pytest.mark.slow
 def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(choice, "seconds", lambda engines, *_: [1.0 if e.name == "torch" else 0.97 for e in engines])
+    monkeypatch.setattr(
+        engine_selection, "seconds", lambda engines, *_: [1.0 if e.name == "torch" else 0.97 for e in engines]
+    )
     assert Tracker(heads, device="cpu").engine == "torch"
 
 
@@ -373,7 +375,7 @@ def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_p
 def test_the_real_clock_is_read(runtime, heads):
     subject = Tracker(heads, device="cpu", engine="torch").subject
     engines = [TorchEngine(subject), make(runtime, subject)]
-    assert all(0 < time < 60 for time in choice.seconds(engines, subject, rounds=1))
+    assert all(0 < time < 60 for time in engine_selection.seconds(engines, subject, rounds=1))
 
 
 @pytest.mark.slow
@@ -546,7 +548,7 @@ def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
         reference.update(frame, targets)
     assert tracker.engine == engine
     if engine == "cuda_graphs":
-        assert {size for size, _ in tracker._search.recordings} == {1, 4}
+        assert {size for size, _ in tracker.inference.step.recordings} == {1, 4}
 
 
 def built(engine: str, folder: Path) -> None:
@@ -584,14 +586,14 @@ def test_an_engine_that_fails_later_is_replaced_with_a_warning(runtime, heads, c
     plain, tracker = (Tracker(heads, device="cpu", engine=name) for name in ("torch", runtime))
     (frame, box), *rest = pictures(3)
     targets = [plain.init(frame, box), tracker.init(frame, box)]
-    tracker._search.runtime = Failing(tracker.runtime)
+    tracker.inference.step.runtime = Failing(tracker.runtime)
     for frame, _ in rest:
         a, b = (used.update(frame, one) for used, one in zip((plain, tracker), targets, strict=True))
         assert np.allclose(a.box, b.box, atol=0.02)
     assert tracker.engine == "torch"
     assert caplog.text.count(f"the engine {runtime} failed, torch runs the network instead: no room") == 1
     with pytest.raises(MemoryError):
-        tracker._search.runtime = Failing(tracker.runtime)
+        tracker.inference.step.runtime = Failing(tracker.runtime)
         tracker.update(frame, targets[1])
 
 
@@ -599,11 +601,11 @@ def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, ca
     tracker = Tracker(heads, device="cpu", engine=runtime)
     (frame, box), (later, _) = pictures(2)
     target = tracker.init(frame, box)
-    search = tracker._search
+    search = tracker.inference.step
     monkeypatch.setattr("snscf_core.online.proposals.Selection.forward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracker.update(later, target)
-    assert tracker.engine == runtime and tracker._search is search and not caplog.text
+    assert tracker.engine == runtime and tracker.inference.step is search and not caplog.text
 
 
 def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
@@ -621,9 +623,9 @@ def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
 
     monkeypatch.setattr(other, "search", moved)
     other.name = "openvino-bf16"
-    assert choice.check(reference, reference, subject) == 0
-    with pytest.raises(choice.Disagreement, match="box overlaps torch's by"):
-        choice.check(other, reference, subject)
+    assert engine_selection.check(reference, reference, subject) == 0
+    with pytest.raises(engine_selection.Disagreement, match="box overlaps torch's by"):
+        engine_selection.check(other, reference, subject)
 
 
 class Replayed(Recorded[Result]):
@@ -659,7 +661,7 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
     tracker = Tracker(file, device="cpu", engine="torch", mode=mode)
     tracker.warm_up()
     learning = {1, 2, 4} if mode != "siamese" else set()
-    for step, sizes in ((tracker._search, {1, 2, 4}), (tracker._learn, learning)):
+    for step, sizes in ((tracker.inference.step, {1, 2, 4}), (tracker.filter_update.step, learning)):
         assert {size for size, _ in step.recordings} == sizes
     (frame, box), *rest = pictures(5)
     targets = [plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), (90.0, 20.0, 30.0, 80.0))]
@@ -677,7 +679,7 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
 def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads, monkeypatch, caplog):
     plain = Tracker(heads, device="cpu", engine="torch")
     recorded = Tracker(heads, device="cpu", engine="torch")
-    recorded._learn = Replayed(recorded._learning, fault)
+    recorded.filter_update.step = Replayed(recorded.filter_update.learning, fault)
     ((frame, box),) = pictures(1)
     target = plain.init(frame, box)
     for count in (1, 2, 5):  # 5 are more than learn at once
@@ -686,14 +688,14 @@ def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads
             features = torch.randn(count, 96, 31, 31, generator=torch.Generator().manual_seed(seed))
             expected, found = ([copy.deepcopy(target) for _ in range(count)] for _ in range(2))
             for tracker, some in ((plain, expected), (recorded, found)):
-                tracker._adapt(some, features, [1.1] * count, [(1.0, -2.0)] * count)
+                tracker.filter_update([Lesson(one, 1.1, (1.0, -2.0)) for one in some], features)
             kept += zip(expected, found, strict=True)
         for a, b in kept:
             assert torch.allclose(a.filters.numerator, b.filters.numerator, rtol=1e-4, atol=1e-4)
             assert torch.allclose(a.filters.denominator, b.filters.denominator, rtol=1e-4, atol=1e-4)
     assert caplog.text.count("the filters learn without a recording") == (fault != "")
     if not fault:
-        assert {size for size, _ in recorded._learn.recordings} == {1, 2, 4}
+        assert {size for size, _ in recorded.filter_update.step.recordings} == {1, 2, 4}
 
 
 @pytest.mark.slow
@@ -705,7 +707,7 @@ def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, m
     if fault != "mixed":  # one crop can't be mixed up
         said = "failed: operation not" if fault == "refused" else r"replayed, (features|scores) are .* off"
         with pytest.raises(RecordingError, match=said):
-            choice.check(tracker.runtime, plain.runtime, tracker.subject)
+            engine_selection.check(tracker.runtime, plain.runtime, tracker.subject)
     (frame, box), *rest = pictures(3)
     targets = [[plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0))] for _ in range(2)]
     for frame, _ in rest:

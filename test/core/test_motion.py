@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 
 from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side
-from snscf_core.online.motion import SCALES, Distractor, Motion, follow, owner, place
+from snscf_core.online.motion import Distractor, Motion, follow, owner
+from snscf_core.online.search_regions import SCALES, place
 
 
 def test_a_steady_motion_is_learned_and_coasts_to_a_stop():

@@ -21,8 +21,11 @@ from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crops
 from snscf_core.model.checkpoints import IMAGENET_FILES, save
 from snscf_core.model.network import SNSCF
+from snscf_core.online.association import associate
+from snscf_core.online.inference import Candidate
+from snscf_core.online.mode import mode_named
 from snscf_core.online.proposals import merged
-from snscf_core.online.tracker import _Choice
+from snscf_core.online.search_regions import plan
 from snscf_core.scenes import Scene
 
 
@@ -238,18 +241,22 @@ def test_what_passed_where_the_target_was_hidden_does_not_own_it_when_it_comes_b
 def test_where_the_best_proposal_is_hardly_the_target_the_likeliest_is_taken(shipped):
     frame, box = picture(60, 60)
     target = shipped.init(frame, box)
-    region = shipped._region(frame, target, target.centre, target.size)
+    mode = mode_named("snscf", trained=True)
+    (region,) = plan(frame, target, shipped.config, mode)
 
-    def proposal(right: float, classification: float, response: float) -> _Choice:
-        return _Choice((right, 0.0), target.size, 0.1, classification, response, 1.0, 10.0, target.embedding.given)
+    def candidate(right: float, classification: float, response: float) -> Candidate:
+        numbers = 0.1, classification, response, 1.0, 10.0
+        return Candidate(region, (right, 0.0), target.size, *numbers, target.embedding.given)
 
-    def taken(*choices: _Choice) -> _Choice:
-        return shipped._match(target, [(region, one) for one in choices]).choice
+    def taken(*candidates: Candidate) -> tuple[Candidate, bool]:
+        match = associate(target, candidates, shipped.config, mode, shipped.calibrations)
+        return match.candidate, match.unverified
 
-    jump, stay, near = proposal(100.0, 0.7, 0.01), proposal(0.0, 0.6, 0.3), proposal(4.0, 0.99, 0.2)
-    assert taken(jump) is jump
-    assert taken(jump, stay) is stay
-    assert taken(near, stay) is near, "what is well matched is not compared with what is ranked lower"
+    jump, stay, near = candidate(100.0, 0.7, 0.01), candidate(0.0, 0.6, 0.3), candidate(4.0, 0.99, 0.2)
+    assert taken(jump)[0] is jump
+    match = taken(jump, stay)
+    assert match[0] is stay and match[1], "it has to be verified"
+    assert taken(near, stay)[0] is near, "what is well matched is not compared with what is ranked lower"
 
 
 def test_a_target_that_is_not_trusted_yet_is_followed_in_size_but_teaches_nothing(shipped):
@@ -347,7 +354,7 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
 def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
     config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
     tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", config=config)
-    tracker._selection.window.fill_(1)  # the window pulls a little towards the middle
+    tracker.inference.selection.window.fill_(1)  # the window pulls a little towards the middle
     side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
     assert context_side(side, side) == TEMPLATE_SIZE
     frame = texture(600, 600, 5, 6.0)
@@ -403,7 +410,8 @@ def test_crops_made_on_a_device_give_the_same_boxes(tracker, monkeypatch):
     (front, a), (down, b) = picture(60, 60), picture(150, 100)
     boxes, scores = [], []
     for cut in (cut_crops, sample_crops):
-        monkeypatch.setattr("snscf_core.online.tracker.cut_crops", cut)
+        for module in ("tracker", "inference"):
+            monkeypatch.setattr(f"snscf_core.online.{module}.cut_crops", cut)
         targets = [tracker.init(front, a), tracker.init(front, (200.0, 100.0, 50.0, 60.0)), tracker.init(down, b)]
         tracks = []
         for step in range(1, 7):

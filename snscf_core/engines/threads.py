@@ -1,0 +1,32 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""How many threads torch may use beside an engine."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+
+class _OneThread:
+    """Limits torch to one thread while any thread has entered it; then torch has as many as before."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            torch.set_num_threads(self._before)
+
+
+ONE_THREAD = _OneThread()

@@ -1,0 +1,135 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Associate: which candidate is the target, and how probably."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..crops import SEARCH_SIZE
+from .appearance import Vectors, colours
+from .confidence import Calibration, Evidence
+from .config import TrackerConfig
+from .inference import Candidate
+from .mode import Mode
+from .motion import Point, owner
+from .target import Target
+
+_ALIEN = -6.0  # logit of what is known to be something else
+_LOYALTY = 1.0  # logit margin by which a candidate elsewhere must beat the one being verified
+_ROAMING = 0.05  # search regions of the usual size that a lost target may move in a frame
+_ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of a candidate for a lost target: which suits the target's colours best
+_ZOOM_COST = 0.05  # on the strangeness, for each e-fold
+_PLAUSIBLE = 0.5  # classification score from which a candidate may be a lost target
+
+
+@dataclass(frozen=True)
+class Match:
+    """The candidate that is taken for the target.
+
+    size: width and height of its box, frame pixels.
+    presence: probability that it is on the target, however loosely (IoU above 0.1).
+    accuracy: probability that its box overlaps the target by more than half (IoU).
+    colours: in its box, see `appearance.colours`.
+    elsewhere: it is not in the region around the target.
+    unverified: it is not the candidate that ranked best.
+    distractors: centres of the other candidates that look like a target.
+    """
+
+    candidate: Candidate
+    size: Point
+    evidence: Evidence
+    presence: float
+    accuracy: float
+    colours: Vectors
+    elsewhere: bool = False
+    unverified: bool = False
+    distractors: tuple[Point, ...] = ()
+
+
+def associate(
+    target: Target,
+    candidates: Sequence[Candidate],
+    config: TrackerConfig,
+    mode: Mode,
+    calibrations: Mapping[str, Calibration],
+) -> Match:
+    """Returns the candidate that is taken for the target; changes nothing.
+
+    For a tracked target, takes the top-ranked candidate that is not a known distractor. If its presence probability is
+    too low, takes the most probable one and marks the match unverified. For a lost target, takes the most probable one.
+
+    candidates: at least one, those of the region around the target first.
+    """
+    home, lost = candidates[0].region, target.confidence.lost
+    looking = target.confidence.looking > 0
+    ours = [one for one in candidates if not _is_distractor(target, one)]
+    matches: list[Match] = []
+    for candidate in ours or candidates:
+        here = candidate.region is home and (not lost or looking)
+        if here and lost and matches:
+            continue  # only the best of the place that is being verified
+        prior = 0.0 if ours else _ALIEN
+        if not here:
+            prior -= _distance_penalty(target, candidate, config)
+            prior -= _LOYALTY if looking else 0.0
+        calibration = calibrations[mode.name if here or not mode.uses_proposals else "searching"]
+        matches.append(_judged(target, candidate, calibration, prior))
+        if not lost and matches[0].presence >= config.confidence.uncertain_below:
+            break
+    best = max(matches, key=lambda match: match.presence)
+    return replace(
+        best,
+        elsewhere=best.candidate.region is not home,
+        unverified=not lost and best is not matches[0],
+        distractors=tuple(
+            one.centre
+            for one in candidates
+            if one is not best.candidate and one.classification >= config.distractor_above
+        ),
+    )
+
+
+def _is_distractor(target: Target, candidate: Candidate) -> bool:
+    return owner(candidate.centre, target.expected, target.distractors, target.length) is not None
+
+
+def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfig) -> float:
+    """Returns what is taken off the logit of a candidate that is too far from where the target was last."""
+    last = target.centre if target.last_known is None else target.last_known[0]
+    away = math.dist(candidate.centre, last) / candidate.region.side * (config.search_size / SEARCH_SIZE)
+    return config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
+
+
+def _judged(target: Target, candidate: Candidate, calibration: Calibration, prior: float) -> Match:
+    """Returns a candidate with its evidence and probabilities. prior: added to both logits."""
+    seen, size = _fitted(target, candidate)
+    evidence = Evidence(
+        candidate.classification,
+        candidate.response,
+        candidate.agreement,
+        math.dist(candidate.centre, target.expected) / target.length,
+        target.colours.strangeness(seen),
+        target.embedding.strangeness(candidate.embedding),
+        candidate.quality,
+    )
+    presence, accuracy = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
+    return Match(candidate, size, evidence, presence, accuracy, seen)
+
+
+def _fitted(target: Target, candidate: Candidate) -> tuple[Vectors, Point]:
+    """Returns the colours in a candidate's box, and its size; for a lost target, of the size that suits them best.
+
+    The network finds a target that returns smaller or larger, but proposes the size that was searched for.
+    """
+    (x, y), (w, h), memory = candidate.centre, candidate.size, target.colours
+    zooms = _ZOOMS if target.confidence.lost and candidate.classification >= _PLAUSIBLE else _ZOOMS[:1]
+    found = []
+    for zoom in zooms:
+        seen = colours(candidate.region.frame, (x - w * zoom / 2, y - h * zoom / 2, w * zoom, h * zoom))
+        found.append((memory.strangeness(seen) + _ZOOM_COST * abs(math.log(zoom)), zoom, seen))
+    _, zoom, seen = min(found, key=lambda one: one[0])
+    return seen, (w * zoom, h * zoom)

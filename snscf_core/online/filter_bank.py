@@ -1,0 +1,65 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The filters and kernels of several targets as one tensor each, without copies where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..model import acf
+from ..model.network import SNSCF
+from .target import Target
+
+
+def joined_filters(targets: Sequence[Target]) -> acf.FilterBank:
+    """Returns the filters of N targets in one bank; the targets then hold parts of it."""
+    filters = [target.filters for target in targets]
+    bank = replace(
+        filters[0],
+        numerator=stacked([one.numerator for one in filters]),
+        denominator=stacked([one.denominator for one in filters]),
+    )
+    # A target that is searched for in several regions is in the list several times.
+    if len({id(target) for target in targets}) == len(targets):
+        share_filters(bank, targets)
+    return bank
+
+
+def share_filters(bank: acf.FilterBank, targets: Sequence[Target]) -> None:
+    """Gives each target its part of the bank, so that they need not be copied to be used together again."""
+    for index, target in enumerate(targets):
+        one = slice(index, index + 1)
+        target.filters = replace(bank, numerator=bank.numerator[one], denominator=bank.denominator[one])
+
+
+def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
+    """Returns the kernels of N targets, N x ... (see `SNSCF.kernel_shape`); the targets then hold parts of them.
+
+    Makes those of targets that were saved without them.
+    """
+    kernels = []
+    for target in targets:
+        if target.kernels is None:
+            assert target.template is not None
+            target.kernels = network.kernels(target.template)
+        kernels.append(target.kernels)
+    whole = stacked(kernels)
+    for index, target in enumerate(targets):
+        target.kernels = whole[index : index + 1]
+    return whole
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Returns 1 x ... tensors as one N x ..., without a copy where they are consecutive parts of one tensor."""
+    first, size = parts[0], parts[0].numel()
+    start = first.data_ptr(), first.untyped_storage().data_ptr()
+    places = ((part.data_ptr(), part.untyped_storage().data_ptr()) for part in parts)
+    step = size * first.element_size()
+    if all(place == (start[0] + index * step, start[1]) for index, place in enumerate(places)):
+        return first.as_strided((len(parts), *first.shape[1:]), (size, *first.stride()[1:]))
+    return torch.cat(list(parts))

@@ -1,0 +1,213 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Infer: what the network and the filters find in search regions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..crops import context_side, cut_crops
+from ..engines import Engine, RecordingError, Subject, make
+from ..engines.graph import SearchOutput
+from ..engines.recording import Recorded, Step
+from ..model.network import SNSCF
+from .appearance import Vectors
+from .config import TrackerConfig
+from .filter_bank import joined_filters, joined_kernels
+from .mode import Mode
+from .motion import Point
+from .proposals import NUMBERS, Search, Seen, Selection
+from .scale_search import best_scales
+from .search_regions import Region
+from .target import Target
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Candidate(NamedTuple):
+    """A box in a search region that may be the target. Lengths are frame pixels.
+
+    offset: of its centre from the region's.
+    size: width and height.
+    rate: how far the target's size should follow it, from 0 to 1.
+    classification, response, agreement: at the box, as in `Evidence`.
+    quality: peak-to-sidelobe ratio of the map that decided.
+    embedding: unit vector of the features in the box.
+    """
+
+    region: Region
+    offset: Point
+    size: Point
+    rate: float
+    classification: float
+    response: float
+    agreement: float
+    quality: float
+    embedding: Vectors
+
+    @property
+    def centre(self) -> Point:
+        """The centre in the frame."""
+        return (self.region.centre[0] + self.offset[0], self.region.centre[1] + self.offset[1])
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found for N targets.
+
+    candidates: for each target, those of the region around it first, the best of each region first.
+    features: R x D x G x G of all regions; valid until the next call.
+    home: for each target, the row of ``features`` of the region around it.
+    """
+
+    candidates: list[list[Candidate]]
+    features: Tensor
+    home: list[int]
+
+    def around(self, targets: list[int]) -> Tensor:
+        """Returns the features around some of the targets, given by their numbers."""
+        rows = [self.home[index] for index in targets]
+        return self.features if len(rows) == len(self.features) else self.features[rows]
+
+
+class Inference:
+    """Runs the network and chooses candidates, with the engine or, where that fails, with torch from then on.
+
+    runtime: the engine in use.
+    step: `Search`, in the form in which the engine runs it fastest.
+    """
+
+    def __init__(
+        self, runtime: Engine, subject: Subject, network: SNSCF, selection: Selection, config: TrackerConfig, mode: Mode
+    ) -> None:
+        self.runtime, self.selection = runtime, selection
+        self._subject, self._network, self._config, self._mode = subject, network, config, mode
+        self._device = subject.device
+        self.step: Step[Seen] = runtime.recorded(Search(runtime, selection))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the engine replays recordings of the steps."""
+        return isinstance(self.step, Recorded)
+
+    def __call__(self, regions: Sequence[Sequence[Region]], targets: Sequence[Target]) -> Findings:
+        """Searches the regions of each target, all in one pass."""
+        flat = [one for some in regions for one in some]
+        owners = [target for some, target in zip(regions, targets, strict=True) for _ in some]
+        features, candidates = self._found(flat, owners)
+        home = [0, *accumulate(len(some) for some in regions)]
+        grouped = [[candidate for one in candidates[start:end] for candidate in one] for start, end in pairwise(home)]
+        return Findings(grouped, features, home[:-1])
+
+    def inputs(self, regions: Sequence[Region], targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
+        """Returns what the engine is given, one row a region: crops and kernels as in `Engine.search`."""
+        kernels = joined_kernels(targets, self._network) if self._mode.uses_proposals else None
+        return self.crops(regions), kernels
+
+    def crops(self, regions: Sequence[Region]) -> Tensor:
+        """Cuts the search crops, N x S x S x 3 uint8, on the device."""
+        crops = []
+        for _, neighbours in groupby(regions, lambda region: id(region.frame)):
+            together = list(neighbours)
+            places = [(region.centre, region.side) for region in together]
+            crops.append(cut_crops(together[0].frame, places, self._config.search_size, self._device))
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
+
+    def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
+        """Runs the network alone; returns its output and the features that filters work on, N x D x G x G."""
+        return self._or_torch(lambda: Search(self.runtime, self.selection).look(crops, kernels))
+
+    def choose(self, region: Region, target: Target, features: Tensor, found: SearchOutput) -> list[Candidate]:
+        """Chooses the candidates of one region in what `look` returned."""
+        rows = self.selection(
+            features,
+            found,
+            target.filters if self._mode.uses_filters else None,
+            self._on_device([target.gains]),
+            self._on_device(self._reference_shapes([region], [target])),
+        )
+        return self._candidates([region], [target], rows)[0]
+
+    def _found(self, regions: list[Region], targets: list[Target]) -> tuple[Tensor, list[list[Candidate]]]:
+        """Returns the features of each region and its candidates, the best first."""
+        crops, kernels = self.inputs(regions, targets)
+        gains = self._on_device([target.gains for target in targets])
+        if not self._mode.uses_proposals:
+            features = self._searched(crops).features
+            peaks = best_scales(self._config, self.selection, regions, features, joined_filters(targets), gains)
+            return features, [[Candidate(region, *peak)] for region, peak in zip(regions, peaks, strict=True)]
+        filters = joined_filters(targets) if self._mode.uses_filters else None
+        features, candidates = self._searched(
+            crops,
+            kernels,
+            None if filters is None else filters.numerator,
+            None if filters is None else filters.denominator,
+            gains,
+            self._on_device(self._reference_shapes(regions, targets)),
+        )
+        assert candidates is not None
+        return features, self._candidates(regions, targets, candidates)
+
+    def _searched(self, crops: Tensor, *others: Tensor | None) -> Seen:
+        """Returns what `Search` returns; valid until the next call."""
+        return self._or_torch(lambda: self.step(crops, *others))
+
+    def _or_torch(self, step: Callable[[], _T]) -> _T:
+        """Runs a step of the engine. If it fails and torch does not, torch takes the engine's place from now on."""
+        try:
+            return step()
+        except torch.cuda.OutOfMemoryError:
+            raise  # torch needs as much
+        except Exception as error:  # whatever a runtime may raise
+            if self.runtime.name == "torch" and not isinstance(error, RecordingError):
+                raise
+            reason = str(error)
+        failed = self.runtime, self.step
+        self.runtime = make("torch", self._subject)
+        self.step = Search(self.runtime, self.selection)
+        try:
+            result = step()
+        except Exception:
+            self.runtime, self.step = failed  # it was not the engine's fault
+            raise
+        _LOG.warning("the engine %s failed, torch runs the network instead: %s", failed[0].name, reason)
+        return result
+
+    def _candidates(self, regions: Sequence[Region], targets: Sequence[Target], rows: Tensor) -> list[list[Candidate]]:
+        """Returns candidates in frame pixels, for rows as in `Seen`."""
+        found = []
+        for region, target, ones in zip(regions, targets, rows.cpu().numpy(), strict=True):
+            scale = region.side / self._config.search_size
+            fw, fh = target.size_factors
+            numbers = zip(ones[:, :NUMBERS].tolist(), ones[:, NUMBERS:], strict=True)
+            found.append(
+                [
+                    Candidate(region, (cx * scale, cy * scale), (w * scale * fw, h * scale * fh), *[*values, embedding])
+                    for (cx, cy, w, h, *values), embedding in numbers
+                ]
+            )
+        return found
+
+    def _reference_shapes(self, regions: Sequence[Region], targets: Sequence[Target]) -> list[tuple[float, float]]:
+        """Returns for each region what would be proposed for a target that has not changed.
+
+        Side of its context in crop pixels, and ratio of width to height.
+        """
+        found = []
+        for region, target in zip(regions, targets, strict=True):
+            scale = region.side / self._config.search_size
+            w, h = (side / (factor * scale) for side, factor in zip(region.size, target.size_factors, strict=True))
+            found.append((context_side(w, h), w / h))
+        return found
+
+    def _on_device(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)

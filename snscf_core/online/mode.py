@@ -1,0 +1,60 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The modes of the tracker: what of the method each of them uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What one mode uses. Made by `mode_named`.
+
+    name: one of ``MODES``.
+    uses_proposals: the region-proposal heads choose boxes; else the peak of the filters' response does.
+    uses_filters: the response of the correlation filters counts.
+    adapts: the filters learn from the frames in which the target is tracked (eq 8).
+    ranks_by_response: proposals are ranked by the response at their centres alone, as the paper has it (eq 9).
+    response_share: share of that response in the rank of a proposal, from 0 to 1; None for that of the configuration.
+    """
+
+    name: str
+    uses_proposals: bool = True
+    uses_filters: bool = True
+    adapts: bool = True
+    ranks_by_response: bool = False
+    response_share: float | None = None
+
+
+_ALL = MappingProxyType(
+    {
+        "snscf": Mode("snscf"),
+        "paper": Mode("paper", ranks_by_response=True),
+        "siamese": Mode("siamese", uses_filters=False, adapts=False),
+        "correlation_filter": Mode("correlation_filter", uses_proposals=False),
+        "naive_fusion": Mode("naive_fusion", adapts=False, response_share=0.5),
+    }
+)
+
+
+def mode_named(name: str, *, trained: bool, source: object = "the model") -> Mode:
+    """Returns a mode by name; ``auto`` is ``snscf`` for weights with trained heads, else ``correlation_filter``.
+
+    source: names the weights in messages. Raises ValueError for an unknown name, and for a mode that needs trained
+    heads where there are none.
+    """
+    if name == "auto":
+        name = "snscf" if trained else "correlation_filter"
+    if name not in _ALL:
+        raise ValueError(f"unknown mode {name!r}; there are auto, {', '.join(MODES)}")
+    if _ALL[name].uses_proposals and not trained:
+        raise ValueError(
+            f"mode {name!r} needs trained heads, and {source} holds only an ImageNet backbone: "
+            "use mode 'correlation_filter' or other weights"
+        )
+    return _ALL[name]

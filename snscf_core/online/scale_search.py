@@ -1,0 +1,69 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where, and on which of a few scales, the filters' response is highest: for the mode without proposals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..model import acf
+from .config import TrackerConfig
+from .proposals import Selection, embeddings
+from .resampling import resampling
+from .search_regions import Region, cell
+
+
+def best_scales(
+    config: TrackerConfig,
+    selection: Selection,
+    regions: Sequence[Region],
+    features: Tensor,
+    filters: acf.FilterBank,
+    gains: Tensor,
+) -> list[tuple[Any, ...]]:
+    """Returns for each of N regions the fields of a `Candidate` behind its region.
+
+    features: N x D x G x G. filters: of N targets. gains: N x L.
+    """
+    steps = config.scale_steps
+    scaled = [torch.from_numpy(resampling(config.grid, step, 0.0)).to(features) for step in steps]
+    responses = torch.cat([selection.response(step @ features @ step.T, filters, gains) for step in scaled], 1)
+    penalties = [1.0 if step == 1 else config.scale_change_penalty for step in steps]
+    peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=features.device)
+    best = peaks.argmax(1)
+    chosen = responses[torch.arange(len(regions), device=features.device), best].cpu()
+    found = []
+    qualities, maps = acf.peak_to_sidelobe_ratio(chosen).tolist(), chosen.numpy()
+    for region, index, response in zip(regions, best.tolist(), maps, strict=True):
+        row, column = _sub_cell_peak(response)
+        pixels = cell(region, config) * steps[index]
+        found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
+    scales = np.array([[[region.side / config.search_size]] for region in regions], np.float32)
+    boxes = torch.from_numpy(np.array(found, np.float32)[:, None] / scales).to(features.device)
+    vectors = embeddings(features, boxes, filters.sections).cpu().numpy()
+    return [
+        ((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
+        for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, vectors, strict=True)
+    ]
+
+
+def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Returns (row, column) of the peak relative to the middle cell, refined by a parabola through its neighbours."""
+    row, column = (int(i) for i in np.unravel_index(int(response.argmax()), response.shape))
+
+    def vertex(before: float, at: float, after: float) -> float:
+        curvature = before - 2 * at + after
+        return 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+
+    rows, columns = response.shape
+    up = vertex(*response[row - 1 : row + 2, column]) if 0 < row < rows - 1 else 0.0
+    across = vertex(*response[row, column - 1 : column + 2]) if 0 < column < columns - 1 else 0.0
+    return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)
