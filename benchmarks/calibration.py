@@ -207,7 +207,7 @@ def main() -> int:
         deciding = deciding if options.scored is not None else seen
         for searching in (False, True):
             key = "searching" if searching else mode
-            for name, more, ones in (("right", 0.5, seen), ("there", 0.5 if searching else 0.1, deciding)):
+            for name, more, ones in (("accuracy", 0.5, seen), ("presence", 0.5 if searching else 0.1, deciding)):
                 logistic, words = judged(ones, searching, more, getattr(in_use[key], name))
                 fitted.setdefault(key, {})[name] = logistic
                 print(f"{key}, {name}: {logistic}\n    {words}", flush=True)

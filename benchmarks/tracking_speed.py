@@ -53,7 +53,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from snscf_core import Tracker, TrackerConfig
-    from snscf_core.engines import Subject
+    from snscf_core.engines import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 60
@@ -109,7 +109,7 @@ class Plain:
     def __init__(self, source: str | Path, device: str, config: TrackerConfig) -> None:
         import torch
 
-        from snscf_core.engines import Subject
+        from snscf_core.engines import NetworkSpec
         from snscf_core.model.checkpoints import load
         from snscf_core.model.network import LEVELS
         from snscf_core.model.rpn import MARGIN, anchors
@@ -119,7 +119,7 @@ class Plain:
             raise ValueError(f"plain needs trained heads, and {weights.files[0]} holds only an ImageNet backbone")
         self.config, self.device = config, torch.device(device)
         self.network = network.to(self.device)
-        self.subject = Subject(network, weights, LEVELS, True, self.device, config.search_size)
+        self.spec = NetworkSpec(network, weights, LEVELS, True, self.device, config.search_size)
         places = config.grid - MARGIN
         self.anchors, hann = anchors(places).numpy(), np.hanning(places)
         self.window = np.outer(hann, hann) * config.window_influence
@@ -364,7 +364,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
                     left_out[f"{name} {engine}"] = "it failed, see the warning"
                     continue
-                networks[name] = network_cost(tracker.subject)
+                networks[name] = network_cost(tracker.spec)
                 for count in counts:
                     contestants[name, engine, count] = Ours(tracker, scenes[count])
     others = [Peer(source, options) for source in options.peers.split(",") if source]
@@ -469,12 +469,12 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Pla
     return Tracker(source, device=device, engine=engine, config=config)
 
 
-def network_cost(subject: Subject) -> dict[str, float]:
+def network_cost(spec: NetworkSpec) -> dict[str, float]:
     """Of one crop: billions of floating-point operations, and millions of bytes read and written by convolutions."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    graph, moved = subject.graph(), [0]
+    graph, moved = spec.graph(), [0]
 
     def count(module: Any, inputs: Any, result: Any) -> None:
         moved[0] += 4 * (inputs[0].numel() + result.numel() + module.weight.numel())
@@ -482,7 +482,7 @@ def network_cost(subject: Subject) -> dict[str, float]:
     for module in graph.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(count)
-    crops, kernels = subject.example()
+    crops, kernels = spec.example()
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
         graph(crops) if kernels is None else graph(crops, kernels)
     return {"gflop": flops.get_total_flops() / 1e9, "mbyte": moved[0] / 1e6}

@@ -56,17 +56,17 @@ def run(options: argparse.Namespace) -> None:
     device = "cuda" if options.format == "tensorrt" else "cpu"
     config = tuned_config(options.model, search_size=options.search_size)
     tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
-    subject = tracker.subject
+    spec = tracker.spec
     items = quantisation_data.collect(tracker, sources, options.frames) if sources else []
-    folder = options.output or cache_folder() / folder_name(subject, options.format, options.precision)
-    export(subject, options.format, folder, options.precision, batch=options.batch, calibration=items)
+    folder = options.output or cache_folder() / folder_name(spec, options.format, options.precision)
+    export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
     made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
-    size = "" if subject.search_size == SEARCH_SIZE else f" and search_size: {subject.search_size}"
+    size = "" if spec.search_size == SEARCH_SIZE else f" and search_size: {spec.search_size}"
     print(f"{folder}\nuse it with engine: {name if options.output is None else folder}{size}")
     if made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")
-    print(f"difference to torch: {check(made, TorchEngine(subject), subject):.2g} of its values")
+    print(f"difference to torch: {check(made, TorchEngine(spec), spec):.2g} of its values")
 
 
 def _box(text: str | None) -> Sequence[float] | None:

@@ -4,7 +4,7 @@
 """The same network on several runtimes."""
 
 from .engine_selection import ENGINES, Engine, make
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 from .recording import RecordingError
 
-__all__ = ["ENGINES", "Engine", "RecordingError", "Subject", "make"]
+__all__ = ["ENGINES", "Engine", "NetworkSpec", "RecordingError", "make"]

@@ -29,7 +29,7 @@ from ..model.rpn import decode
 from .export import export, folder_name
 from .exported import MANIFEST, Manifest
 from .graph import SearchOutput
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 from .onnx_runtime import OnnxRuntimeEngine
 from .open_vino import OpenVinoEngine
 from .recording import Result, Step
@@ -88,20 +88,20 @@ class Engine(Protocol):
         ...
 
 
-def make(wanted: str | Path, subject: Subject) -> Engine:
+def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
     """The engine of this name (see ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8``), in this folder, or ``auto``.
 
     What can't be had is refused with ValueError or FileNotFoundError. What can be had but fails, or disagrees with
     torch by more than ``TOLERANCE`` and ``OVERLAP`` allow, is replaced by torch with a warning.
     """
-    reference = TorchEngine(subject)
+    reference = TorchEngine(spec)
     if wanted == "torch":
         return reference
     if wanted == "auto":
-        return _fastest(subject, reference)
+        return _fastest(spec, reference)
     try:
-        engine = _engine(wanted, subject)
-        check(engine, reference, subject)
+        engine = _engine(wanted, spec)
+        check(engine, reference, spec)
     except (ValueError, FileNotFoundError):
         raise
     except Exception as error:  # whatever a runtime may raise
@@ -114,12 +114,12 @@ class Disagreement(RuntimeError):
     """An engine's results are not torch's."""
 
 
-def check(engine: Engine, reference: Engine, subject: Subject) -> float:
+def check(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
     """The relative difference between two engines on the example, of the output that differs most.
 
     Raises Disagreement where it is beyond `TOLERANCE`, or where the box is another one, see `OVERLAP`.
     """
-    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
     assert crops is not None
     with torch.inference_mode():
         expected, found = reference.search(crops, kernels), engine.recorded(engine.search)(crops, kernels)
@@ -134,7 +134,7 @@ def check(engine: Engine, reference: Engine, subject: Subject) -> float:
             raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
     if expected.scores is not None:
         best = expected.scores[0].argmax()
-        anchors = subject.network.anchors_on(expected.scores.shape[-1])
+        anchors = spec.network.anchors_on(expected.scores.shape[-1])
         overlap = float(iou(_box(expected, anchors, best), _box(found, anchors, best)))
         if not overlap >= OVERLAP[precision]:
             raise Disagreement(f"the best box overlaps torch's by {overlap:.2f}, {OVERLAP[precision]:g} is needed")
@@ -149,9 +149,9 @@ def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.
     return np.array([cx - w / 2, cy - h / 2, w, h])
 
 
-def seconds(engines: list[Engine], subject: Subject, rounds: int = 7) -> list[float]:
+def seconds(engines: list[Engine], spec: NetworkSpec, rounds: int = 7) -> list[float]:
     """Of one crop, the best of some rounds, in turns, so that what else goes on hits all alike."""
-    crops, kernels = (None if part is None else part.to(subject.device) for part in subject.example())
+    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
     assert crops is not None
     best = [float("inf")] * len(engines)
     searches = [engine.recorded(engine.search) for engine in engines]
@@ -165,44 +165,44 @@ def seconds(engines: list[Engine], subject: Subject, rounds: int = 7) -> list[fl
     return best
 
 
-def installed(subject: Subject) -> list[str]:
+def installed(spec: NetworkSpec) -> list[str]:
     """The engines in full precision that could run here."""
-    if subject.device.type == "cuda":
+    if spec.device.type == "cuda":
         found = ["torch", "cuda_graphs"]
-        if find_spec("tensorrt") and _exported("tensorrt", "f32", subject):  # takes minutes to make: only if made
+        if find_spec("tensorrt") and _exported("tensorrt", "f32", spec):  # takes minutes to make: only if made
             found.append("tensorrt")
         return found
-    if subject.device.type != "cpu":
+    if spec.device.type != "cpu":
         return ["torch"]
     return ["torch", *(name for name in ("onnxruntime", "openvino") if all(map(find_spec, _LIBRARIES[name])))]
 
 
-def _engine(wanted: str | Path, subject: Subject) -> Engine:
+def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
     name, _, precision = str(wanted).partition("-")
     if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in _FORMATS):
         if name == "torch":
-            return TorchEngine(subject)
+            return TorchEngine(spec)
         if name == "cuda_graphs":
-            return CudaGraphEngine(subject)
+            return CudaGraphEngine(spec)
         for library in _LIBRARIES[name]:
             if find_spec(library) is None:
                 raise ValueError(f"the engine {name} needs {library}, which is not installed: pip install {library}")
         kind = _FORMATS[name]
-        if folder := _exported(kind, precision or "f32", subject):
-            return _READERS[kind](folder, subject)
+        if folder := _exported(kind, precision or "f32", spec):
+            return _READERS[kind](folder, spec)
         if precision == "int8" or name == "tensorrt":
             raise ValueError(
                 f"the engine {wanted} has to be made first: snscf export --format {kind} "
-                f"--precision {precision or 'f32'} --search-size {subject.search_size} "
-                f"--model {subject.weights.files[0]}"
+                f"--precision {precision or 'f32'} --search-size {spec.search_size} "
+                f"--model {spec.weights.files[0]}"
             )
-        return _exported_now(kind, precision or "f32", subject)
+        return _exported_now(kind, precision or "f32", spec)
     folder = Path(wanted).expanduser()
     if not folder.is_dir():
         raise ValueError(
             f"unknown engine {str(wanted)!r}; there are auto, {', '.join(ENGINES)}, and folders of snscf export"
         )
-    return _READERS[Manifest.read(folder).format](folder, subject)
+    return _READERS[Manifest.read(folder).format](folder, spec)
 
 
 # What is kept in the user's cache -------------------------------------------------------------------------------------
@@ -213,8 +213,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snscf" / "engines"
 
 
-def _exported(kind: str, precision: str, subject: Subject) -> Path | None:
-    folder = cache_folder() / folder_name(subject, kind, precision)
+def _exported(kind: str, precision: str, spec: NetworkSpec) -> Path | None:
+    folder = cache_folder() / folder_name(spec, kind, precision)
     if not (folder / MANIFEST).is_file():
         return None
     with suppress(OSError):
@@ -222,18 +222,18 @@ def _exported(kind: str, precision: str, subject: Subject) -> Path | None:
     return folder
 
 
-def _exported_now(kind: str, precision: str, subject: Subject) -> Engine:
+def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
     """Exports into the cache, or where that can't be written, for this once."""
-    folder = cache_folder() / folder_name(subject, kind, precision)
+    folder = cache_folder() / folder_name(spec, kind, precision)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        export(subject, kind, folder, precision)
+        export(spec, kind, folder, precision)
         _discard_oldest(f"*-{kind}-{precision}-*")
     except OSError:
         with tempfile.TemporaryDirectory() as once:
-            export(subject, kind, Path(once) / folder.name, precision)
-            return _READERS[kind](Path(once) / folder.name, subject)
-    return _READERS[kind](folder, subject)
+            export(spec, kind, Path(once) / folder.name, precision)
+            return _READERS[kind](Path(once) / folder.name, spec)
+    return _READERS[kind](folder, spec)
 
 
 def _discard_oldest(pattern: str) -> None:
@@ -244,20 +244,20 @@ def _discard_oldest(pattern: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fastest(subject: Subject, reference: Engine) -> Engine:
-    names = installed(subject)
+def _fastest(spec: NetworkSpec, reference: Engine) -> Engine:
+    names = installed(spec)
     if len(names) == 1:
         return reference
-    key = _machine(names, subject)
+    key = _machine(names, spec)
     file = cache_folder() / "choices.json"
     with _locked(file):
         chosen = _remembered(file).get(key, {}).get("engine")
         if chosen not in names:
             engines: dict[str, Engine] = {"torch": reference}
             for name in names[1:]:
-                if (engine := _tried(name, subject, reference)) is not None:
+                if (engine := _tried(name, spec, reference)) is not None:
                     engines[name] = engine
-            times = dict(zip(engines, seconds(list(engines.values()), subject), strict=True))
+            times = dict(zip(engines, seconds(list(engines.values()), spec), strict=True))
             chosen = min(times, key=lambda name: times[name])
             if times[chosen] > _WORTHWHILE * times["torch"]:
                 chosen = "torch"
@@ -266,30 +266,30 @@ def _fastest(subject: Subject, reference: Engine) -> Engine:
             return engines[chosen]
     if chosen == "torch":
         return reference
-    return _tried(str(chosen), subject, reference) or reference
+    return _tried(str(chosen), spec, reference) or reference
 
 
-def _tried(name: str, subject: Subject, reference: Engine) -> Engine | None:
+def _tried(name: str, spec: NetworkSpec, reference: Engine) -> Engine | None:
     """The engine, if it works and agrees with torch; else a warning."""
     try:
-        engine = _engine(name, subject)
-        check(engine, reference, subject)
+        engine = _engine(name, spec)
+        check(engine, reference, spec)
     except Exception as error:  # whatever a runtime may raise
         _LOG.warning("the engine %s is left out: %s", name, _line(error))
         return None
     return engine
 
 
-def _machine(names: list[str], subject: Subject) -> str:
+def _machine(names: list[str], spec: NetworkSpec) -> str:
     """All that the fastest engine depends on, as one line."""
     versions = [f"torch {torch.__version__}"]
     for library in dict.fromkeys(library for name in names if name in _LIBRARIES for library in _LIBRARIES[name]):
         with suppress(metadata.PackageNotFoundError):
             versions.append(f"{library} {metadata.version(library)}")
-    gpu = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else ""
+    gpu = torch.cuda.get_device_name(spec.device) if spec.device.type == "cuda" else ""
     return ", ".join(
         [
-            folder_name(subject, "any", "f32"),
+            folder_name(spec, "any", "f32"),
             gpu or processor(),
             f"{os.cpu_count()} cores",
             f"{torch.get_num_threads()} threads",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from . import onnx_runtime, open_vino, tensor_rt
 from .exported import VERSION, Manifest, required
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("f32", "fp16", "bf16", "int8")
@@ -38,16 +38,16 @@ _FLOAT = (
 )
 
 
-def folder_name(subject: Subject, kind: str, precision: str) -> str:
+def folder_name(spec: NetworkSpec, kind: str, precision: str) -> str:
     """Tells apart what is exported of one network from all others, by name and digest."""
-    parts = (VERSION, *subject.digests, *subject.levels, subject.proposals, subject.search_size)
+    parts = (VERSION, *spec.digests, *spec.levels, spec.proposals, spec.search_size)
     what = "+".join(map(str, parts))
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
-    return f"{subject.weights.model}-{kind}-{precision}-{digest}"
+    return f"{spec.weights.model}-{kind}-{precision}-{digest}"
 
 
 def export(
-    subject: Subject,
+    spec: NetworkSpec,
     kind: str,
     folder: Path,
     precision: str = "f32",
@@ -73,15 +73,15 @@ def export(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        made_with = _write(subject, kind, partial, precision, batch, calibration)
+        made_with = _write(spec, kind, partial, precision, batch, calibration)
         manifest = Manifest(
             kind,
             precision,
-            subject.weights.model,
-            subject.digests,
-            subject.levels,
-            subject.proposals,
-            subject.search_size,
+            spec.weights.model,
+            spec.digests,
+            spec.levels,
+            spec.proposals,
+            spec.search_size,
             batch,
             made_with,
         )
@@ -100,7 +100,7 @@ def export(
 
 
 def _write(
-    subject: Subject,
+    spec: NetworkSpec,
     kind: str,
     folder: Path,
     precision: str,
@@ -109,7 +109,7 @@ def _write(
 ) -> dict[str, str]:
     made_with = {"torch": str(torch.__version__)}
     graph = folder / onnx_runtime.GRAPH
-    write_onnx(subject, graph, batch, interleaved=kind != "tensorrt")
+    write_onnx(spec, graph, batch, interleaved=kind != "tensorrt")
     if precision == "int8":
         made_with["calibrated on"] = f"{len(calibration)} frames"
     if kind == "openvino":
@@ -131,16 +131,16 @@ def _write(
     return made_with
 
 
-def write_onnx(subject: Subject, file: Path, batch: int = 1, *, interleaved: bool = False) -> None:
+def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bool = False) -> None:
     """The graph as one ONNX file with inputs ``crops`` (and ``kernels``), outputs ``features`` (and ``proposals``).
 
     interleaved: see `SearchGraph.read_interleaved`.
     """
     required("onnx", "onnxruntime")
-    graph = subject.graph()
+    graph = spec.graph()
     if interleaved:
         graph.read_interleaved()
-    crops, kernels = subject.example(batch)
+    crops, kernels = spec.example(batch)
     inputs = (crops,) if kernels is None else (crops, kernels)
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..model.backbones import cells
 from .graph import SearchOutput, output
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 from .recording import Result, Step
 
 MANIFEST = "engine.json"
@@ -30,8 +30,8 @@ class Manifest:
     """What an exported network was made of.
 
     format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``fp16``, ``bf16`` or ``int8``. weights: sha256
-    of each file. levels, proposals, search_size: see `Subject`. batch: crops in one run. made_with: versions and, for
-    int8, how many frames it was calibrated on.
+    of each file. levels, proposals, search_size: see `NetworkSpec`. batch: crops in one run. made_with: versions
+    and, for int8, how many frames it was calibrated on.
     """
 
     format: str
@@ -64,22 +64,22 @@ class Manifest:
             raise ValueError(f"{file} can't be read: {error}") from error
         raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
 
-    def check(self, folder: Path, subject: Subject) -> None:
-        """Raises ValueError if it can't serve the subject, above all if it was made of other weights."""
-        if self.weights != subject.digests:
+    def check(self, folder: Path, spec: NetworkSpec) -> None:
+        """Raises ValueError if it can't serve the spec, above all if it was made of other weights."""
+        if self.weights != spec.digests:
             raise ValueError(
                 f"{folder} was exported from other weights of {self.model} (sha256 {self.weights[0][:12]}...) than the "
-                f"tracker's {subject.weights.files[0]} ({subject.digests[0][:12]}...): export it again"
+                f"tracker's {spec.weights.files[0]} ({spec.digests[0][:12]}...): export it again"
             )
-        if self.search_size != subject.search_size:
+        if self.search_size != spec.search_size:
             raise ValueError(
                 f"{folder} was exported for search crops of {self.search_size} pixels, the tracker's have "
-                f"{subject.search_size}: export it with --search-size {subject.search_size}"
+                f"{spec.search_size}: export it with --search-size {spec.search_size}"
             )
-        if subject.proposals and not self.proposals:
+        if spec.proposals and not self.proposals:
             raise ValueError(f"{folder} was exported without the heads: export it for another mode")
-        if self.levels != subject.levels:
-            raise ValueError(f"{folder} was exported for the levels {self.levels}, the tracker needs {subject.levels}")
+        if self.levels != spec.levels:
+            raise ValueError(f"{folder} was exported for the levels {self.levels}, the tracker needs {spec.levels}")
 
 
 class ExportedEngine:
@@ -88,11 +88,11 @@ class ExportedEngine:
     name = ""
     threads = True
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
+    def __init__(self, folder: Path, spec: NetworkSpec) -> None:
         self.manifest = Manifest.read(folder)
-        self.manifest.check(folder, subject)
-        self.subject = subject
-        self._channels = sum(subject.sections)
+        self.manifest.check(folder, spec)
+        self.spec = spec
+        self._channels = sum(spec.sections)
         if self.manifest.precision != "f32":
             self.name = f"{self.name}-{self.manifest.precision}"
 
@@ -106,18 +106,18 @@ class ExportedEngine:
             crops = torch.cat([crops, crops[-1:].expand(total - count, -1, -1, -1)])
             if kernels is not None:
                 kernels = torch.cat([kernels, kernels[-1:].expand(total - count, *kernels.shape[1:])])
-        grid = cells(self.subject.search_size)
+        grid = cells(self.spec.search_size)
         features = torch.empty(total, self._channels, grid, grid, device=device)
         proposals = None
         if kernels is not None:
-            network = self.subject.network
-            places = network.places(self.subject.search_size)
+            network = self.spec.network
+            places = network.places(self.spec.search_size)
             proposals = torch.empty(total, 5 * len(network.anchors), places, places, device=device)
         inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
         outputs = [part for part in (features, proposals) if part is not None]
         rows = [slice(start, start + batch) for start in range(0, total, batch)]
         self.run_all([([part[some] for part in inputs], [part[some] for part in outputs]) for some in rows])
-        if not self.subject.proposals or proposals is None:
+        if not self.spec.proposals or proposals is None:
             return output(features[:count], None)
         return output(features[:count], proposals[:count])
 
@@ -132,7 +132,7 @@ class ExportedEngine:
         """Those given, or any at all for a graph whose heads nobody asks."""
         if kernels is not None or not self.manifest.proposals:
             return kernels
-        return torch.zeros(len(crops), *self.subject.network.kernel_shape, device=crops.device)
+        return torch.zeros(len(crops), *self.spec.network.kernel_shape, device=crops.device)
 
     def run_all(self, batches: Sequence[Batch]) -> None:
         """All batches, one after the other."""

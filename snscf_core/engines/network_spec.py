@@ -19,7 +19,7 @@ from .graph import LightProposalGraph, ProposalGraph, SearchGraph
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkSpec:
     """network: with its weights, in evaluation mode. levels: of the backbone. proposals: the heads are needed, too.
     search_size: pixels a side of a crop.
     """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .exported import ExportedEngine, required
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 
 GRAPH = "search.onnx"
 
@@ -21,10 +21,10 @@ class OnnxRuntimeEngine(ExportedEngine):
 
     name = "onnxruntime"
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
-        super().__init__(folder, subject)
-        if subject.device.type != "cpu":
-            raise ValueError(f"the engine onnxruntime runs on the CPU, the tracker is on {subject.device}")
+    def __init__(self, folder: Path, spec: NetworkSpec) -> None:
+        super().__init__(folder, spec)
+        if spec.device.type != "cpu":
+            raise ValueError(f"the engine onnxruntime runs on the CPU, the tracker is on {spec.device}")
         runtime = required("onnxruntime", self.name)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

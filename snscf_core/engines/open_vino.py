@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .exported import Batch, ExportedEngine, required
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 
 GRAPH = "search.xml"
 _LOG = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ class OpenVinoEngine(ExportedEngine):
 
     name = "openvino"
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
-        super().__init__(folder, subject)
-        if subject.device.type != "cpu":
-            raise ValueError(f"the engine openvino runs on the CPU, the tracker is on {subject.device}")
+    def __init__(self, folder: Path, spec: NetworkSpec) -> None:
+        super().__init__(folder, spec)
+        if spec.device.type != "cpu":
+            raise ValueError(f"the engine openvino runs on the CPU, the tracker is on {spec.device}")
         self._openvino = required("openvino", self.name)
         self._threads = torch.get_num_threads()
         self._settings = {
@@ -116,7 +116,7 @@ class OpenVinoEngine(ExportedEngine):
         try:
             model = core().compile_model(self._model, "CPU", settings)
             pair = [model.create_infer_request() for _ in range(2)]
-            crops, kernels = self.subject.example(self.manifest.batch)
+            crops, kernels = self.spec.example(self.manifest.batch)
             given = [part.numpy() for part in (crops, self._kernels(kernels, crops)) if part is not None]
             results = []
             for request in (self._compiled.create_infer_request(), *pair):

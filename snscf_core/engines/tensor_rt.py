@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .exported import ExportedEngine, required
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 
 GRAPH = "search.plan"
 
@@ -23,13 +23,13 @@ class TensorRtEngine(ExportedEngine):
     name = "tensorrt"
     threads = False
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
-        super().__init__(folder, subject)
-        if subject.device.type != "cuda":
-            raise ValueError(f"the engine tensorrt needs a CUDA device, the tracker is on {subject.device}")
+    def __init__(self, folder: Path, spec: NetworkSpec) -> None:
+        super().__init__(folder, spec)
+        if spec.device.type != "cuda":
+            raise ValueError(f"the engine tensorrt needs a CUDA device, the tracker is on {spec.device}")
         tensorrt = required("tensorrt", self.name)
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-        with torch.cuda.device(subject.device):
+        with torch.cuda.device(spec.device):
             engine = self._runtime.deserialize_cuda_engine((folder / GRAPH).read_bytes())
             if engine is None:
                 raise RuntimeError(f"{folder} was built by another TensorRT or for another GPU: export it again")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .graph import SearchOutput, output
-from .network_spec import Subject
+from .network_spec import NetworkSpec
 from .recording import CudaRecorded, Result, Step
 
 
@@ -19,10 +19,10 @@ class TorchEngine:
     name = "torch"
     threads = False
 
-    def __init__(self, subject: Subject) -> None:
-        self.graph = subject.graph().to(subject.device)
-        self.proposals = subject.proposals
-        if subject.device.type == "cpu":
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.graph = spec.graph().to(spec.device)
+        self.proposals = spec.proposals
+        if spec.device.type == "cpu":
             self.graph = self.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
@@ -42,12 +42,12 @@ class CudaGraphEngine(TorchEngine):
 
     name = "cuda_graphs"
 
-    def __init__(self, subject: Subject) -> None:
-        if subject.device.type != "cuda":
-            raise ValueError(f"the engine cuda_graphs needs a CUDA device, the tracker is on {subject.device}")
-        super().__init__(subject)
+    def __init__(self, spec: NetworkSpec) -> None:
+        if spec.device.type != "cuda":
+            raise ValueError(f"the engine cuda_graphs needs a CUDA device, the tracker is on {spec.device}")
+        super().__init__(spec)
         self.graph = self.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = subject.device
+        self.device = spec.device
 
     def recorded(self, step: Step[Result]) -> Step[Result]:
         """See `Engine`."""

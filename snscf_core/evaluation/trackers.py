@@ -93,9 +93,7 @@ class Candidate:
             made: OnlineTracker = _class(self.source)()
             return made
         config = tuned_config(self.source, search_size=self.search_size)
-        return SnscfTracker(
-            Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine, config=config)
-        )
+        return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine, config=config))
 
     def description(self) -> dict[str, str]:
         """What its results depend on, in words and checksums. Raises as `make` does."""

@@ -1,7 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What `proposals.Selection` does, in NumPy: on a CPU a call into torch takes longer than these few numbers do."""
+"""Does what `proposals.ProposalSelector` does, in NumPy.
+
+On a CPU a call into torch takes longer than these few numbers do.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +30,39 @@ class _Boxes(NamedTuple):
 
 
 class ArrayChoice:
-    """Chooses among the proposals of one search region; the arithmetic is that of `Selection.forward`.
+    """Chooses among the proposals of one search region; the arithmetic is that of `ProposalSelector.forward`.
 
-    spacing: crop pixels from one place of the proposals to the next. anchors: A x 4 x P x P. marks: A * P * P, what the
-    cosine window adds to each proposal's rank. peak: crop pixels from the peak of a map that do not count as sidelobe.
+    by_response: rank proposals by the response at their centres alone.
+    share: of that response in the rank, otherwise.
+    anchors: A x 4 x P x P.
+    window_prior: A * P * P, what the cosine window adds to each proposal's rank.
+    spacing: crop pixels from one place of the proposals to the next.
+    peak: crop pixels from the peak of a map that do not count as sidelobe.
     """
 
     def __init__(
-        self, config: TrackerConfig, mode: str, anchors: Values, marks: Values, spacing: int, peak: int
+        self,
+        config: TrackerConfig,
+        by_response: bool,
+        share: float,
+        anchors: Values,
+        window_prior: Values,
+        spacing: int,
+        peak: int,
     ) -> None:
-        self.config, self.mode = config, mode
-        self.marks = marks
-        self.exclude = peak // (STRIDE if mode == "paper" else spacing)
+        self.config, self.by_response, self.share = config, by_response, np.float32(share)
+        self.window_prior = window_prior
+        self.exclude = peak // (STRIDE if by_response else spacing)
         flat = np.ascontiguousarray(anchors.swapaxes(0, 1)).reshape(4, -1)
         self.centres, self.sizes = flat[:2], flat[2:]
         # A border of zeros, so that places just outside can be sampled like those inside.
         self.padded = np.zeros((config.grid + 3, config.grid + 3), np.float32)
 
     @np.errstate(all="ignore")  # boxes without end are refused by their rank
-    def __call__(self, scores: Values, deltas: Values, response: Values | None, unchanged: Values) -> Values:
-        """Returns the candidates of `Seen` but for the embeddings, K x 9.
+    def __call__(self, scores: Values, deltas: Values, response: Values | None, reference_shape: Values) -> Values:
+        """Returns the candidates of `SearchResult` but for the embeddings, K x 9.
 
-        scores: A x P x P logits. deltas: A x 4 x P x P. response: G x G, None in mode siamese. unchanged: 2.
+        scores: A x P x P logits. deltas: A x 4 x P x P. response: G x G, None in mode siamese. reference_shape: 2.
         """
         config, side = self.config, scores.shape[-1]
         moved = deltas.swapaxes(0, 1).reshape(4, -1)
@@ -63,20 +77,19 @@ class ArrayChoice:
         else:
             sampled = self._sampled(response, whole)
             agreement = sampled / min(max(float(response.max()), 1e-6), 1.0)
-            if self.mode == "paper":
+            if self.by_response:
                 ranking, deciding = sampled, response
             else:
-                share = np.float32(0.5 if self.mode == "naive_fusion" else config.response_share)
-                ranking = found + share * (sampled - found)
+                ranking = found + self.share * (sampled - found)
         quality = peak_to_sidelobe(
             ranking.reshape(-1, side, side).max(0) if deciding is None else deciding, self.exclude
         )
-        penalty = self._penalty(whole[2], whole[3], unchanged)
+        penalty = self._penalty(whole[2], whole[3], reference_shape)
         ranked, others = penalty * ranking, penalty * found
-        weights = np.maximum(np.square(ranked if self.mode == "paper" else others), 1e-12)
+        weights = np.maximum(np.square(ranked if self.by_response else others), 1e-12)
         half: Values = whole[2:] * np.float32(0.5)
         boxes = _Boxes(whole, whole[:2] - half, whole[:2] + half, whole[2] * whole[3])
-        total = (1 - config.window_influence) * ranked + self.marks
+        total = (1 - config.window_influence) * ranked + self.window_prior
         rows = np.empty((config.candidates, 9), np.float32)
         for row in rows:
             best = int(total.argmax())
@@ -101,11 +114,11 @@ class ArrayChoice:
         below = flat[start + width] * (1 - across) + flat[start + (width + 1)] * across
         return np.asarray(np.minimum(np.maximum(above * (1 - down) + below * down, 0.0), 1.0), np.float32)
 
-    def _penalty(self, widths: Values, heights: Values, unchanged: Values) -> Values:
+    def _penalty(self, widths: Values, heights: Values, reference_shape: Values) -> Values:
         """At most 1, and 0 for endless change."""
         context = (widths + heights) / 2
-        extent = np.sqrt((widths + context) * (heights + context)) / unchanged[0]
-        ratio = widths / heights / unchanged[1]
+        extent = np.sqrt((widths + context) * (heights + context)) / reference_shape[0]
+        ratio = widths / heights / reference_shape[1]
         change = np.maximum(extent, 1 / extent) * np.maximum(ratio, 1 / ratio)
         return np.asarray(np.exp((1 - change) * self.config.anchor_penalty))
 

@@ -101,7 +101,7 @@ def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfi
     """Returns what is taken off the logit of a candidate that is too far from where the target was last."""
     last = target.centre if target.last_known is None else target.last_known[0]
     away = math.dist(candidate.centre, last) / candidate.region.side * (config.search_size / SEARCH_SIZE)
-    return config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.unseen)
+    return config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.time_since_update)
 
 
 def _judged(target: Target, candidate: Candidate, calibration: Calibration, prior: float) -> Match:
@@ -116,7 +116,7 @@ def _judged(target: Target, candidate: Candidate, calibration: Calibration, prio
         target.embedding.strangeness(candidate.embedding),
         candidate.quality,
     )
-    presence, accuracy = (one.probability(evidence, prior) for one in (calibration.there, calibration.right))
+    presence, accuracy = (one.probability(evidence, prior) for one in (calibration.presence, calibration.accuracy))
     return Match(candidate, size, evidence, presence, accuracy, seen)
 
 

@@ -75,13 +75,13 @@ class Calibration:
     on the target, however loosely (IoU > 0.1), which decides the state: a box that is too small is not lost.
     """
 
-    right: Logistic
-    there: Logistic
+    accuracy: Logistic
+    presence: Logistic
 
 
 _FUSED = Calibration(
-    right=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
-    there=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
+    accuracy=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
+    presence=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
 # For each mode; "searching": for what may be a lost target, where the filters do not know it. Fitted on what modes
 # snscf (siamese: without what that has not) and correlation_filter saw with the weights that shipped before: for those
@@ -91,16 +91,16 @@ CALIBRATIONS = {
     "naive_fusion": _FUSED,
     "paper": _FUSED,
     "siamese": Calibration(
-        right=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
-        there=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
+        accuracy=Logistic((0.56, 0.00, 0.00, -0.56, -3.06, 0.00, 0.00), -1.71),
+        presence=Logistic((0.55, 0.00, 0.00, -0.30, -5.63, 0.00, 0.00), -0.70),
     ),
     "correlation_filter": Calibration(
-        right=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
-        there=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
+        accuracy=Logistic((0.00, 0.88, 0.00, 0.00, -1.34, 0.00, 1.54), -4.20),
+        presence=Logistic((0.00, 1.47, 0.00, -0.44, -2.44, 0.00, 1.37), -0.82),
     ),
     "searching": Calibration(
-        right=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
-        there=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
+        accuracy=Logistic((0.61, 0.00, 0.00, 0.00, -7.22, -2.13, 0.00), -3.12),
+        presence=Logistic((0.41, 0.00, 0.00, 0.00, -10.16, -1.36, 0.00), -1.24),
     ),
 }
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..crops import context_side, cut_crops
-from ..engines import Engine, RecordingError, Subject, make
+from ..engines import Engine, NetworkSpec, RecordingError, make
 from ..engines.graph import SearchOutput
 from ..engines.recording import Recorded, Step
 from ..model.network import SNSCF
@@ -24,7 +24,7 @@ from .config import TrackerConfig
 from .filter_bank import joined_filters, joined_kernels
 from .mode import Mode
 from .motion import Point
-from .proposals import NUMBERS, Search, Seen, Selection
+from .proposals import NUMBERS, ProposalSelector, Search, SearchResult
 from .scale_search import best_scales
 from .search_regions import Region
 from .target import Target
@@ -87,12 +87,18 @@ class Inference:
     """
 
     def __init__(
-        self, runtime: Engine, subject: Subject, network: SNSCF, selection: Selection, config: TrackerConfig, mode: Mode
+        self,
+        runtime: Engine,
+        spec: NetworkSpec,
+        network: SNSCF,
+        selector: ProposalSelector,
+        config: TrackerConfig,
+        mode: Mode,
     ) -> None:
-        self.runtime, self.selection = runtime, selection
-        self._subject, self._network, self._config, self._mode = subject, network, config, mode
-        self._device = subject.device
-        self.step: Step[Seen] = runtime.recorded(Search(runtime, selection))
+        self.runtime, self.selector = runtime, selector
+        self._spec, self._network, self._config, self._mode = spec, network, config, mode
+        self._device = spec.device
+        self.step: Step[SearchResult] = runtime.recorded(Search(runtime, selector))
 
     @property
     def recorded(self) -> bool:
@@ -124,11 +130,11 @@ class Inference:
 
     def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
         """Runs the network alone; returns its output and the features that filters work on, N x D x G x G."""
-        return self._or_torch(lambda: Search(self.runtime, self.selection).look(crops, kernels))
+        return self._or_torch(lambda: Search(self.runtime, self.selector).look(crops, kernels))
 
     def choose(self, region: Region, target: Target, features: Tensor, found: SearchOutput) -> list[Candidate]:
         """Chooses the candidates of one region in what `look` returned."""
-        rows = self.selection(
+        rows = self.selector(
             features,
             found,
             target.filters if self._mode.uses_filters else None,
@@ -143,7 +149,7 @@ class Inference:
         gains = self._on_device([target.gains for target in targets])
         if not self._mode.uses_proposals:
             features = self._searched(crops).features
-            peaks = best_scales(self._config, self.selection, regions, features, joined_filters(targets), gains)
+            peaks = best_scales(self._config, self.selector, regions, features, joined_filters(targets), gains)
             return features, [[Candidate(region, *peak)] for region, peak in zip(regions, peaks, strict=True)]
         filters = joined_filters(targets) if self._mode.uses_filters else None
         features, candidates = self._searched(
@@ -157,7 +163,7 @@ class Inference:
         assert candidates is not None
         return features, self._candidates(regions, targets, candidates)
 
-    def _searched(self, crops: Tensor, *others: Tensor | None) -> Seen:
+    def _searched(self, crops: Tensor, *others: Tensor | None) -> SearchResult:
         """Returns what `Search` returns; valid until the next call."""
         return self._or_torch(lambda: self.step(crops, *others))
 
@@ -172,8 +178,8 @@ class Inference:
                 raise
             reason = str(error)
         failed = self.runtime, self.step
-        self.runtime = make("torch", self._subject)
-        self.step = Search(self.runtime, self.selection)
+        self.runtime = make("torch", self._spec)
+        self.step = Search(self.runtime, self.selector)
         try:
             result = step()
         except Exception:
@@ -183,7 +189,7 @@ class Inference:
         return result
 
     def _candidates(self, regions: Sequence[Region], targets: Sequence[Target], rows: Tensor) -> list[list[Candidate]]:
-        """Returns candidates in frame pixels, for rows as in `Seen`."""
+        """Returns candidates in frame pixels, for rows as in `SearchResult`."""
         found = []
         for region, target, ones in zip(regions, targets, rows.cpu().numpy(), strict=True):
             scale = region.side / self._config.search_size

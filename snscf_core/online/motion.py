@@ -24,18 +24,18 @@ class Motion:
     """Constant velocity, in frame pixels for each frame; ``unseen``: frames since it was last seen for sure."""
 
     velocity: Point = (0.0, 0.0)
-    unseen: int = 0
+    time_since_update: int = 0
 
-    def seen(self, displacement: Point, *, surely: bool = True) -> None:
+    def update(self, displacement: Point, *, surely: bool = True) -> None:
         """Takes the displacement since the frame before."""
         vx, vy = self.velocity
         self.velocity = (vx + _GAIN * (displacement[0] - vx), vy + _GAIN * (displacement[1] - vy))
-        self.unseen = 0 if surely else self.unseen + 1
+        self.time_since_update = 0 if surely else self.time_since_update + 1
 
     def coast(self, frames: int) -> Point:
         """The displacement to expect for a frame in which the target was not seen; none after so many frames."""
-        self.unseen += 1
-        decay = _DECAY if self.unseen <= frames else 0.0
+        self.time_since_update += 1
+        decay = _DECAY if self.time_since_update <= frames else 0.0
         self.velocity = (self.velocity[0] * decay, self.velocity[1] * decay)
         return self.velocity
 
@@ -46,7 +46,7 @@ class Distractor:
 
     centre: Point
     motion: Motion
-    seen: int = 1
+    hits: int = 1
 
     @property
     def expected(self) -> Point:
@@ -57,7 +57,7 @@ class Distractor:
 def owner(place: Point, expected: Point, distractors: Sequence[Distractor], size: float) -> Distractor | None:
     """The distractor that was to be expected at this place rather than the target, whose size is given, or None."""
     ours = math.dist(place, expected)
-    known = [one for one in distractors if one.seen >= _KNOWN]
+    known = [one for one in distractors if one.hits >= _KNOWN]
     nearest = min(known, key=lambda one: math.dist(one.expected, place), default=None)
     if nearest is None or math.dist(nearest.expected, place) > min(_NEAR * size, ours):
         return None
@@ -82,12 +82,12 @@ def follow(
     for one in distractors:
         place = min(free, key=lambda place: math.dist(place, one.expected), default=None)
         if place is not None and math.dist(place, one.expected) <= _NEAR * size:
-            one.motion.seen((place[0] - one.centre[0], place[1] - one.centre[1]))
-            one.centre, one.seen = place, one.seen + 1
+            one.motion.update((place[0] - one.centre[0], place[1] - one.centre[1]))
+            one.centre, one.hits = place, one.hits + 1
             free.remove(place)
         else:
             dx, dy = one.motion.coast(_KEPT)
             one.centre = (one.centre[0] + dx, one.centre[1] + dy)
-        if one.motion.unseen <= _KEPT and (met is None or math.dist(one.centre, met) >= _APART * size):
+        if one.motion.time_since_update <= _KEPT and (met is None or math.dist(one.centre, met) >= _APART * size):
             kept.append(one)
     return kept if target is None else kept + [Distractor(place, Motion()) for place in free]

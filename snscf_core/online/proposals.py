@@ -25,19 +25,23 @@ from ..model.rpn import decode
 from ..model.ssf import spatially_semantic_features
 from .array_choice import ArrayChoice, coverage, unit_vectors
 from .config import TrackerConfig
+from .mode import Mode
 
 NUMBERS = 9  # of each candidate
 _PEAK = 40  # crop pixels from the peak of a map that do not count as sidelobe
 
 
-class Seen(NamedTuple):
-    """What there is in N search crops.
+class SearchResult(NamedTuple):
+    """What was found in N search crops.
 
-    features: N x D x G x G, what the filters work on. candidates: the K best proposals, in different places, the best
-    first; None in mode correlation_filter. N x K x (9 + D): the box (cx, cy, w, h in crop pixels relative to the
-    middle); how far the size should follow it; its score, the response there, and that relative to the map's peak, see
-    ``Evidence``; the peak-to-sidelobe ratio of the map that decided, the same for all K; the embedding, see
-    `embeddings`.
+    features: N x D x G x G, what the filters work on.
+    candidates: N x K x (9 + D), the K best proposals in different places, the best first; None in mode
+    correlation_filter. Each row has
+    - the box: cx, cy, w, h in crop pixels relative to the middle;
+    - how far the target's size should follow it;
+    - its score, the response there, and that response relative to the map's peak, see ``Evidence``;
+    - the peak-to-sidelobe ratio of the map that decided, the same for all K;
+    - D numbers of the embedding, see `embeddings`.
     """
 
     features: Tensor
@@ -45,10 +49,10 @@ class Seen(NamedTuple):
 
 
 class Search:
-    """All that is done with search crops on the device."""
+    """Runs the network on search crops and selects candidates, all on the device."""
 
-    def __init__(self, runtime: Engine, selection: Selection) -> None:
-        self.runtime, self.selection = runtime, selection
+    def __init__(self, runtime: Engine, selector: ProposalSelector) -> None:
+        self.runtime, self.selector = runtime, selector
 
     def __call__(
         self,
@@ -57,84 +61,99 @@ class Search:
         numerator: Tensor | None = None,
         denominator: Tensor | None = None,
         gains: Tensor | None = None,
-        unchanged: Tensor | None = None,
-    ) -> Seen:
-        """crops and kernels as in ``Engine.search``, numerator and denominator as in ``FilterBank`` (None in mode
-        siamese), gains and unchanged as in `Selection.forward` (None in mode correlation_filter)."""
+        reference_shape: Tensor | None = None,
+    ) -> SearchResult:
+        """Returns the features and candidates of N search crops.
+
+        crops, kernels: as in ``Engine.search``. numerator, denominator: as in ``FilterBank``; None where filters do not
+        count. gains, reference_shape: as in `ProposalSelector.forward`; None where proposals do not count.
+        """
         found, features = self.look(crops, kernels)
-        if gains is None or unchanged is None:
-            return Seen(features, None)
+        if gains is None or reference_shape is None:
+            return SearchResult(features, None)
         filters = None
         if numerator is not None and denominator is not None:
-            filters = acf.FilterBank(numerator, denominator, self.selection.sections, self.selection.config.ridge)
-        return Seen(features, self.selection(features, found, filters, gains, unchanged))
+            filters = acf.FilterBank(numerator, denominator, self.selector.sections, self.selector.config.ridge)
+        return SearchResult(features, self.selector(features, found, filters, gains, reference_shape))
 
     def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
         """Returns what the network finds, and the features that the filters work on, N x D x G x G."""
         found = self.runtime.search(crops, kernels)
-        features, grid = found.features.contiguous(), self.selection.config.grid
+        features, grid = found.features.contiguous(), self.selector.config.grid
         if features.shape[-1] != grid:
             (features,) = spatially_semantic_features([features], grid)
         return found, features
 
 
-class Selection(nn.Module):
-    """Chooses by the scores, by the filters' response at the proposals' places, and by how a target would have changed.
+class ProposalSelector(nn.Module):
+    """Chooses proposals by their scores, the filters' response at their centres, and the change that they would mean.
 
-    anchors: A x 4 x P x P, what the deltas refer to. sections: channels of each level of the features; level_weights
-    (L): of their responses.
+    anchors: A x 4 x P x P, what the deltas refer to.
+    sections: channels of each level of the features.
+    level_weights: L, weights of the levels' responses.
     """
 
     anchors: Tensor
-    marks: Tensor
+    window_prior: Tensor
     window: Tensor
     level_weights: Tensor
 
     def __init__(
-        self, config: TrackerConfig, mode: str, anchors: Tensor, sections: tuple[int, ...], level_weights: Tensor
+        self, config: TrackerConfig, mode: Mode, anchors: Tensor, sections: tuple[int, ...], level_weights: Tensor
     ) -> None:
         super().__init__()
         self.config, self.mode, self.sections = config, mode, sections
+        self.share = config.response_share if mode.response_share is None else mode.response_share
         self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
-        marks = acf.hann_window(anchors.shape[-1]) * config.window_influence
+        window_prior = acf.hann_window(anchors.shape[-1]) * config.window_influence
         for name, value in (
             ("anchors", anchors),
-            ("marks", marks.flatten().repeat(len(anchors))),
+            ("window_prior", window_prior.flatten().repeat(len(anchors))),
             ("window", acf.hann_window(config.grid)),
             ("level_weights", level_weights),
         ):
             self.register_buffer(name, value, persistent=False)
-        arrays = anchors.cpu().numpy(), self.marks.cpu().numpy()
-        self._array_choice = ArrayChoice(config, mode, *arrays, self.spacing, _PEAK)
+        arrays = anchors.cpu().numpy(), self.window_prior.cpu().numpy()
+        self._array_choice = ArrayChoice(config, mode.ranks_by_response, self.share, *arrays, self.spacing, _PEAK)
 
     def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
         """The weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
         return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
 
     def forward(
-        self, features: Tensor, found: SearchOutput, filters: acf.FilterBank | None, gains: Tensor, unchanged: Tensor
+        self,
+        features: Tensor,
+        found: SearchOutput,
+        filters: acf.FilterBank | None,
+        gains: Tensor,
+        reference_shape: Tensor,
     ) -> Tensor:
-        """The candidates of `Seen`.
+        """Returns the candidates of `SearchResult`.
 
-        features: N x D x G x G, what ``filters`` (None in mode siamese) and gains (N x L) work on. unchanged: N x 2,
-        side of the context and ratio w / h of what would be proposed for targets that have not changed.
+        features: N x D x G x G. filters: of N targets; None where they do not count. gains: N x L, factors on the
+        features of each level. reference_shape: N x 2, side of the context (crop pixels) and ratio of width to height
+        of what would be proposed for a target that has not changed.
         """
         response = None if filters is None else self.response(features, filters, gains)
         if features.device.type == "cpu":
-            return self.by_arrays(features, found, response, unchanged)
-        return self.by_tensors(features, found, response, unchanged)
+            return self.by_arrays(features, found, response, reference_shape)
+        return self.by_tensors(features, found, response, reference_shape)
 
-    def by_arrays(self, features: Tensor, found: SearchOutput, response: Tensor | None, unchanged: Tensor) -> Tensor:
+    def by_arrays(
+        self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
+    ) -> Tensor:
         """The same, given the response, on a CPU."""
         assert found.scores is not None and found.deltas is not None
-        scores, deltas, before = (part.numpy() for part in (found.scores, found.deltas, unchanged))
+        scores, deltas, before = (part.numpy() for part in (found.scores, found.deltas, reference_shape))
         maps: Any = [None] * len(scores) if response is None else response[:, 0].numpy()
         rows = np.stack([self._array_choice(*parts) for parts in zip(scores, deltas, maps, before, strict=True)])
         covered = torch.from_numpy(coverage(rows[..., :4], self.config.grid))
         vectors = unit_vectors((covered @ features.flatten(2).transpose(1, 2)).numpy(), self.sections)
         return torch.from_numpy(np.concatenate([rows, vectors], 2))
 
-    def by_tensors(self, features: Tensor, found: SearchOutput, response: Tensor | None, unchanged: Tensor) -> Tensor:
+    def by_tensors(
+        self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
+    ) -> Tensor:
         """The same, given the response, on any device, without waiting for it."""
         config = self.config
         assert found.scores is not None and found.deltas is not None
@@ -149,22 +168,25 @@ class Selection(nn.Module):
             at = (boxes[:, :2] * (2 / (STRIDE * config.grid))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
             agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
-            if self.mode == "paper":
+            if self.mode.ranks_by_response:
                 ranking, deciding = sampled, response[:, 0]
             else:
-                ranking = scores.lerp(sampled, 0.5 if self.mode == "naive_fusion" else config.response_share)
+                ranking = scores.lerp(sampled, self.share)
                 deciding = ranking.view_as(maps).amax(1)
-        quality = acf.peak_to_sidelobe_ratio(deciding, _PEAK // (STRIDE if self.mode == "paper" else self.spacing))
+        quality = acf.peak_to_sidelobe_ratio(
+            deciding, _PEAK // (STRIDE if self.mode.ranks_by_response else self.spacing)
+        )
 
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2
         extent = ((widths + context) * (heights + context)).sqrt()
-        change = _at_least_one(extent / unchanged[:, :1]) * _at_least_one(widths / heights / unchanged[:, 1:])
+        sizes, ratios = extent / reference_shape[:, :1], widths / heights / reference_shape[:, 1:]
+        change = _at_least_one(sizes) * _at_least_one(ratios)
         penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for endless change
         ranked, others = penalty * ranking, penalty * scores
-        weights = (ranked if self.mode == "paper" else others).square()
+        weights = (ranked if self.mode.ranks_by_response else others).square()
         values = torch.stack([ranked * config.size_rate, scores, sampled, agreement], 1)
-        total, numbers = (1 - config.window_influence) * ranked + self.marks, []
+        total, numbers = (1 - config.window_influence) * ranked + self.window_prior, []
         for _ in range(config.candidates):
             best = total.argmax(1, keepdim=True)
             box = merged(boxes, weights, best, config.merge_overlap)

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ..model import acf
 from .config import TrackerConfig
-from .proposals import Selection, embeddings
+from .proposals import ProposalSelector, embeddings
 from .resampling import resampling
 from .search_regions import Region, cell
 
 
 def best_scales(
     config: TrackerConfig,
-    selection: Selection,
+    selector: ProposalSelector,
     regions: Sequence[Region],
     features: Tensor,
     filters: acf.FilterBank,
@@ -35,7 +35,7 @@ def best_scales(
     """
     steps = config.scale_steps
     scaled = [torch.from_numpy(resampling(config.grid, step, 0.0)).to(features) for step in steps]
-    responses = torch.cat([selection.response(step @ features @ step.T, filters, gains) for step in scaled], 1)
+    responses = torch.cat([selector.response(step @ features @ step.T, filters, gains) for step in scaled], 1)
     penalties = [1.0 if step == 1 else config.scale_change_penalty for step in steps]
     peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=features.device)
     best = peaks.argmax(1)

@@ -59,7 +59,7 @@ def _follow_match(target: Target, match: Match, state: TrackState, config: Track
         target.last_known, target.lost_at, target.searched = None, None, 0
     centre = _inside(match.candidate.centre, target.size, target.frame_size)
     displacement = (0.0, 0.0) if was_lost else (centre[0] - target.centre[0], centre[1] - target.centre[1])
-    target.motion.seen(displacement, surely=state == TrackState.TRACKED)
+    target.motion.update(displacement, surely=state == TrackState.TRACKED)
     target.centre = centre
     if state != TrackState.TRACKED:
         return

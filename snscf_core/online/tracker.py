@@ -21,7 +21,7 @@ from torch import Tensor
 from ..boxes import check_box
 from ..crops import TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
 from ..devices import device_named
-from ..engines import Engine, Subject, make
+from ..engines import Engine, NetworkSpec, make
 from ..engines.threads import ONE_THREAD
 from ..model import acf
 from ..model.checkpoints import load
@@ -34,7 +34,7 @@ from .filter_update import FilterUpdate, Learning, Lesson, lessons_due
 from .inference import Inference
 from .mode import mode_named
 from .motion import Point
-from .proposals import Selection, embeddings
+from .proposals import ProposalSelector, embeddings
 from .search_regions import plan, region
 from .state_update import update_state
 from .target import Target, Track
@@ -78,7 +78,7 @@ class Tracker:
         self.config: TrackerConfig = config or changed(TrackerConfig(), tuning.settings)
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
-        self.subject = Subject(
+        self.spec = NetworkSpec(
             network,
             self.weights,
             levels,
@@ -86,16 +86,16 @@ class Tracker:
             device=self.device,
             search_size=self.config.search_size,
         )
-        self._digest = hashlib.sha256("".join(self.subject.digests).encode()).hexdigest()
-        runtime = make(engine, self.subject)
+        self._digest = hashlib.sha256("".join(self.spec.digests).encode()).hexdigest()
+        runtime = make(engine, self.spec)
         self.network = network.to(self.device)
         if self.device.type == "cpu":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        sections = self.subject.sections
+        sections = self.spec.sections
         anchors = network.anchors_on(network.places(self.config.search_size))
         level_weights = torch.tensor(self._response_weights(levels))
-        selection = Selection(self.config, self._mode.name, anchors, sections, level_weights).to(self.device)
-        self.inference = Inference(runtime, self.subject, self.network, selection, self.config, self._mode)
+        selector = ProposalSelector(self.config, self._mode, anchors, sections, level_weights).to(self.device)
+        self.inference = Inference(runtime, self.spec, self.network, selector, self.config, self._mode)
         self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
         # Called with each target and its match, before the target changes: what calibrations are fitted to.
         self.on_match: Callable[[Target, Match], None] | None = None
@@ -151,7 +151,7 @@ class Tracker:
                 kernels = self.network.kernels(template)
             around = region(frame, centre, size, self.config)
             found, features = self.inference.look(self.inference.crops([around]), kernels)
-            parts = features.split(self.subject.sections, 1)
+            parts = features.split(self.spec.sections, 1)
             gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
             scale = self.config.search_size / around.side
             target = Target(
@@ -230,12 +230,12 @@ class Tracker:
         learning = self.filter_update.learning
         factors = torch.tensor([gains], dtype=torch.float32, device=self.device)
         learned = learning(features, factors, *learning.views([size], [1.0], [(0.0, 0.0)]))
-        return acf.FilterBank(*learned, self.subject.sections, self.config.ridge)
+        return acf.FilterBank(*learned, self.spec.sections, self.config.ridge)
 
     def _embedding(self, features: Tensor, width: float, height: float) -> npt.NDArray[np.float32]:
         """Returns the embedding of a box in the middle of the search crop, crop pixels."""
         box = torch.tensor([[(0.0, 0.0, width, height)]], dtype=torch.float32, device=self.device)
-        return embeddings(features, box, self.subject.sections)[0, 0].cpu().numpy()
+        return embeddings(features, box, self.spec.sections)[0, 0].cpu().numpy()
 
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
@@ -247,7 +247,7 @@ class Tracker:
         """Raises ValueError if these targets can't be followed together by this tracker."""
         if len({id(target) for target in targets}) < len(targets):
             raise ValueError("a target is given more than once")
-        size, sections = acf.fft_size(self.config.grid), self.subject.sections
+        size, sections = acf.fft_size(self.config.grid), self.spec.sections
         for target in targets:
             filters = target.filters
             if not math.isclose(filters.regularisation, self.config.ridge, rel_tol=1e-6):

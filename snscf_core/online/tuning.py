@@ -71,7 +71,7 @@ def tuned_config(model: str | Path, **given: Any) -> TrackerConfig:
 
 
 def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Calibration:
-    weights = {name: tuple(float(value) for value in parts[name]["weights"]) for name in ("right", "there")}
+    weights = {name: tuple(float(value) for value in parts[name]["weights"]) for name in ("accuracy", "presence")}
     if any(len(one) != 7 for one in weights.values()):
         raise ValueError("a calibration has 7 weights")
     return Calibration(**{name: Logistic(one, float(parts[name]["bias"])) for name, one in weights.items()})

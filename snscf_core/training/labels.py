@@ -72,9 +72,7 @@ def assign(
     return AnchorLabels(classes, deltas, weights / weights.sum((1, 2, 3), keepdim=True).clamp(min=1))
 
 
-def assign_cells(
-    box: Tensor, positive: Tensor, cells: Tensor, config: LabelConfig = LabelConfig()
-) -> AnchorLabels:
+def assign_cells(box: Tensor, positive: Tensor, cells: Tensor, config: LabelConfig = LabelConfig()) -> AnchorLabels:
     """Labels of N pairs for a network with one box a cell; cells: 1 x 4 x C x C (see ``rpn.cell_boxes``).
 
     box and positive as in `assign`. Cells near the target's centre are the target, at least the nearest one; those

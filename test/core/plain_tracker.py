@@ -35,7 +35,7 @@ class PlainStep:
         network = tracker.network
         image = torch.from_numpy(crop(frame, target.centre, self.side, self.crop_size))
         with torch.inference_mode():
-            self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.subject.levels)
+            self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.spec.levels)
             self.features = network.reduce(self.taps) if tracker.weights.trained else self.taps
             parts = target.filters.numerator.split(target.filters.sections, 1), target.filters.denominator.split(1, 1)
             self.old = [acf.CorrelationFilter(n, d, target.filters.regularisation) for n, d in zip(*parts, strict=True)]
@@ -94,7 +94,7 @@ class PlainStep:
 
     def _response(self, features: list[Tensor]) -> Tensor:
         total = torch.zeros(1, 1, self.cells, self.cells)
-        weights = self.tracker.inference.selection.level_weights
+        weights = self.tracker.inference.selector.level_weights
         for old, level, gain, weight in zip(self.old, features, self.target.gains, weights, strict=True):
             total += acf.respond(old, level * gain * self.window) * weight
         return total

@@ -15,7 +15,8 @@ from snscf_core.engines.graph import SearchOutput
 from snscf_core.model import acf
 from snscf_core.model.rpn import anchors, cell_boxes
 from snscf_core.online.array_choice import ArrayChoice
-from snscf_core.online.proposals import Selection
+from snscf_core.online.mode import mode_named
+from snscf_core.online.proposals import ProposalSelector
 
 SECTIONS = (16, 24, 8)
 
@@ -27,7 +28,7 @@ def both(mode: str, boxes: torch.Tensor, config: TrackerConfig, *, flat: bool = 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    selection = Selection(config, mode, boxes, SECTIONS, torch.tensor([0.5, 0.3, 0.2]))
+    selector = ProposalSelector(config, mode_named(mode, trained=True), boxes, SECTIONS, torch.tensor([0.5, 0.3, 0.2]))
     count, places, grid = len(boxes), boxes.shape[-1], config.grid
     period = acf.fft_size(grid)
     features, gains = noise(3, sum(SECTIONS), grid, grid), noise(3, 3).exp()
@@ -37,12 +38,12 @@ def both(mode: str, boxes: torch.Tensor, config: TrackerConfig, *, flat: bool = 
     if flat:
         scores.zero_()
     label = acf.gaussian_label(grid, period, torch.full((3, 2), 2.0))
-    filters = acf.learn_bank(features * selection.window, gains, label, SECTIONS, config.ridge)
+    filters = acf.learn_bank(features * selector.window, gains, label, SECTIONS, config.ridge)
     features = features + 0.3 * noise(*features.shape)
-    response = None if mode == "siamese" else selection.response(features, filters, gains)
-    unchanged = torch.tensor([[120.0, 1.3], [90.0, 0.4], [64.0, 1.0]])
+    response = None if mode == "siamese" else selector.response(features, filters, gains)
+    reference_shape = torch.tensor([[120.0, 1.3], [90.0, 0.4], [64.0, 1.0]])
     found = SearchOutput(features, scores, deltas)
-    return [choose(features, found, response, unchanged) for choose in (selection.by_arrays, selection.by_tensors)]
+    return [choose(features, found, response, reference_shape) for choose in (selector.by_arrays, selector.by_tensors)]
 
 
 @pytest.mark.parametrize("mode", ["snscf", "paper", "siamese", "naive_fusion"])
@@ -65,7 +66,7 @@ def test_arrays_choose_alike_where_all_scores_are_the_same():
 
 def test_boxes_that_are_no_numbers_do_not_stop_the_choice():
     boxes = cell_boxes(15)
-    choose = ArrayChoice(TrackerConfig(), "snscf", boxes.numpy(), torch.zeros(225).numpy(), 16, 40)
+    choose = ArrayChoice(TrackerConfig(), False, 0.5, boxes.numpy(), torch.zeros(225).numpy(), 16, 40)
     deltas = torch.full((1, 4, 15, 15), torch.nan)
     rows = choose(torch.zeros(1, 15, 15).numpy(), deltas.numpy(), torch.zeros(31, 31).numpy(), (64.0, 1.0))
     assert rows.shape == (3, 9)

@@ -31,11 +31,11 @@ def test_any_evidence_gives_a_probability(values, name):
     evidence = Evidence(*values)
     finite = {name: 1.0 for name in ("colour", "embedding") if math.isinf(getattr(evidence, name))}
     evidence = replace(evidence, **finite)
-    for logistic in (CALIBRATIONS[name].right, CALIBRATIONS[name].there):
+    for logistic in (CALIBRATIONS[name].accuracy, CALIBRATIONS[name].presence):
         assert 0 < logistic.probability(evidence) < 1
 
 
-@pytest.mark.parametrize("what", ["right", "there"])
+@pytest.mark.parametrize("what", ["accuracy", "presence"])
 @pytest.mark.parametrize("mode", [*MODES, "searching"])
 def test_what_speaks_for_the_target_never_lowers_the_probability(mode, what):
     logistic = getattr(CALIBRATIONS[mode], what)

@@ -26,7 +26,7 @@ from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.commands.cli import main
 from snscf_core.commands.quantisation_data import collect, sources
-from snscf_core.engines import Engine, Subject, engine_selection, make
+from snscf_core.engines import Engine, NetworkSpec, engine_selection, make
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION
 from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
@@ -38,7 +38,8 @@ from snscf_core.model.network import SNSCF, SNSCFNano, create
 from snscf_core.model.rpn import anchors
 from snscf_core.model.ssf import spatially_semantic_features
 from snscf_core.online.filter_update import Learning, Lesson
-from snscf_core.online.proposals import Selection
+from snscf_core.online.mode import mode_named
+from snscf_core.online.proposals import ProposalSelector
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
 CPU = torch.device("cpu")
@@ -134,7 +135,7 @@ def test_an_engine_says_what_torch_says(runtime, mode, heads):
     reference = Tracker(heads, device="cpu", mode=mode, engine="torch")
     tracker = Tracker(heads, device="cpu", mode=mode, engine=runtime)
     assert tracker.engine == runtime
-    crops, kernels = tracker.subject.example(3)
+    crops, kernels = tracker.spec.example(3)
     with torch.inference_mode():
         expected, found = (one.runtime.search(crops, kernels) for one in (reference, tracker))
     for a, b in zip(expected, found, strict=True):
@@ -166,32 +167,32 @@ def test_imagenet_features_run_on_every_engine(runtime, imagenet):
 
 @pytest.mark.slow
 def test_more_targets_than_a_batch_are_run_in_several(runtime, heads, tmp_path):
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    export(subject, FORMATS[runtime], tmp_path / "two", batch=2)
-    crops, kernels = subject.example(3)
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    export(spec, FORMATS[runtime], tmp_path / "two", batch=2)
+    crops, kernels = spec.example(3)
     with torch.inference_mode():
-        expected = TorchEngine(subject).search(crops, kernels)
-        found = make(tmp_path / "two", subject).search(crops, kernels)
+        expected = TorchEngine(spec).search(crops, kernels)
+        found = make(tmp_path / "two", spec).search(crops, kernels)
     assert found.features.shape == expected.features.shape
     for a, b in zip(expected, found, strict=True):
         assert float((a - b).norm() / a.norm()) < 1e-4
 
 
-def with_two_threads(heads: Path) -> tuple[Subject, Engine]:
+def with_two_threads(heads: Path) -> tuple[NetworkSpec, Engine]:
     pytest.importorskip("openvino")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        subject = Tracker(heads, device="cpu", engine="torch").subject
-        return subject, make("openvino", subject)
+        spec = Tracker(heads, device="cpu", engine="torch").spec
+        return spec, make("openvino", spec)
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
-    subject, engine = with_two_threads(heads)
-    crops, kernels = subject.example(5)
+    spec, engine = with_two_threads(heads)
+    crops, kernels = spec.example(5)
     alone = [engine.search(crops[n : n + 1], kernels[n : n + 1]) for n in range(5)]
     assert engine._pairs is None, "one target alone needs none"
     first = engine.search(crops, kernels)  # while they are made
@@ -203,7 +204,7 @@ def test_openvino_runs_two_targets_side_by_side_to_the_same_bits(heads):
 
 
 def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
-    mine = Tracker(heads, device="cpu", engine="torch").subject
+    mine = Tracker(heads, device="cpu", engine="torch").spec
     export(mine, FORMATS[runtime], tmp_path / "mine")
     torch.manual_seed(5)
     save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
@@ -213,24 +214,24 @@ def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
 
 @pytest.mark.slow
 def test_an_export_without_heads_is_refused_where_they_are_needed(runtime, heads, tmp_path):
-    subject = Tracker(heads, device="cpu", mode="correlation_filter", engine="torch").subject
-    export(subject, FORMATS[runtime], tmp_path / "filters")
+    spec = Tracker(heads, device="cpu", mode="correlation_filter", engine="torch").spec
+    export(spec, FORMATS[runtime], tmp_path / "filters")
     with pytest.raises(ValueError, match="without the heads"):
         Tracker(heads, device="cpu", mode="snscf", engine=tmp_path / "filters")
-    whole = Tracker(heads, device="cpu", mode="snscf", engine="torch").subject
+    whole = Tracker(heads, device="cpu", mode="snscf", engine="torch").spec
     export(whole, FORMATS[runtime], tmp_path / "whole")
     served = Tracker(heads, device="cpu", mode="correlation_filter", engine=tmp_path / "whole")
     assert served.engine == runtime
-    crops, _ = served.subject.example(3)
+    crops, _ = served.spec.example(3)
     served.runtime.prepare()
-    expected = TorchEngine(served.subject).search(crops, None)
+    expected = TorchEngine(served.spec).search(crops, None)
     found = served.runtime.search(crops, None)
     assert found.scores is None
     assert float((expected.features - found.features).norm() / expected.features.norm()) < 1e-4
 
 
 def test_an_export_of_another_version_is_refused(runtime, heads, tmp_path):
-    export(Tracker(heads, device="cpu", engine="torch").subject, FORMATS[runtime], tmp_path)
+    export(Tracker(heads, device="cpu", engine="torch").spec, FORMATS[runtime], tmp_path)
     file = tmp_path / MANIFEST
     manifest = json.loads(file.read_text())
     del manifest["search_size"]
@@ -240,21 +241,21 @@ def test_an_export_of_another_version_is_refused(runtime, heads, tmp_path):
 
 
 def test_openvino_that_gets_no_thread_runs_several_targets_one_after_the_other(heads, monkeypatch, caplog):
-    subject, engine = with_two_threads(heads)
-    expected = engine.search(*(part[:1] for part in subject.example(3)))
+    spec, engine = with_two_threads(heads)
+    expected = engine.search(*(part[:1] for part in spec.example(3)))
 
     def none(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", none)
-    found = engine.search(*subject.example(3))
+    found = engine.search(*spec.example(3))
     assert torch.equal(found.features[:1], expected.features)
     assert "one after the other: can't start new thread" in caplog.text
 
 
 def test_a_broken_engine_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    export(subject, FORMATS[runtime], tmp_path / "broken")
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    export(spec, FORMATS[runtime], tmp_path / "broken")
     for file in (tmp_path / "broken").iterdir():
         if file.name != MANIFEST:
             file.write_bytes(file.read_bytes()[:200])
@@ -269,9 +270,9 @@ def test_an_engine_that_computes_something_else_is_replaced_with_a_warning(runti
     """What claims to be of these weights, but is not."""
     torch.manual_seed(6)
     save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
-    export(Tracker(tmp_path / "other", device="cpu", engine="torch").subject, FORMATS[runtime], tmp_path / "engine")
+    export(Tracker(tmp_path / "other", device="cpu", engine="torch").spec, FORMATS[runtime], tmp_path / "engine")
     manifest = json.loads((tmp_path / "engine" / MANIFEST).read_text())
-    manifest["weights"] = Tracker(heads, device="cpu", engine="torch").subject.digests
+    manifest["weights"] = Tracker(heads, device="cpu", engine="torch").spec.digests
     (tmp_path / "engine" / MANIFEST).write_text(json.dumps(manifest))
     tracker = Tracker(heads, device="cpu", engine=tmp_path / "engine")
     assert tracker.engine == "torch"
@@ -315,10 +316,10 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
         assert Tracker(heads, device="cpu", engine=runtime, config=config).engine == runtime
     folders = sorted((tmp_path / "snscf" / "engines").glob("*/engine.json"))
     assert sorted(json.loads(file.read_text())["search_size"] for file in folders) == [191, 255]
-    subject = Tracker(heads, device="cpu", engine="torch", config=small).subject
-    crops, kernels = subject.example(2)
+    spec = Tracker(heads, device="cpu", engine="torch", config=small).spec
+    crops, kernels = spec.example(2)
     assert crops.shape == (2, 191, 191, 3)
-    found = make(runtime, subject).search(crops, kernels)
+    found = make(runtime, spec).search(crops, kernels)
     assert found.features.shape[-2:] == (23, 23) and found.scores.shape[-2:] == (17, 17)
     of_255 = next(file.parent for file in folders if json.loads(file.read_text())["search_size"] == 255)
     with pytest.raises(ValueError, match="for search crops of 255 pixels, the tracker's have 191"):
@@ -328,8 +329,8 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
 @pytest.mark.slow
 def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    names = engine_selection.installed(subject)
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    names = engine_selection.installed(spec)
     assert names[0] == "torch" and runtime in names
     slow = dict.fromkeys(names, 2.0) | {runtime: 1.0}
     monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
@@ -352,13 +353,13 @@ def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, head
     for age, folder in enumerate([*old, calibrated]):
         folder.mkdir(parents=True)
         os.utime(folder, (1e9 - age, 1e9 - age))
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    make(runtime, subject)
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    make(runtime, spec)
     left = set(engines.iterdir())
     (new,) = left - {*old, calibrated}
     assert left == {new, calibrated, *old[:7]}, "8 bits take a user's frames and minutes: they stay"
     os.utime(new, (1e8, 1e8))
-    make(runtime, subject)
+    make(runtime, spec)
     assert new.stat().st_mtime > 1e9, "what is used is new"
 
 
@@ -373,9 +374,9 @@ def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_p
 
 @pytest.mark.slow
 def test_the_real_clock_is_read(runtime, heads):
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    engines = [TorchEngine(subject), make(runtime, subject)]
-    assert all(0 < time < 60 for time in engine_selection.seconds(engines, subject, rounds=1))
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    engines = [TorchEngine(spec), make(runtime, spec)]
+    assert all(0 < time < 60 for time in engine_selection.seconds(engines, spec, rounds=1))
 
 
 @pytest.mark.slow
@@ -406,10 +407,10 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
-    subject = Tracker(heads, device="cpu", engine="torch").subject
+    spec = Tracker(heads, device="cpu", engine="torch").spec
     monkeypatch.setattr("snscf_core.engines.export.write_onnx", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export(subject, "onnx", tmp_path / "engine")
+        export(spec, "onnx", tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -555,8 +556,8 @@ def built(engine: str, folder: Path) -> None:
     """TensorRT's plan for targets two at a time."""
     pytest.importorskip("tensorrt")
     pytest.importorskip("onnx")
-    subject = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").subject
-    export(subject, "tensorrt", folder, "fp16" if "fp16" in engine else "f32", batch=2)
+    spec = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").spec
+    export(spec, "tensorrt", folder, "fp16" if "fp16" in engine else "f32", batch=2)
 
 
 @pytest.mark.gpu
@@ -602,16 +603,16 @@ def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, ca
     (frame, box), (later, _) = pictures(2)
     target = tracker.init(frame, box)
     search = tracker.inference.step
-    monkeypatch.setattr("snscf_core.online.proposals.Selection.forward", lambda *_: 1 / 0)
+    monkeypatch.setattr("snscf_core.online.proposals.ProposalSelector.forward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracker.update(later, target)
     assert tracker.engine == runtime and tracker.inference.step is search and not caplog.text
 
 
 def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
-    subject = Tracker(heads, device="cpu", engine="torch").subject
-    reference, other = TorchEngine(subject), TorchEngine(subject)
-    search, crops = reference.search, subject.example()
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    reference, other = TorchEngine(spec), TorchEngine(spec)
+    search, crops = reference.search, spec.example()
     place = int(search(*crops).scores[0].argmax())
 
     def moved(crops, kernels):
@@ -623,9 +624,9 @@ def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
 
     monkeypatch.setattr(other, "search", moved)
     other.name = "openvino-bf16"
-    assert engine_selection.check(reference, reference, subject) == 0
+    assert engine_selection.check(reference, reference, spec) == 0
     with pytest.raises(engine_selection.Disagreement, match="box overlaps torch's by"):
-        engine_selection.check(other, reference, subject)
+        engine_selection.check(other, reference, spec)
 
 
 class Replayed(Recorded[Result]):
@@ -707,7 +708,7 @@ def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, m
     if fault != "mixed":  # one crop can't be mixed up
         said = "failed: operation not" if fault == "refused" else r"replayed, (features|scores) are .* off"
         with pytest.raises(RecordingError, match=said):
-            engine_selection.check(tracker.runtime, plain.runtime, tracker.subject)
+            engine_selection.check(tracker.runtime, plain.runtime, tracker.spec)
     (frame, box), *rest = pictures(3)
     targets = [[plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0))] for _ in range(2)]
     for frame, _ in rest:
@@ -745,7 +746,9 @@ def test_learning_needs_no_values_on_the_host():
 def test_the_choice_needs_no_values_on_the_host(mode):
     # On the device "meta" tensors have no values: whatever would wait for one, or mix devices, fails.
     meta = torch.device("meta")
-    selection = Selection(TrackerConfig(), mode, anchors(25), (32,) * 3, torch.ones(3)).to(meta)
+    selection = ProposalSelector(
+        TrackerConfig(), mode_named(mode, trained=True), anchors(25), (32,) * 3, torch.ones(3)
+    ).to(meta)
     found = SearchOutput(*(torch.empty(2, *s, device=meta) for s in ((96, 31, 31), (5, 25, 25), (5, 4, 25, 25))))
     parts = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)
     filters = None if mode == "siamese" else acf.FilterBank(*parts, (32,) * 3, 0.1)
@@ -756,8 +759,8 @@ def test_the_choice_needs_no_values_on_the_host(mode):
 def test_only_what_is_needed_is_in_a_graph():
     network = SNSCF("snscf_r50", channels=16).eval().requires_grad_(False)
     weights = Weights("snscf_r50", (), False, (0, 1), {})
-    subject = Subject(network, weights, (0, 1), False, CPU)
-    graph = subject.graph()
-    assert subject.sections == (512, 1024)
+    spec = NetworkSpec(network, weights, (0, 1), False, CPU)
+    graph = spec.graph()
+    assert spec.sections == (512, 1024)
     with torch.inference_mode():
         assert graph(torch.zeros(1, 255, 255, 3, dtype=torch.uint8)).shape == (1, 1536, 31, 31)

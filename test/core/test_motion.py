@@ -18,14 +18,14 @@ from snscf_core.online.search_regions import SCALES, place
 def test_a_steady_motion_is_learned_and_coasts_to_a_stop():
     motion = Motion()
     for _ in range(30):
-        motion.seen((4.0, -2.0))
+        motion.update((4.0, -2.0))
     assert motion.velocity == pytest.approx((4.0, -2.0), abs=0.01)
     steps = [motion.coast(5) for _ in range(10)]
     assert steps[0] == pytest.approx((3.6, -1.8), abs=0.01)
     assert all(math.hypot(*after) < math.hypot(*before) for before, after in pairwise(steps[:5]))
-    assert steps[5:] == [(0.0, 0.0)] * 5 and motion.unseen == 10
-    motion.seen((0.0, 0.0))
-    assert motion.unseen == 0
+    assert steps[5:] == [(0.0, 0.0)] * 5 and motion.time_since_update == 10
+    motion.update((0.0, 0.0))
+    assert motion.time_since_update == 0
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_of_a_tiny_target_only_the_nearest_places_are_looked_at():
 def test_what_is_not_sure_moves_the_velocity_too_but_counts_as_unseen():
     motion = Motion((10.0, 0.0))
     for _ in range(20):
-        motion.seen((0.0, 0.0), surely=False)
-    assert motion.velocity == pytest.approx((0.0, 0.0), abs=0.01) and motion.unseen == 20
+        motion.update((0.0, 0.0), surely=False)
+    assert motion.velocity == pytest.approx((0.0, 0.0), abs=0.01) and motion.time_since_update == 20
 
 
 def walk(start, velocity, frames):
@@ -73,7 +73,7 @@ def test_what_passes_the_target_is_told_from_it_by_its_motion():
     for frame in range(10):
         distractors = follow(distractors, [passer[frame], target[frame]], target[frame], 30.0)
     (one,) = distractors
-    assert one.seen == 10 and one.expected == pytest.approx(passer[10], abs=1.0)
+    assert one.hits == 10 and one.expected == pytest.approx(passer[10], abs=1.0)
     expected = (target[9][0] + 1.0, target[9][1])
     assert owner(passer[10], expected, distractors, 30.0) is one
     assert owner(target[10], expected, distractors, 30.0) is None
@@ -98,12 +98,12 @@ def test_while_the_target_is_hidden_distractors_go_on_but_nothing_new_becomes_on
     for frame in range(5, 20):
         distractors = follow(distractors, [passer[frame], (60.0, 60.0)], None, 30.0)
     (one,) = distractors
-    assert one.seen == 20 and one.centre == passer[19]
+    assert one.hits == 20 and one.centre == passer[19]
 
 
 def test_what_is_on_the_target_is_no_distractor():
     assert follow([], [(110.0, 100.0)], (100.0, 100.0), 30.0) == []
-    met = Distractor((120.0, 100.0), Motion((-5.0, 0.0)), seen=9)
+    met = Distractor((120.0, 100.0), Motion((-5.0, 0.0)), hits=9)
     assert follow([met], [], (100.0, 100.0), 30.0) == [], "they have met: which is which is not known any more"
     assert follow([met], [], None, 30.0, hidden=(100.0, 100.0)) == [], "nor when the target is hidden there"
     assert follow([met], [], None, 30.0, hidden=(300.0, 100.0)) == [met]

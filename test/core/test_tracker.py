@@ -22,6 +22,7 @@ from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crop
 from snscf_core.model.checkpoints import IMAGENET_FILES, save
 from snscf_core.model.network import SNSCF
 from snscf_core.online.association import associate
+from snscf_core.online.filter_update import FilterUpdate
 from snscf_core.online.inference import Candidate
 from snscf_core.online.mode import mode_named
 from snscf_core.online.proposals import merged
@@ -354,7 +355,7 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
 def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
     config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
     tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", config=config)
-    tracker.inference.selection.window.fill_(1)  # the window pulls a little towards the middle
+    tracker.inference.selector.window.fill_(1)  # the window pulls a little towards the middle
     side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
     assert context_side(side, side) == TEMPLATE_SIZE
     frame = texture(600, 600, 5, 6.0)
@@ -385,7 +386,7 @@ def test_settings_that_count_are_whole_numbers(name, value):
 def test_filters_that_learn_nothing_more_cost_no_more_to_warm_up(heads, monkeypatch):
     tracker = Tracker(heads, device="cpu", engine="torch", config=TrackerConfig(learning_interval=10**9))
     learned = []
-    monkeypatch.setattr(tracker, "_adapt", lambda targets, *_: learned.append(targets))
+    monkeypatch.setattr(FilterUpdate, "__call__", lambda _, lessons, features: learned.append(lessons))
     tracker.warm_up()
     assert len(learned) <= 1
 

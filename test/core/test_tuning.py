@@ -32,7 +32,7 @@ def write(folder: Path, **changes: object) -> Path:
     content = {
         "weights": [sha256(folder / "snscf_mobilenetv2.safetensors")],
         "config": {"size_rate": 0.31, "confidence.lost_after": 7, "scale_steps": [0.9, 1.0, 1.1]},
-        "calibrations": {"snscf": {"right": LOGISTIC, "there": LOGISTIC}},
+        "calibrations": {"snscf": {"accuracy": LOGISTIC, "presence": LOGISTIC}},
     }
     file = folder / "snscf_mobilenetv2.json"
     file.write_text(json.dumps({**content, **changes}))
@@ -45,7 +45,7 @@ def test_a_tracker_takes_what_was_fitted_to_its_weights(folder):
     assert tracker.config.size_rate == 0.31
     assert tracker.config.confidence.lost_after == 7
     assert tracker.config.scale_steps == (0.9, 1.0, 1.1)
-    assert tracker.calibrations["snscf"].right.bias == -2
+    assert tracker.calibrations["snscf"].accuracy.bias == -2
     assert tracker.calibrations["searching"] == CALIBRATIONS["searching"]
 
 
@@ -63,8 +63,8 @@ def test_a_setting_that_is_given_replaces_the_fitted_one(folder):
         {"weights": ["0" * 64]},
         {"config": {"sise_rate": 0.3}},
         {"config": {"search_size": 250}},
-        {"calibrations": {"snscf": {"right": LOGISTIC}}},
-        {"calibrations": {"snscf": {"right": LOGISTIC, "there": {"weights": [1], "bias": 0}}}},
+        {"calibrations": {"snscf": {"accuracy": LOGISTIC}}},
+        {"calibrations": {"snscf": {"accuracy": LOGISTIC, "presence": {"weights": [1], "bias": 0}}}},
         {"calibrations": []},
     ),
 )

@@ -156,7 +156,7 @@ def test_filters_are_learned_and_respond_as_they_do_online(tracker):
         features = tracker.network.reduce(tracker.network.extract(images))
         size = torch.tensor([[w, h]]) * SEARCH_SIZE / side
         found, sigma = responses([f[:1] for f in features], [f[1:] for f in features], size, TrackerConfig())
-        selection = tracker.inference.selection
+        selection = tracker.inference.selector
         whole = torch.cat([f[1:] for f in features], 1)
         expected = selection.response(whole, target.filters, torch.tensor([target.gains]))
     weighted = sum(r * w for r, w in zip(found, selection.level_weights, strict=True))
