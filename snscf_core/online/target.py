@@ -178,7 +178,7 @@ class Target:
                 tuple(values["size_factors"]),
                 _motion(values["motion"]),
                 [
-                    Distractor(tuple(one["centre"]), _motion(one["motion"]), one["seen"])
+                    Distractor(tuple(one["centre"]), _motion(one["motion"]), _named(one, "hits", "seen"))
                     for one in values["distractors"]
                 ],
                 tuple(values["usual_size"]),
@@ -197,4 +197,9 @@ def _placed(values: list | None) -> tuple[Point, Point] | None:
 
 
 def _motion(values: dict) -> Motion:
-    return Motion(tuple(values["velocity"]), values["unseen"])
+    return Motion(tuple(values["velocity"]), _named(values, "time_since_update", "unseen"))
+
+
+def _named(values: dict, name: str, before: str) -> int:
+    """Returns a value by its name, or by the one that it had in files of earlier versions."""
+    return int(values[name] if name in values else values[before])
