@@ -25,9 +25,15 @@ _LIGHT_COST = 0.2  # added to the distance for each e-fold of brightness
 _COSTS = np.array([_LIGHT_COST * abs(math.log(light)) for light in _LIGHTS], np.float32)
 _ALL = math.prod(_BINS)
 _FIRST = _ALL * np.arange(len(_LIGHTS))[:, None]
-_RATE = 0.05  # of the running average
-_MOST = 50  # sightings that the typical distance is averaged over
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AppearanceConfig:
+    """How fast the memory of a target's appearance changes."""
+
+    update_rate: float = 0.05  # of the running average, for each frame in which the target is tracked
+    max_sightings: int = 50  # that the typical distance is averaged over
 
 
 @dataclass
@@ -56,12 +62,12 @@ class Memory:
         """
         return self._distance(np.atleast_2d(seen)) - self.typical
 
-    def remember(self, seen: Vectors) -> None:
+    def remember(self, seen: Vectors, config: AppearanceConfig) -> None:
         """Takes what is surely the target into the running averages."""
-        seen = np.atleast_2d(seen)
-        self.count = min(self.count + 1, _MOST)
+        seen, rate = np.atleast_2d(seen), config.update_rate
+        self.count = min(self.count + 1, config.max_sightings)
         self.typical += (self._distance(seen) - self.typical) / self.count
-        recent = (1 - _RATE) * self.recent + _RATE * seen[0]
+        recent = (1 - rate) * self.recent + rate * seen[0]
         self.recent = recent / np.linalg.norm(recent)
 
     def _distance(self, seen: Vectors) -> float:

@@ -37,7 +37,6 @@ class ArrayChoice:
     anchors: A x 4 x P x P.
     window_prior: A * P * P, what the cosine window adds to each proposal's rank.
     spacing: crop pixels from one place of the proposals to the next.
-    peak: crop pixels from the peak of a map that do not count as sidelobe.
     """
 
     def __init__(
@@ -48,11 +47,10 @@ class ArrayChoice:
         anchors: Values,
         window_prior: Values,
         spacing: int,
-        peak: int,
     ) -> None:
         self.config, self.by_response, self.share = config, by_response, np.float32(share)
         self.window_prior = window_prior
-        self.exclude = peak // (STRIDE if by_response else spacing)
+        self.exclude = config.sidelobe // (STRIDE if by_response else spacing)
         flat = np.ascontiguousarray(anchors.swapaxes(0, 1)).reshape(4, -1)
         self.centres, self.sizes = flat[:2], flat[2:]
         # A border of zeros, so that places just outside can be sampled like those inside.

@@ -12,18 +12,11 @@ from dataclasses import dataclass, replace
 from ..crops import SEARCH_SIZE
 from .appearance import Vectors, colours
 from .confidence import Calibration, Evidence
-from .config import TrackerConfig
+from .config import RecoveryConfig, TrackerConfig
 from .inference import Candidate
 from .mode import Mode
 from .motion import Point, owner
 from .target import Target
-
-_ALIEN = -6.0  # logit of what is known to be something else
-_LOYALTY = 1.0  # logit margin by which a candidate elsewhere must beat the one being verified
-_ROAMING = 0.05  # search regions of the usual size that a lost target may move in a frame
-_ZOOMS = (1.0, 0.7, 0.5, 1.4)  # of the box of a candidate for a lost target: which suits the target's colours best
-_ZOOM_COST = 0.05  # on the strangeness, for each e-fold
-_PLAUSIBLE = 0.5  # classification score from which a candidate may be a lost target
 
 
 @dataclass(frozen=True)
@@ -66,18 +59,18 @@ def associate(
     """
     home, lost = candidates[0].region, target.confidence.lost
     looking = target.confidence.looking > 0
-    ours = [one for one in candidates if not _is_distractor(target, one)]
+    ours = [one for one in candidates if not _is_distractor(target, one, config)]
     matches: list[Match] = []
     for candidate in ours or candidates:
         here = candidate.region is home and (not lost or looking)
         if here and lost and matches:
             continue  # only the best of the place that is being verified
-        prior = 0.0 if ours else _ALIEN
+        prior = 0.0 if ours else config.distractor_logit
         if not here:
             prior -= _distance_penalty(target, candidate, config)
-            prior -= _LOYALTY if looking else 0.0
+            prior -= config.recovery.switch_margin if looking else 0.0
         calibration = calibrations[mode.name if here or not mode.uses_proposals else "searching"]
-        matches.append(_judged(target, candidate, calibration, prior))
+        matches.append(_judged(target, candidate, calibration, prior, config.recovery))
         if not lost and matches[0].presence >= config.confidence.uncertain_below:
             break
     best = max(matches, key=lambda match: match.presence)
@@ -93,20 +86,23 @@ def associate(
     )
 
 
-def _is_distractor(target: Target, candidate: Candidate) -> bool:
-    return owner(candidate.centre, target.expected, target.distractors, target.length) is not None
+def _is_distractor(target: Target, candidate: Candidate, config: TrackerConfig) -> bool:
+    found = owner(candidate.centre, target.expected, target.distractors, target.length, config.distractors)
+    return found is not None
 
 
 def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfig) -> float:
     """Returns what is taken off the logit of a candidate that is too far from where the target was last."""
     last = target.centre if target.last_known is None else target.last_known[0]
     away = math.dist(candidate.centre, last) / candidate.region.side * (config.search_size / SEARCH_SIZE)
-    return config.distance_penalty * max(0.0, away - 0.5 - _ROAMING * target.motion.time_since_update)
+    return config.distance_penalty * max(0.0, away - 0.5 - config.recovery.drift * target.motion.time_since_update)
 
 
-def _judged(target: Target, candidate: Candidate, calibration: Calibration, prior: float) -> Match:
+def _judged(
+    target: Target, candidate: Candidate, calibration: Calibration, prior: float, config: RecoveryConfig
+) -> Match:
     """Returns a candidate with its evidence and probabilities. prior: added to both logits."""
-    seen, size = _fitted(target, candidate)
+    seen, size = _fitted(target, candidate, config)
     evidence = Evidence(
         candidate.classification,
         candidate.response,
@@ -120,16 +116,17 @@ def _judged(target: Target, candidate: Candidate, calibration: Calibration, prio
     return Match(candidate, size, evidence, presence, accuracy, seen)
 
 
-def _fitted(target: Target, candidate: Candidate) -> tuple[Vectors, Point]:
+def _fitted(target: Target, candidate: Candidate, config: RecoveryConfig) -> tuple[Vectors, Point]:
     """Returns the colours in a candidate's box, and its size; for a lost target, of the size that suits them best.
 
     The network finds a target that returns smaller or larger, but proposes the size that was searched for.
     """
     (x, y), (w, h), memory = candidate.centre, candidate.size, target.colours
-    zooms = _ZOOMS if target.confidence.lost and candidate.classification >= _PLAUSIBLE else _ZOOMS[:1]
+    zoomed = target.confidence.lost and candidate.classification >= config.zoom_above
+    zooms = config.zooms if zoomed else config.zooms[:1]
     found = []
     for zoom in zooms:
         seen = colours(candidate.region.frame, (x - w * zoom / 2, y - h * zoom / 2, w * zoom, h * zoom))
-        found.append((memory.strangeness(seen) + _ZOOM_COST * abs(math.log(zoom)), zoom, seen))
+        found.append((memory.strangeness(seen) + config.zoom_cost * abs(math.log(zoom)), zoom, seen))
     _, zoom, seen = min(found, key=lambda one: one[0])
     return seen, (w * zoom, h * zoom)

@@ -11,10 +11,28 @@ from typing import Any
 
 from ..crops import SEARCH_SIZE
 from ..model.backbones import cells
+from .appearance import AppearanceConfig
 from .confidence import ConfidenceConfig
+from .motion import DistractorConfig, MotionConfig
 
 MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
+
+
+@dataclass(frozen=True)
+class RecoveryConfig:
+    """How a lost target is searched for, and how a candidate for it is judged."""
+
+    scales: tuple[float, ...] = (1.0, 0.7, 1.6)  # of its size that is searched for; each finds 0.7 to 2 times as large
+    step: float = 0.7  # of a search region from one place to the next
+    max_places: int = 4096  # of each kind, for a target so small that its search regions are small
+    drift: float = 0.05  # search regions of the usual size that it may move in a frame
+    switch_margin: float = 1.0  # logit by which a candidate elsewhere must beat the one being verified
+    zooms: tuple[float, ...] = (1.0, 0.7, 0.5, 1.4)  # of a candidate's box; the one whose colours suit best is taken
+    zoom_cost: float = 0.05  # on the strangeness, for each e-fold of zoom
+    zoom_above: float = 0.5  # classification score from which a candidate's box is zoomed
+    first_size_rate: float = 0.7  # of its size at first sight; its remembered size is worth something too
+    verify_size_rate: float = 0.4  # at least, while it is verified: the scale at which it was found is a guess
 
 
 @dataclass(frozen=True)
@@ -37,7 +55,17 @@ class TrackerConfig:
     size_correction: float = 0.5  # exponent on (given size / proposed size) of the first frame, a factor on later ones
     response_share: float = 0.5  # of the filters in the fused score of mode snscf
     min_side: float = 4.0  # pixels; a target does not shrink below
+    max_size_correction: float = 1.5  # of that ratio, either way
+    usual_size_rate: float = 0.05  # of the running mean of the size, to which the size returns when a target is lost
+    hidden_score: float = 0.05  # score of a box that is only expected, at most
+    distractor_logit: float = -6.0  # added to the logit of a candidate that is a known distractor
+    sidelobe: int = 40  # crop pixels from the peak of a map that do not count as sidelobe
+    learning_batch: int = 4  # targets whose filters learn together; more take memory, and recordings of more sizes
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    distractors: DistractorConfig = field(default_factory=DistractorConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     candidates: int = 3  # proposals in different places that are looked at in each search region
     distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
     coast: int = 15  # frames for which an unseen target is expected to move on

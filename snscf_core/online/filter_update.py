@@ -29,7 +29,6 @@ from .resampling import resampling
 from .search_regions import cell
 from .target import Target, Track
 
-_AT_ONCE = 4  # targets whose filters learn together: more take memory, and sizes that have to be recorded
 _LOG = logging.getLogger(__name__)
 
 
@@ -69,7 +68,8 @@ class FilterUpdate:
         gains = torch.tensor([target.gains for target in targets], dtype=torch.float32, device=self._device)
         sizes, zooms, shifts = zip(*((one.target.size, one.zoom, one.shift) for one in lessons), strict=True)
         inputs = features, gains, *self.learning.views(sizes, zooms, shifts), bank.numerator, bank.denominator
-        some = [slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE)]
+        most = self.learning.config.learning_batch
+        some = [slice(start, start + most) for start in range(0, len(targets), most)]
         learned = [self._learned(*(part[rows] for part in inputs)) for rows in some]
         whole = learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
         share_filters(replace(bank, numerator=whole.numerator, denominator=whole.denominator), targets)

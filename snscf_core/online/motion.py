@@ -11,38 +11,57 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 
-_GAIN = 0.3  # of the velocity on a new displacement: a Kalman filter's in steady state, for steady manoeuvres
-_DECAY = 0.9  # of the velocity for each frame unseen: what is hidden has mostly not gone on as before for long
-_APART = 0.75  # sizes of the target that a distractor is away from it at least
-_NEAR = 0.5  # sizes of the target from where a distractor is expected to where it is seen
-_KEPT = 15  # frames for which a distractor that is not seen is remembered
-_KNOWN = 3  # frames after which it is more than a false alarm
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """How the velocity of a target or distractor follows what is seen of it."""
+
+    velocity_gain: float = 0.3  # share of a new displacement: a Kalman filter's in steady state, for steady manoeuvres
+    velocity_decay: float = 0.9  # factor for each frame without a sighting: hidden things seldom go on as before
+
+
+@dataclass(frozen=True)
+class DistractorConfig:
+    """When something beside the target counts as a distractor. Distances are in lengths of the target."""
+
+    min_distance: float = 0.75  # from the target; what is nearer is part of it
+    match_distance: float = 0.5  # from where it is expected to where it is seen, at most
+    max_age: int = 15  # frames without a sighting before it is forgotten
+    min_hits: int = 3  # sightings; with fewer it may be a false alarm
 
 
 @dataclass
 class Motion:
-    """Constant velocity, in frame pixels for each frame; ``unseen``: frames since it was last seen for sure."""
+    """Constant velocity.
+
+    velocity: frame pixels a frame.
+    time_since_update: frames since the last sure sighting.
+    """
 
     velocity: Point = (0.0, 0.0)
     time_since_update: int = 0
 
-    def update(self, displacement: Point, *, surely: bool = True) -> None:
-        """Takes the displacement since the frame before."""
-        vx, vy = self.velocity
-        self.velocity = (vx + _GAIN * (displacement[0] - vx), vy + _GAIN * (displacement[1] - vy))
+    def update(self, displacement: Point, config: MotionConfig, *, surely: bool = True) -> None:
+        """Takes the displacement since the frame before, frame pixels."""
+        (vx, vy), gain = self.velocity, config.velocity_gain
+        self.velocity = (vx + gain * (displacement[0] - vx), vy + gain * (displacement[1] - vy))
         self.time_since_update = 0 if surely else self.time_since_update + 1
 
-    def coast(self, frames: int) -> Point:
-        """The displacement to expect for a frame in which the target was not seen; none after so many frames."""
+    def coast(self, frames: int, config: MotionConfig) -> Point:
+        """Returns the displacement to expect in a frame without a sighting; 0 after ``frames`` of them."""
         self.time_since_update += 1
-        decay = _DECAY if self.time_since_update <= frames else 0.0
+        decay = config.velocity_decay if self.time_since_update <= frames else 0.0
         self.velocity = (self.velocity[0] * decay, self.velocity[1] * decay)
         return self.velocity
 
 
 @dataclass
 class Distractor:
-    """Something beside the target that looks like it. centre: in frame pixels. seen: number of frames."""
+    """Something beside the target that looks like it.
+
+    centre: frame pixels.
+    hits: number of sightings.
+    """
 
     centre: Point
     motion: Motion
@@ -50,16 +69,21 @@ class Distractor:
 
     @property
     def expected(self) -> Point:
-        """Where it will be in the next frame."""
+        """Where it will be in the next frame, frame pixels."""
         return (self.centre[0] + self.motion.velocity[0], self.centre[1] + self.motion.velocity[1])
 
 
-def owner(place: Point, expected: Point, distractors: Sequence[Distractor], size: float) -> Distractor | None:
-    """The distractor that was to be expected at this place rather than the target, whose size is given, or None."""
+def owner(
+    place: Point, expected: Point, distractors: Sequence[Distractor], length: float, config: DistractorConfig
+) -> Distractor | None:
+    """Returns the distractor that is more likely at this place than the target, or None.
+
+    expected: where the target is expected. length: of the target. All in frame pixels.
+    """
     ours = math.dist(place, expected)
-    known = [one for one in distractors if one.hits >= _KNOWN]
+    known = [one for one in distractors if one.hits >= config.min_hits]
     nearest = min(known, key=lambda one: math.dist(one.expected, place), default=None)
-    if nearest is None or math.dist(nearest.expected, place) > min(_NEAR * size, ours):
+    if nearest is None or math.dist(nearest.expected, place) > min(config.match_distance * length, ours):
         return None
     return nearest
 
@@ -68,26 +92,29 @@ def follow(
     distractors: Sequence[Distractor],
     places: Sequence[Point],
     target: Point | None,
-    size: float,
+    length: float,
+    config: DistractorConfig,
+    motion: MotionConfig,
     hidden: Point | None = None,
 ) -> list[Distractor]:
-    """The distractors in a new frame, of what was seen at these places beside the target.
+    """Returns the distractors in a new frame, given the places of what looks like the target beside it.
 
-    target: where it is, None while that is not known: then what is new may be the target, and is no distractor.
-    hidden: where it was last. What passes there is forgotten: what is seen there next may be the target.
+    target: where it is; None while that is not known. Then something new may be the target, and is no distractor.
+    length: of the target. hidden: where the target was last. A distractor that passes there is forgotten, because the
+    next thing seen there may be the target. All in frame pixels.
     """
-    met = hidden if target is None else target
-    free = [place for place in places if target is None or math.dist(place, target) >= _APART * size]
+    met, apart = hidden if target is None else target, config.min_distance * length
+    free = [place for place in places if target is None or math.dist(place, target) >= apart]
     kept = []
     for one in distractors:
         place = min(free, key=lambda place: math.dist(place, one.expected), default=None)
-        if place is not None and math.dist(place, one.expected) <= _NEAR * size:
-            one.motion.update((place[0] - one.centre[0], place[1] - one.centre[1]))
+        if place is not None and math.dist(place, one.expected) <= config.match_distance * length:
+            one.motion.update((place[0] - one.centre[0], place[1] - one.centre[1]), motion)
             one.centre, one.hits = place, one.hits + 1
             free.remove(place)
         else:
-            dx, dy = one.motion.coast(_KEPT)
+            dx, dy = one.motion.coast(config.max_age, motion)
             one.centre = (one.centre[0] + dx, one.centre[1] + dy)
-        if one.motion.time_since_update <= _KEPT and (met is None or math.dist(one.centre, met) >= _APART * size):
+        if one.motion.time_since_update <= config.max_age and (met is None or math.dist(one.centre, met) >= apart):
             kept.append(one)
     return kept if target is None else kept + [Distractor(place, Motion()) for place in free]

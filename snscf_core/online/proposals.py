@@ -28,7 +28,6 @@ from .config import TrackerConfig
 from .mode import Mode
 
 NUMBERS = 9  # of each candidate
-_PEAK = 40  # crop pixels from the peak of a map that do not count as sidelobe
 
 
 class SearchResult(NamedTuple):
@@ -114,7 +113,7 @@ class ProposalSelector(nn.Module):
         ):
             self.register_buffer(name, value, persistent=False)
         arrays = anchors.cpu().numpy(), self.window_prior.cpu().numpy()
-        self._array_choice = ArrayChoice(config, mode.ranks_by_response, self.share, *arrays, self.spacing, _PEAK)
+        self._array_choice = ArrayChoice(config, mode.ranks_by_response, self.share, *arrays, self.spacing)
 
     def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
         """The weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
@@ -173,9 +172,8 @@ class ProposalSelector(nn.Module):
             else:
                 ranking = scores.lerp(sampled, self.share)
                 deciding = ranking.view_as(maps).amax(1)
-        quality = acf.peak_to_sidelobe_ratio(
-            deciding, _PEAK // (STRIDE if self.mode.ranks_by_response else self.spacing)
-        )
+        spacing = STRIDE if self.mode.ranks_by_response else self.spacing
+        quality = acf.peak_to_sidelobe_ratio(deciding, config.sidelobe // spacing)
 
         widths, heights = boxes[:, 2], boxes[:, 3]
         context = (widths + heights) / 2

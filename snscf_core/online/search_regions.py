@@ -14,14 +14,10 @@ import numpy as np
 from ..crops import TEMPLATE_SIZE, Frame, context_side
 from ..model.backbones import STRIDE
 from .confidence import TrackState
-from .config import TrackerConfig
+from .config import RecoveryConfig, TrackerConfig
 from .mode import Mode
 from .motion import Point
 from .target import Target
-
-SCALES = (1.0, 0.7, 1.6)  # of a lost target's size that is searched for; each finds what is 0.7 to 2 times as large
-_STEP = 0.7  # of a search region from one place to the next
-_MOST_PLACES = 4096  # of each kind, for a target so small that its search regions are
 
 
 class Region(NamedTuple):
@@ -48,14 +44,13 @@ def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> lis
     def scaled(scale: float) -> Point:
         return (w * scale, h * scale)
 
-    size = target.size
+    size, scales = target.size, config.recovery.scales
     if target.confidence.state == TrackState.LOST:
-        size = scaled(SCALES[target.searched % len(SCALES)])
+        size = scaled(scales[target.searched % len(scales)])
     last, usual = target.lost_at or target.last_known or (target.centre, target.size)
     first = target.searched * config.search_places
     elsewhere = [
-        place(number, usual, target.frame_size, last, config.search_size)
-        for number in range(first, first + config.search_places)
+        place(number, usual, target.frame_size, last, config) for number in range(first, first + config.search_places)
     ]
     return [
         region(frame, target.centre, size, config),
@@ -76,33 +71,41 @@ def cell(one: Region, config: TrackerConfig) -> float:
     return STRIDE * one.side / config.search_size
 
 
-def place(number: int, size: Point, frame_size: tuple[int, int], last: Point, search_size: int) -> tuple[Point, float]:
+def place(
+    number: int, size: Point, frame_size: tuple[int, int], last: Point, config: TrackerConfig
+) -> tuple[Point, float]:
     """Returns centre and scale of the search region that a lost target is searched for in the ``number``-th time.
 
-    ``number`` counts from 0. Every other region has the first of ``SCALES``. Both kinds go through the whole frame
-    again and again, the nearest place first, or through the nearest 4,096 places if there are more. Neighbours overlap.
+    ``number`` counts from 0. Every other region has the first of the scales. Both kinds go through the whole frame
+    again and again, the nearest place first; through the nearest ``max_places`` if there are more. Neighbours overlap.
 
-    size: of the target. last: where it was last believed to be. Both in frame pixels. search_size: crop pixels.
+    size: of the target. last: where it was last believed to be. Both in frame pixels.
     """
     again, other = divmod(number, 2)
-    found = _places(SCALES[1:] if other else SCALES[:1], size, frame_size, last, search_size)
+    scales = config.recovery.scales
+    found = _places(scales[1:] if other else scales[:1], size, frame_size, last, config.search_size, config.recovery)
     return found[again % len(found)]
 
 
 @functools.lru_cache(maxsize=64)
 def _places(
-    scales: tuple[float, ...], size: Point, frame_size: tuple[int, int], last: Point, search_size: int
+    scales: tuple[float, ...],
+    size: Point,
+    frame_size: tuple[int, int],
+    last: Point,
+    search_size: int,
+    config: RecoveryConfig,
 ) -> list[tuple[Point, float]]:
     """Returns the places of these scales, the nearest first. Cached, so a lost target costs them once."""
     grids = []
     for scale in scales:
         side = scale * context_side(*size) * search_size / TEMPLATE_SIZE
-        columns, rows = (max(round(length / (side * _STEP)), math.ceil(length / side)) for length in frame_size)
+        columns, rows = (max(round(length / (side * config.step)), math.ceil(length / side)) for length in frame_size)
         x = (np.arange(columns) + 0.5) * frame_size[0] / columns
         y = (np.arange(rows) + 0.5) * frame_size[1] / rows
         away = np.hypot(x - last[0], y[:, None] - last[1])
-        near = np.argsort(away, axis=None, kind="stable")[:_MOST_PLACES]
+        near = np.argsort(away, axis=None, kind="stable")[: config.max_places]
         grids.append(np.stack([away.flat[near], x[near % columns], y[near // columns], np.full(len(near), scale)], 1))
     found = np.concatenate(grids)
-    nearest = np.argsort(found[:, 0], kind="stable")[:_MOST_PLACES]
+    nearest = np.argsort(found[:, 0], kind="stable")[: config.max_places]
     return [((x, y), scale) for _, x, y, scale in found[nearest].tolist()]

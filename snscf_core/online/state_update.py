@@ -11,11 +11,6 @@ from .config import TrackerConfig
 from .motion import Point, follow
 from .target import Target, Track
 
-_UNSEEN = 0.05  # score of a box that is only expected
-_USUAL_RATE = 0.05  # of the running mean of the size
-_FIRST_SIGHT_RATE = 0.7  # of the size when a lost target is seen: its remembered size is worth something too
-_LOOKING_RATE = 0.4  # at least, while a lost target is verified: the scale at which it was found is a guess
-
 
 def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
     """Changes the target by what was found, and returns where it is."""
@@ -27,14 +22,16 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
     score = match.accuracy
     if state == TrackState.LOST or (not confidence.lost and match.presence < config.confidence.coast_below):
         _coast(target, config, newly_lost=state == TrackState.LOST and not was_lost)
-        score = min(score, _UNSEEN)  # the box is not that of the match
+        score = min(score, config.hidden_score)  # the box is not that of the match
     else:
         _follow_match(target, match, state, config, was_lost=was_lost)
     if confidence.lost:
         target.searched += 1
     known = None if confidence.lost else target.centre
     hidden = target.centre if target.last_known is None else target.last_known[0]
-    target.distractors = follow(target.distractors, match.distractors, known, target.length, hidden)
+    target.distractors = follow(
+        target.distractors, match.distractors, known, target.length, config.distractors, config.motion, hidden
+    )
     if confidence.lost:
         # The plan of the search stays the same for as long as the target is lost.
         target.lost_at = target.lost_at or target.last_known or (target.centre, target.size)
@@ -46,7 +43,7 @@ def _coast(target: Target, config: TrackerConfig, *, newly_lost: bool) -> None:
     if target.last_known is not None:
         target.centre, target.size = target.last_known
         target.last_known = None
-    dx, dy = target.motion.coast(config.coast)
+    dx, dy = target.motion.coast(config.coast, config.motion)
     if newly_lost:
         target.size = target.usual_size
     target.centre = _inside((target.centre[0] + dx, target.centre[1] + dy), target.size, target.frame_size)
@@ -59,15 +56,15 @@ def _follow_match(target: Target, match: Match, state: TrackState, config: Track
         target.last_known, target.lost_at, target.searched = None, None, 0
     centre = _inside(match.candidate.centre, target.size, target.frame_size)
     displacement = (0.0, 0.0) if was_lost else (centre[0] - target.centre[0], centre[1] - target.centre[1])
-    target.motion.update(displacement, surely=state == TrackState.TRACKED)
+    target.motion.update(displacement, config.motion, surely=state == TrackState.TRACKED)
     target.centre = centre
     if state != TrackState.TRACKED:
         return
     if not was_lost:
-        target.colours.remember(match.colours)
-        target.embedding.remember(match.candidate.embedding)
-    (w, h), (usual_w, usual_h) = target.size, target.usual_size
-    target.usual_size = (usual_w + _USUAL_RATE * (w - usual_w), usual_h + _USUAL_RATE * (h - usual_h))
+        target.colours.remember(match.colours, config.appearance)
+        target.embedding.remember(match.candidate.embedding, config.appearance)
+    (w, h), (usual_w, usual_h), rate = target.size, target.usual_size, config.usual_size_rate
+    target.usual_size = (usual_w + rate * (w - usual_w), usual_h + rate * (h - usual_h))
 
 
 def _followed_size(target: Target, match: Match, state: TrackState, config: TrackerConfig, *, was_lost: bool) -> Point:
@@ -75,10 +72,10 @@ def _followed_size(target: Target, match: Match, state: TrackState, config: Trac
     size, rate = target.size, 0.0
     if was_lost and (match.elsewhere or target.last_known is None):
         target.last_known = target.last_known or (target.centre, target.size)
-        size, rate = target.last_known[1], _FIRST_SIGHT_RATE
+        size, rate = target.last_known[1], config.recovery.first_size_rate
         target.motion.velocity = (0.0, 0.0)
     elif was_lost or state == TrackState.TRACKED or match.presence >= config.confidence.tracked_above:
-        rate = max(match.candidate.rate, _LOOKING_RATE if was_lost else 0.0)
+        rate = max(match.candidate.rate, config.recovery.verify_size_rate if was_lost else 0.0)
     w, h = (before + rate * (now - before) for before, now in zip(size, match.size, strict=True))
     return _limited((w, h), target.size, config.min_side, *target.frame_size)
 

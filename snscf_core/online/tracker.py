@@ -40,8 +40,6 @@ from .state_update import update_state
 from .target import Target, Track
 from .tuning import tuning_of
 
-_MOST_CORRECTION = 1.5  # of a proposal's width and height, before the exponent
-
 
 class Tracker:
     """Follows any number of targets with one network.
@@ -170,7 +168,7 @@ class Tracker:
             )
             if self._mode.uses_proposals:
                 best = self.inference.choose(around, target, features, found)[0]
-                target.size_factors = _size_factors(size, best.size, self.config.size_correction)
+                target.size_factors = _size_factors(size, best.size, self.config)
         return target
 
     @overload
@@ -269,13 +267,11 @@ class Tracker:
         return ONE_THREAD if self.runtime.threads else nullcontext()
 
 
-def _size_factors(given: Point, proposed: Point, exponent: float) -> Point:
+def _size_factors(given: Point, proposed: Point, config: TrackerConfig) -> Point:
     """Returns what brings the size that is proposed on the first frame towards the given one.
 
     Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
     """
-    w, h = (
-        min(max(ours / theirs, 1 / _MOST_CORRECTION), _MOST_CORRECTION) ** exponent
-        for ours, theirs in zip(given, proposed, strict=True)
-    )
+    most, exponent = config.max_size_correction, config.size_correction
+    w, h = (min(max(ours / theirs, 1 / most), most) ** exponent for ours, theirs in zip(given, proposed, strict=True))
     return w, h

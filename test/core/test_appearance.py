@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snscf_core.online.appearance import Memory, colours
+from snscf_core.online.appearance import AppearanceConfig, Memory, colours
 
+RATES = AppearanceConfig()
 RED, GREEN = (40, 40, 200), (60, 180, 50)
 
 
@@ -44,8 +45,8 @@ def test_other_light_is_no_other_colour(light):
 def test_what_changes_much_may_change_much():
     steady, moody = Memory.of(colours(picture(RED), BOX)), Memory.of(colours(picture(RED), BOX))
     for seed in range(30):
-        steady.remember(colours(picture(RED, seed=seed), BOX))
-        moody.remember(colours(picture(RED, noise=60.0, seed=seed), BOX))
+        steady.remember(colours(picture(RED, seed=seed), BOX), RATES)
+        moody.remember(colours(picture(RED, noise=60.0, seed=seed), BOX), RATES)
     assert steady.typical < moody.typical
     for vector in (moody.recent, moody.given):
         assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4)
@@ -57,7 +58,7 @@ def test_vectors_are_compared_with_what_was_given_and_with_what_was_seen_of_late
     assert memory.strangeness(first) == pytest.approx(-memory.typical)
     assert memory.strangeness(later) == memory.strangeness(other) == pytest.approx(1.0 - memory.typical)
     for _ in range(200):
-        memory.remember(later)
+        memory.remember(later, RATES)
     typical = memory.typical
     assert memory.strangeness(later) == pytest.approx(-typical, abs=0.02), "of late"
     assert memory.strangeness(first) == pytest.approx(-typical), "as given"

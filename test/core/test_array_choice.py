@@ -66,7 +66,7 @@ def test_arrays_choose_alike_where_all_scores_are_the_same():
 
 def test_boxes_that_are_no_numbers_do_not_stop_the_choice():
     boxes = cell_boxes(15)
-    choose = ArrayChoice(TrackerConfig(), False, 0.5, boxes.numpy(), torch.zeros(225).numpy(), 16, 40)
+    choose = ArrayChoice(TrackerConfig(), False, 0.5, boxes.numpy(), torch.zeros(225).numpy(), 16)
     deltas = torch.full((1, 4, 15, 15), torch.nan)
     rows = choose(torch.zeros(1, 15, 15).numpy(), deltas.numpy(), torch.zeros(31, 31).numpy(), (64.0, 1.0))
     assert rows.shape == (3, 9)

@@ -11,20 +11,32 @@ from itertools import pairwise
 import pytest
 
 from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side
-from snscf_core.online.motion import Distractor, Motion, follow, owner
-from snscf_core.online.search_regions import SCALES, place
+from snscf_core.online import motion as motions
+from snscf_core.online.config import TrackerConfig
+from snscf_core.online.motion import Distractor, Motion
+from snscf_core.online.search_regions import place
+
+CONFIG = TrackerConfig()
+
+
+def owner(place, expected, distractors, length):
+    return motions.owner(place, expected, distractors, length, CONFIG.distractors)
+
+
+def follow(distractors, places, target, length, hidden=None):
+    return motions.follow(distractors, places, target, length, CONFIG.distractors, CONFIG.motion, hidden)
 
 
 def test_a_steady_motion_is_learned_and_coasts_to_a_stop():
     motion = Motion()
     for _ in range(30):
-        motion.update((4.0, -2.0))
+        motion.update((4.0, -2.0), CONFIG.motion)
     assert motion.velocity == pytest.approx((4.0, -2.0), abs=0.01)
-    steps = [motion.coast(5) for _ in range(10)]
+    steps = [motion.coast(5, CONFIG.motion) for _ in range(10)]
     assert steps[0] == pytest.approx((3.6, -1.8), abs=0.01)
     assert all(math.hypot(*after) < math.hypot(*before) for before, after in pairwise(steps[:5]))
     assert steps[5:] == [(0.0, 0.0)] * 5 and motion.time_since_update == 10
-    motion.update((0.0, 0.0))
+    motion.update((0.0, 0.0), CONFIG.motion)
     assert motion.time_since_update == 0
 
 
@@ -34,9 +46,9 @@ def test_a_steady_motion_is_learned_and_coasts_to_a_stop():
 def test_the_places_looked_at_cover_the_frame_nearest_first(frame, size):
     last = (0.2 * frame[0], 0.7 * frame[1])
     side = context_side(*size) * SEARCH_SIZE / TEMPLATE_SIZE
-    whole = [place(number, size, frame, last, SEARCH_SIZE) for number in range(400)]
-    assert {scale for _, scale in whole} == set(SCALES)
-    for scale in SCALES:
+    whole = [place(number, size, frame, last, CONFIG) for number in range(400)]
+    assert {scale for _, scale in whole} == set(CONFIG.recovery.scales)
+    for scale in CONFIG.recovery.scales:
         centres = [centre for centre, other in whole if other == scale]
         for x in range(0, frame[0], 16):
             for y in range(0, frame[1], 16):
@@ -49,7 +61,7 @@ def test_the_places_looked_at_cover_the_frame_nearest_first(frame, size):
 
 
 def test_of_a_tiny_target_only_the_nearest_places_are_looked_at():
-    places = [place(number, (1.0, 1.0), (1920, 1080), (900.0, 500.0), SEARCH_SIZE) for number in range(0, 10_000, 2)]
+    places = [place(number, (1.0, 1.0), (1920, 1080), (900.0, 500.0), CONFIG) for number in range(0, 10_000, 2)]
     once = len(set(places))
     assert 1000 < once < len(places) and places[once:] == places[: len(places) - once], "again and again"
     assert max(math.dist(centre, (900.0, 500.0)) for centre, _ in places) < 200
@@ -58,7 +70,7 @@ def test_of_a_tiny_target_only_the_nearest_places_are_looked_at():
 def test_what_is_not_sure_moves_the_velocity_too_but_counts_as_unseen():
     motion = Motion((10.0, 0.0))
     for _ in range(20):
-        motion.update((0.0, 0.0), surely=False)
+        motion.update((0.0, 0.0), CONFIG.motion, surely=False)
     assert motion.velocity == pytest.approx((0.0, 0.0), abs=0.01) and motion.time_since_update == 20
 
 
