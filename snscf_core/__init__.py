@@ -14,7 +14,7 @@ from .version import package_version
 if _reason := torch_missing():
 
     def __getattr__(name: str) -> object:
-        # not on import: the commands must get far enough to say it without a traceback
+        # Raised on first use, not on import, so that the commands can report it without a traceback.
         if name in __all__:
             raise ModuleNotFoundError(_reason, name="torch")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

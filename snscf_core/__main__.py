@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command ``snscf``, where something that it needs may not be installed."""
+"""Starts the command ``snscf`` and explains missing modules without a traceback."""
 
 from __future__ import annotations
 

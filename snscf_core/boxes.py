@@ -20,21 +20,21 @@ Array = npt.NDArray[np.float64]
 
 
 def xywh_to_cxcywh(boxes: npt.ArrayLike) -> Array:
-    """Top-left corner and size to centre and size."""
+    """Converts ``(x, y, w, h)`` boxes with the top-left corner to ``(cx, cy, w, h)`` boxes with the centre."""
     boxes = np.asarray(boxes, np.float64)
     return np.concatenate([boxes[..., :2] + boxes[..., 2:] / 2, boxes[..., 2:]], axis=-1)
 
 
 def cxcywh_to_xywh(boxes: npt.ArrayLike) -> Array:
-    """Centre and size to top-left corner and size."""
+    """Converts ``(cx, cy, w, h)`` boxes with the centre to ``(x, y, w, h)`` boxes with the top-left corner."""
     boxes = np.asarray(boxes, np.float64)
     return np.concatenate([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., 2:]], axis=-1)
 
 
 def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
-    """Intersection over union of ``(x, y, w, h)`` boxes, broadcast over leading axes; NaN where a box has NaN.
+    """Returns the intersection over union of ``(x, y, w, h)`` boxes, broadcast over leading axes.
 
-    Two boxes without area overlap by 0.
+    Returns NaN where a box has NaN, and 0 for two boxes without area.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     low = np.maximum(a[..., :2], b[..., :2])
@@ -45,10 +45,11 @@ def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
 
 
 def check_box(box: Any, frame_width: int, frame_height: int) -> tuple[float, float, float, float]:
-    """The box ``(x, y, w, h)`` as four floats, if it is usable in a frame of that size.
+    """Checks that a box ``(x, y, w, h)`` is usable in a frame of the given size and returns it as four floats.
 
-    Raises ValueError, naming the number that is wrong, if the box does not have four finite numbers, has no positive
-    size, is smaller than one pixel in area, or lies entirely outside the frame.
+    Raises ValueError if the box does not have four finite numbers, has no positive size, is smaller than one pixel in
+    area, lies entirely outside the frame, or is more than four times as wide or high as the frame. The message names
+    the wrong number.
     """
     values = np.asarray(box, np.float64).reshape(-1)
     if values.shape != (4,):

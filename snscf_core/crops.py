@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Context crops: the square patch around a target that the network sees (SiamFC's protocol, paper section 4)."""
+"""Cuts context crops, the square patches around a target that the network sees (SiamFC's protocol, paper section 4)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ Frame = npt.NDArray[np.uint8]
 
 TEMPLATE_SIZE = 127  # pixels of the exemplar crop
 SEARCH_SIZE = 255  # pixels of the search crop that the networks are trained with
-MIN_FRAME_SIDE = 16  # pixels; nothing can be tracked in less
+MIN_FRAME_SIDE = 16  # pixels; smaller frames cannot be tracked in
 
 
 def check_frame(frame: Any) -> Frame:
-    """The frame, if it is an H x W x 3 uint8 BGR array with at least 16 pixels a side; else ValueError or TypeError."""
+    """Checks that a frame is an H x W x 3 uint8 BGR array with at least 16 pixels a side, and returns it.
+
+    Raises TypeError if it is no array, and ValueError for another shape or dtype.
+    """
     if not isinstance(frame, np.ndarray):
         raise TypeError(f"a frame is a numpy array of shape (height, width, 3), got {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3:
@@ -38,16 +41,19 @@ def check_frame(frame: Any) -> Frame:
 
 
 def context_side(width: float, height: float) -> float:
-    """Side in frame pixels of the template crop of a target: sqrt((w + p)(h + p)) with context p = (w + h) / 2."""
+    """Returns the side of a target's template crop in frame pixels.
+
+    It is sqrt((w + p)(h + p)) with context p = (w + h) / 2.
+    """
     context = (width + height) / 2
     return math.sqrt((width + context) * (height + context))
 
 
 def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> Frame:
-    """The square of ``side`` frame pixels around ``centre``, resampled to ``size`` x ``size`` x 3.
+    """Cuts the square of ``side`` frame pixels around ``centre`` and resamples it to ``size`` x ``size`` x 3.
 
-    ``centre`` is ``(cx, cy)`` in continuous frame coordinates and may lie outside the frame; what is outside is filled
-    with the frame's mean colour. Crop coordinate ``u`` (continuous) shows frame coordinate
+    ``centre`` is ``(cx, cy)`` in continuous frame coordinates and may lie outside the frame. Pixels outside the frame
+    are filled with its mean colour. Crop coordinate ``u`` (continuous) shows frame coordinate
     ``cx + (u - size / 2) * side / size``, exactly, at any sub-pixel position. Patches that shrink by two or more are
     averaged over blocks first, so that fine texture does not alias.
     """
@@ -70,10 +76,11 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
 def cut_crops(
     frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: torch.device
 ) -> Tensor:
-    """`crop` for N places (centre, side) of a frame: N x size x size x 3 uint8 on the device.
+    """Cuts crops as `crop` does at N places (centre, side) of a frame: N x size x size x 3 uint8 on the device.
 
-    On a CPU one after the other; on other devices all at once, from one copy of the parts of the frame that they show.
-    That rounds otherwise, by one level; by more beside older versions of OpenCV, whose weights are in steps of 1 / 32.
+    A CPU cuts them one after the other. Other devices cut all at once, from one copy of the parts of the frame that
+    they show. The two differ by one grey level through rounding. They differ by more with older versions of OpenCV,
+    whose interpolation weights come in steps of 1 / 32.
     """
     if device.type == "cpu":
         cut = [crop(frame, centre, side, size) for centre, side in places]
@@ -84,11 +91,11 @@ def cut_crops(
 def sample_crops(
     frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: torch.device
 ) -> Tensor:
-    """What `cut_crops` does on devices other than the CPU, on any device."""
+    """Does what `cut_crops` does on devices other than the CPU, but on any device."""
     windows = [_window(frame, centre, side, size) for centre, side in places]
     parts = [np.empty((0, 0, 3), np.uint8) if one.empty else _blocks(frame, one) for one in windows]
     fill = np.round(_mean_colour(frame)) if any(one.outside for one in windows) else 0
-    # Each part has an edge of what is outside, which is repeated without end.
+    # Each part gets a one-pixel border of the fill colour, which grid_sample repeats beyond the picture.
     height, width = (2 + max(part.shape[axis] for part in parts) for axis in (0, 1))
     pinned = device.type == "cuda"
     pictures = torch.empty(len(parts), height, width, 3, dtype=torch.uint8, pin_memory=pinned)
@@ -112,8 +119,12 @@ def sample_crops(
 
 
 class _Window(NamedTuple):
-    """The part of a frame that a crop shows, with what interpolation needs around it; whole blocks of pixels of it are
-    averaged first. outside: the crop shows more than the frame."""
+    """The part of a frame that a crop shows, with the margin that interpolation needs.
+
+    left, top, right, bottom: in frame pixels.
+    block: side in pixels of the blocks that are averaged before interpolation.
+    outside: whether the crop reaches beyond the frame.
+    """
 
     left: int
     top: int
@@ -139,7 +150,7 @@ def _window(frame: Frame, centre: tuple[float, float], side: float, size: int) -
 
 
 def _blocks(frame: Frame, window: _Window) -> Frame:
-    """The means over the window's blocks."""
+    """Returns the window's pixels, averaged over blocks."""
     region = np.ascontiguousarray(frame[window.top : window.bottom, window.left : window.right])
     if window.block == 1:
         return region
@@ -150,7 +161,7 @@ def _blocks(frame: Frame, window: _Window) -> Frame:
 
 
 def _first(window: _Window, centre: tuple[float, float], side: float, size: int) -> tuple[float, tuple[float, float]]:
-    """The distance of neighbouring pixels of the crop in blocks of the window, and the indices (x, y) of the first."""
+    """Returns the distance between neighbouring crop pixels and the position (x, y) of the first, in window blocks."""
     scale = side / size / window.block
     offset = (0.5 - size / 2) * scale - 0.5
     x, y = ((middle - start) / window.block for middle, start in zip(centre, (window.left, window.top), strict=True))

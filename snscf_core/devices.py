@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Devices of torch, by name."""
+"""Finds torch devices by name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def device_named(name: str) -> torch.device:
-    """Returns a device; ``auto`` is the GPU in use if there is one, else the CPU.
+    """Returns the device with that name; ``auto`` is the current GPU if there is one, else the CPU.
 
-    Raises ValueError for a name that torch does not know, and for a GPU that is not there.
+    Raises ValueError for a name that torch does not know, and for a GPU that does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How the process gets its memory."""
+"""Configures how the process allocates memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SETTINGS = ((-1, 2**31 - 1), (-2, 256 << 20), (-4, 0))
 
 
 def keep_memory() -> None:
-    """Has glibc keep the memory that is freed, for the whole process.
+    """Makes glibc keep freed memory instead of returning it to the kernel, for the whole process.
 
-    Tensors of some megabytes come and go all the time on a CPU, and by default the kernel clears their pages anew each
-    time. Does nothing with another C library, or where MALLOC_* already says how it is to be.
+    Tracking on a CPU allocates and frees tensors of several megabytes in every frame. By default the kernel clears
+    their pages each time. Does nothing with another C library, or if a MALLOC_* environment variable is set.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What to say when a Python module that is needed cannot be imported. Imports nothing that may be missing."""
+"""Explains how to install a missing Python module. Imports only the standard library, so it always works."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "skimage": 
 
 
 def torch_missing() -> str:
-    """Why PyTorch cannot be imported and what helps, in one sentence; empty where it is installed."""
+    """Explains in one sentence how to install PyTorch; returns an empty string if it is installed."""
     return "" if find_spec("torch") is not None else missing("torch")
 
 
 def missing(module: str) -> str:
-    """What helps where `module` is not installed for this Python, in one sentence."""
+    """Explains in one sentence how to make `module` available to this Python."""
     python = sys.executable
     name = module.partition(".")[0]
     if (other := _other_environment()) is not None and _has(other, name):
@@ -43,7 +43,7 @@ def missing(module: str) -> str:
 
 
 def _other_environment() -> Path | None:
-    """The virtual environment that is activated, if this Python is another one."""
+    """Returns the activated virtual environment if this Python does not belong to it."""
     active = os.environ.get("VIRTUAL_ENV")
     if not active or Path(active).resolve() == Path(sys.prefix).resolve():
         return None
@@ -56,7 +56,7 @@ def _has(environment: Path, module: str) -> bool:
 
 
 def _protected() -> str:
-    """How to install into a Python that the operating system keeps for itself (PEP 668)."""
+    """Explains how to install into a Python that the operating system manages (PEP 668)."""
     kept = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file()
     if sys.prefix != sys.base_prefix or not kept:
         return ""

@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A generated video with exact ground truth, made from photographs that come inside the scikit-image wheel.
+"""Generates a video with exact ground truth from photographs that come inside the scikit-image wheel.
 
 A cup and its saucer, cut out of a photograph, glide over a lawn with a gravel path, seen from above by a camera that
 pans slowly. The cup moves, turns and changes size; cups of other colours pass close by; foliage covers a part of it and
 a brick beam hides it for a moment; the light drifts; the sensor is noisy and fast motion blurs. Everything follows from
-a seed, any frame can be made on its own, and the truth is computed from the outline, not from pixels.
+a seed. Any frame can be rendered on its own. The truth is computed from the outline, not from pixels.
 
 The photographs, all read by path from the installed package (nothing is downloaded):
 
@@ -36,7 +36,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Box = tuple[float, float, float, float]
 
-PRESENT_FROM = 0.05  # visible share of the target from which a person would still draw a box
+PRESENT_FROM = 0.05  # smallest visible share of the target for which a person would still draw a box
 _EXPOSURE = 0.35  # share of the frame interval during which the shutter is open
 _TARGET_WIDTH = 0.19  # width of the target at scale 1, as a share of the frame's shorter side
 
@@ -73,28 +73,27 @@ class SceneFrame(NamedTuple):
     image: npt.NDArray[np.uint8]
     """H x W x 3, BGR."""
     box: Box
-    """Tight (x, y, w, h) of the target's outline inside the frame, whether something covers it or not; pixel ``i``
-    covers ``[i, i + 1)``. NaN if the target is wholly outside the frame or left out."""
+    """Tight (x, y, w, h) of the target's outline inside the frame, covered or not; pixel ``i`` covers ``[i, i + 1)``.
+    NaN if the target is wholly outside the frame or left out."""
     visible: float
-    """Share of the target's outline that can be seen, in [0, 1]."""
+    """Visible share of the target's area, in [0, 1]."""
 
     @property
     def present(self) -> bool:
-        """Whether enough of the target can be seen to call it there."""
+        """Whether the target's visible share is at least `PRESENT_FROM`."""
         return self.visible >= PRESENT_FROM
 
 
 class Scene(Sequence[SceneFrame]):
     """A sequence of ``frames`` frames of size ``(width, height)``; equal arguments give equal frames on every call.
 
-    look_alikes: cups of other colours that pass close to the target, 0 to 6.
+    look_alikes: number of cups in other colours that pass close to the target, 0 to 6.
     partial_occlusion: whether foliage covers about half of the target once.
-    full_occlusion: number of frames for which the target is wholly hidden by a beam that sweeps over the picture; 0: no
-        beam.
-    exits: how often the target leaves the frame, about ten frames each, and comes back.
+    full_occlusion: number of frames in which a beam that sweeps over the picture hides the target; 0: no beam.
+    exits: how often the target leaves the frame for about ten frames and comes back.
     speed: factor on all motions; at 1 the target moves by up to about 2 % of the frame's shorter side per frame.
     noise: standard deviation of the sensor's noise in grey levels.
-    target: False leaves the target out of the picture and of the truth, to count false alarms.
+    target: False leaves the target out of the picture and the truth, to count false alarms.
 
     Raises ValueError for arguments out of range and FileNotFoundError if scikit-image's photographs are not installed.
     """
@@ -167,7 +166,7 @@ class Scene(Sequence[SceneFrame]):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> SceneFrame:  # type: ignore[override]
-        """Frame ``index``, from 0. Raises IndexError."""
+        """Renders frame ``index``, from 0. Raises IndexError."""
         time = self._time(index)
         image = self._ground_at(time)
         near = 0.10 * self._target_pixels
@@ -184,12 +183,12 @@ class Scene(Sequence[SceneFrame]):
         return SceneFrame(self._expose(image, int(time)), *self._truth(time, target, foreground))
 
     def truth(self, index: int) -> tuple[Box, float]:
-        """``box`` and ``visible`` of frame ``index``, without making its picture."""
+        """Returns ``box`` and ``visible`` of frame ``index`` without rendering it."""
         time = self._time(index)
         return self._truth(time, *self._layers(time))
 
     def outline(self, index: int) -> npt.NDArray[np.float64]:
-        """The target's outline in frame ``index``: N x 2 points (x, y) in pixels, hidden and outside ones too."""
+        """Returns the target's outline in frame ``index``: N x 2 points (x, y) in pixels, hidden ones included."""
         return self._target.outline_at(self._target_motion, self._time(index))
 
     def _time(self, index: int) -> float:
@@ -211,14 +210,14 @@ class Scene(Sequence[SceneFrame]):
         outline = self._target.outline_at(self._target_motion, time)
         return _tight_box(outline, self.size), min(float(uncovered.sum()) / 255 / _area(outline), 1.0)
 
-    # -- what moves where ------------------------------------------------------------------------------------------
+    # -- motion ----------------------------------------------------------------------------------------------------
 
     @property
     def _target_pixels(self) -> float:
         return _TARGET_WIDTH * self._short
 
     def _random(self, part: int) -> np.random.Generator:
-        # A stream of its own for each part, so that another number of look-alikes leaves the target's path alone.
+        # Each part has its own random stream, so that the number of look-alikes does not change the target's path.
         return np.random.default_rng([self.seed, part])
 
     def _wander(self, rng: np.random.Generator, margin: float, centred: bool = False) -> tuple[_Wave, _Wave]:
@@ -249,7 +248,7 @@ class Scene(Sequence[SceneFrame]):
         return _Motion(x, y, unit, scale, turn, tuple(detours))
 
     def _plan_look_alike(self, number: int, count: int, others: list[_Motion]) -> _Motion:
-        """The one of several drawn paths that crosses the others least, bent to pass beside the target once."""
+        """Draws several paths that pass beside the target once; returns the path that crosses the others least."""
         rng = self._random(10 + number)
         unit = self._target_pixels / self._target.width
         times = np.linspace(0, self._frames - 1, 81)
@@ -278,7 +277,7 @@ class Scene(Sequence[SceneFrame]):
         return best
 
     def _plan_foliage(self) -> tuple[_Sprite, _Motion]:
-        """A bush that stands where it covers half of the target once and, if possible, never again."""
+        """Places a bush where it covers half of the target once and, if possible, never again."""
         rng = self._random(5)
         target = self._target_motion
         times = np.arange(0, self._frames, 2.0)
@@ -307,7 +306,7 @@ class Scene(Sequence[SceneFrame]):
         return _Sprite.cut(_fill(leaves, (side, side)), outline), bush
 
     def _on_ground(self, place: tuple[float, float], time: float) -> _Motion:
-        """The motion in the picture of something that stands on the ground and is at ``place`` at ``time``."""
+        """Returns the motion in the picture of an object on the ground that is at ``place`` at ``time``."""
         x, y = (
             _Wave(here + float(pan.at(time)) - pan.mean, -pan.amplitude, pan.period, pan.phase)
             for here, pan in zip(place, self._pan, strict=True)
@@ -316,7 +315,7 @@ class Scene(Sequence[SceneFrame]):
         return _Motion(x, y, 1.0, still, still)
 
     def _plan_beam(self, hidden_frames: int) -> tuple[_Sprite, _Glide]:
-        """A beam that sweeps over the target and is just wide enough to hide it for that many frames."""
+        """Plans a beam that sweeps over the target, just wide enough to hide it for that many frames."""
         rng = self._random(6)
         first = round(0.68 * self._frames - hidden_frames / 2)
         hidden = [float(t) for t in range(first, first + hidden_frames)]
@@ -391,8 +390,10 @@ class Scene(Sequence[SceneFrame]):
 
 
 def save_sequence(scene: Scene, folder: str | Path, quality: int = 95) -> None:
-    """Write the scene in the layout of OTB: ``img/0001.jpg`` on, and ``groundtruth_rect.txt`` with one ``x,y,w,h`` per
-    frame, ``NaN`` where the target is absent. ``quality`` is JPEG's, 0 to 100."""
+    """Writes the scene in OTB's layout: ``img/0001.jpg`` on, and ``groundtruth_rect.txt`` with ``x,y,w,h`` per frame.
+
+    The numbers are ``NaN`` where the target is absent. ``quality`` is JPEG's, 0 to 100.
+    """
     images = Path(folder) / "img"
     images.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -417,7 +418,10 @@ class _Wave:
 
 @dataclass(frozen=True)
 class _Detour:
-    """A way off the path and back: at ``time`` the object is displaced by ``offset``, for ``hold`` frames each side."""
+    """A way off the path and back: around ``time`` the object is displaced by ``offset``.
+
+    It stays there for ``hold`` frames before and after.
+    """
 
     time: float
     hold: float
@@ -431,7 +435,7 @@ class _Detour:
 
 @dataclass(frozen=True)
 class _Motion:
-    """Where an object's centre is, how many frame pixels a photograph's pixel covers, and how far it has turned."""
+    """An object's motion: its centre, its scale (frame pixels per pixel of the photograph), and its rotation."""
 
     x: _Wave
     y: _Wave
@@ -460,7 +464,7 @@ class _Motion:
 
 @dataclass(frozen=True)
 class _Glide:
-    """The straight, even motion of something in the foreground."""
+    """The straight, uniform motion of a foreground object."""
 
     time: float
     start: tuple[float, float]
@@ -489,7 +493,7 @@ class _Layer(NamedTuple):
     y: int
 
     def opacity_on(self, other: _Layer) -> Array:
-        """This layer's opacity, in [0, 1], where the other layer has its pixels."""
+        """Returns this layer's opacity, in [0, 1], at the pixels of the other layer."""
         result = np.zeros(other.pixels.shape[:2], np.float32)
         height, width = other.pixels.shape[:2]
         x0, y0 = max(self.x, other.x), max(self.y, other.y)
@@ -503,7 +507,7 @@ class _Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sprite:
-    """An object cut out of a photograph along an outline, at halving resolutions."""
+    """An object cut out of a photograph along an outline, as an image pyramid."""
 
     outline: Array  # N x 2, in pixels of the photograph, about the middle of its bounds
     middle: Array
@@ -540,7 +544,7 @@ class _Sprite:
         return cast("npt.NDArray[np.float64]", self.outline @ linear.T + centre)
 
     def show(self, motion: _Course, time: float, frame_size: tuple[int, int]) -> _Layer | None:
-        """The object as the open shutter sees it, None where it is outside the frame."""
+        """Renders the object with motion blur; returns None if it is outside the frame."""
         level = int(np.clip(math.floor(math.log2(1 / float(motion.size(time))) + 0.5), 0, len(self.pyramid) - 1))
         blur = math.hypot(*motion.velocity(time)) * _EXPOSURE
         count = int(np.clip(math.ceil(blur), 1, 6))
@@ -557,7 +561,7 @@ class _Sprite:
         return _Layer(cv2.convertScaleAbs(total, alpha=1 / count), x, y)
 
     def shade(self, motion: _Course, time: float, frame_size: tuple[int, int], fall: float) -> _Layer | None:
-        """The object's soft shadow, displaced to the lower right by ``fall`` frame pixels."""
+        """Renders the object's soft shadow, displaced to the lower right by ``fall`` frame pixels."""
         points = self.outline_at(motion, time) + fall
         region = _region(points, math.ceil(0.15 * float(np.ptp(points, axis=0).min())) + 2, frame_size)
         if region is None:
@@ -569,9 +573,9 @@ class _Sprite:
 
     @staticmethod
     def _matrix(motion: _Course, time: float, step: float, middle: Array, corner: tuple[float, float]) -> Array:
-        """From pixels of a picture, each ``step`` photograph pixels wide, to pixels of a region of the frame.
+        """Returns the matrix from pixels of a picture, each ``step`` photograph pixels wide, to pixels of a region.
 
-        Coordinates are continuous here and refer to pixel centres in OpenCV, hence the halves.
+        Coordinates are continuous here but refer to pixel centres in OpenCV, hence the halves.
         """
         linear, centre = _pose(motion, time)
         offset = centre - linear @ middle - np.asarray(corner) + linear @ np.full(2, 0.5 * step) - 0.5
@@ -603,7 +607,7 @@ def _lay(image: Array, layer: _Layer | None) -> None:
 
 
 def _tight_box(outline: Array, frame_size: tuple[int, int]) -> Box:
-    """Bounds of the part of a polygon that lies inside the frame, (x, y, w, h); NaN if none does."""
+    """Returns the bounds (x, y, w, h) of the part of a polygon inside the frame; NaN if no part is inside."""
     points = outline
     for axis, limit, keep in ((0, 0, 1), (0, frame_size[0], -1), (1, 0, 1), (1, frame_size[1], -1)):
         following = np.roll(points, -1, axis=0)
@@ -611,7 +615,7 @@ def _tight_box(outline: Array, frame_size: tuple[int, int]) -> Box:
         crossing = (here < 0) != (there < 0)
         share = here[crossing] / (here[crossing] - there[crossing])
         cuts = points[crossing] + share[:, None] * (following[crossing] - points[crossing])
-        # Bounds don't need the points in order, but the next side's crossings do.
+        # The order does not matter for the bounds, but for the crossings of the next side.
         order = np.concatenate([np.flatnonzero(here >= 0), np.flatnonzero(crossing) + 0.5])
         points = np.concatenate([points[here >= 0], cuts])[np.argsort(order, kind="stable")]
         if len(points) == 0:
@@ -626,7 +630,7 @@ def _area(outline: Array) -> float:
 
 
 def _photograph(name: str) -> Array:
-    """H x W x 3 BGR of a file in the installed scikit-image, whose code is not imported."""
+    """Reads a file of the installed scikit-image as H x W x 3 BGR, without importing scikit-image."""
     package = importlib.util.find_spec("skimage")
     for place in (package.submodule_search_locations or ()) if package else ():
         image = cv2.imread(str(Path(place) / "data" / name), cv2.IMREAD_COLOR)
@@ -652,7 +656,7 @@ def _cup_outline() -> Array:
 
 
 def _glazed(cup: Array, hue: int, saturation: float, value: float) -> Array:
-    """The cup with its red glaze in another colour; porcelain, coffee and steel keep theirs."""
+    """Recolours the red glaze of the cup; porcelain, coffee and steel keep their colours."""
     hsv = cv2.cvtColor(cup, cv2.COLOR_BGR2HSV).astype(np.float32)
     red = ((hsv[..., 0] < 10) | (hsv[..., 0] > 165)) & (hsv[..., 1] > 110)
     share = cv2.GaussianBlur(red.astype(np.float32), (0, 0), 1.5)[..., None]
@@ -663,14 +667,14 @@ def _glazed(cup: Array, hue: int, saturation: float, value: float) -> Array:
 
 
 def _tinted(grey: Array, colours: tuple[tuple[int, int, int], ...], contrast: float = 1.0) -> Array:
-    """A grey texture in colour, H x W x 3: BGR for dark, middle and light pixels."""
+    """Colours a grey texture, H x W x 3. ``colours``: BGR of dark, middle and light pixels."""
     levels = np.clip((np.arange(256) / 255 - 0.5) * contrast + 0.5, 0, 1)
     table = np.stack([np.interp(levels, (0.1, 0.5, 0.9), [c[k] for c in colours]) for k in range(3)], axis=1)
     return table.round().astype(np.uint8)[grey]
 
 
 def _fill(texture: Array, size: tuple[int, int]) -> Array:
-    """The texture enlarged up to 1.6 times, then repeated mirrored, until it covers (width, height)."""
+    """Enlarges a texture up to 1.6 times, then repeats it mirrored, until it covers (width, height)."""
     factor = min(max(want / have for want, have in zip(size[::-1], texture.shape[:2], strict=True)), 1.6)
     if factor > 1:
         texture = cv2.resize(texture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)

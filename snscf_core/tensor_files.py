@@ -1,11 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Files of named tensors in the safetensors format: read without a copy, written whole, and never trusted.
+"""Reads and writes files of named tensors in the safetensors format.
 
-The format is small: the size of the header (8 bytes, little-endian), the header as JSON (for each tensor its dtype, its
-shape and where its bytes are, and strings under ``__metadata__``), then the bytes, without gaps. The library of that
-name has no rosdep key; without it a robot's package manager brings all that the tracker needs.
+Reading copies nothing and checks everything. Writing is atomic. The format is small: the size of the header (8 bytes,
+little-endian), the header as JSON (dtype, shape and byte range of each tensor, and strings under ``__metadata__``),
+then the bytes without gaps. The safetensors library is not used because it has no rosdep key: without it, a robot's
+package manager can install all that the tracker needs.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _MOST_HEADER_BYTES = 100_000_000
 
 
 class TensorFileError(ValueError):
-    """A file is damaged or of another format, or a tensor can't be stored; the message says what is wrong."""
+    """Reports a damaged file, another format, or a tensor that can't be stored; the message says what is wrong."""
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, and its metadata.
+    """Reads the tensors of a file, and its metadata.
 
-    The tensors share the memory of the mapped file: only what is used is read from disk, and what is written to them
-    stays in this process. Raises TensorFileError if anything does not fit, and OSError.
+    The tensors share the memory of the mapped file. Only pages that are used are read from disk, and writes to the
+    tensors stay in this process. Raises TensorFileError if the content is inconsistent, and OSError.
     """
     with open(path, "rb") as stream:
         size = stream.seek(0, 2)
@@ -61,12 +62,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors of any device, and strings, to a file. Raises TensorFileError and OSError.
+    """Writes tensors from any device, and metadata, to a file. Raises TensorFileError and OSError.
 
-    Whatever happens, the path holds a whole file, the new one or the one before; tensors read from the one before stay
-    what they are.
+    The file is replaced atomically: at any time the path holds the whole old or the whole new file. Tensors that were
+    read from the old file keep their values.
     """
-    # Large samples first keeps each tensor aligned.
+    # The largest element types come first, which keeps each tensor aligned.
     ordered = sorted(tensors.items(), key=lambda named: (-named[1].element_size(), named[0]))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -91,7 +92,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
         part.unlink(missing_ok=True)
 
 
-# dtype, shape, begin and end of the bytes behind the header
+# dtype, shape, begin and end of the bytes, counted from the end of the header
 _Entry = tuple[torch.dtype, tuple[int, ...], int, int]
 
 
@@ -128,7 +129,7 @@ def _entry(name: str, value: Any) -> _Entry:
 
 
 def _check_places(entries: Mapping[str, _Entry], size: int) -> None:
-    """Raise TensorFileError unless the tensors fill `size` bytes without gaps and overlaps."""
+    """Raises TensorFileError unless the tensors fill `size` bytes without gaps or overlaps."""
     reached = 0
     for name, (_, _, begin, end) in sorted(entries.items(), key=lambda entry: entry[1][2:]):
         if begin != reached:
@@ -143,7 +144,7 @@ def _tensor(content: mmap.mmap, start: int, dtype: torch.dtype, shape: tuple[int
         if begin == end:
             return torch.empty(shape, dtype=dtype)
         raw = torch.frombuffer(content, dtype=torch.uint8, count=end - begin, offset=start + begin)
-        # Other writers need not align.
+        # Files of other writers may be unaligned.
         aligned = raw if (start + begin) % dtype.itemsize == 0 else raw.clone()
         return aligned.view(dtype).reshape(shape)
     except (RuntimeError, OverflowError) as error:

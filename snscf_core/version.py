@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The version, which stands in package.xml alone."""
+"""Finds the version, which is written in package.xml alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 def package_version() -> str:
     """Return the version as "major.minor.patch".
 
-    Reads package.xml where the code runs from a source tree, else what pip or colcon wrote down at installation.
-    Returns "unknown" where neither is there.
+    Reads package.xml if the code runs from a source tree, else the metadata that pip or colcon installed.
+    Returns "unknown" if both are missing.
     """
     manifest = Path(__file__).resolve().parents[1] / "package.xml"
     if manifest.is_file():

@@ -4,11 +4,11 @@
 """Adaptive correlation filters (paper sections 3.5 and 3.6, eqs 5-9).
 
 A filter per level solves ridge regression over all circular shifts of a feature map in closed form. Its numerator and
-denominator are kept as running averages, so the filter adapts. Every function here of tensors is differentiable, so the
-same code trains the features (the gradient flows through the Fourier-domain solution).
+denominator are kept as running averages, so the filter adapts. All functions of tensors here are differentiable, so
+the same code trains the features (the gradient flows through the Fourier-domain solution).
 
-Feature maps are N x C x H x W; transforms are taken at a size that is fast to transform (``fft_size``), with zeros
-behind the windowed map. Spectra are those of ``torch.fft.rfft2``: N x C x P x (P // 2 + 1), complex.
+Feature maps are N x C x H x W. They are padded with zeros to a size that is fast to transform (``fft_size``). Spectra
+are those of ``torch.fft.rfft2``: N x C x P x (P // 2 + 1), complex.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 def fft_size(cells: int) -> int:
-    """The smallest length >= ``cells`` with only the factors 2 and 3."""
+    """Returns the smallest length >= ``cells`` whose only prime factors are 2 and 3."""
     size = cells
     while True:
         rest = size
@@ -33,15 +33,15 @@ def fft_size(cells: int) -> int:
 
 
 def hann_window(cells: int) -> Tensor:
-    """cells x cells window that goes to zero just outside the map."""
+    """Returns a cells x cells Hann window that reaches zero just outside the map."""
     window = torch.hann_window(cells + 2, periodic=False)[1:-1]
     return window[:, None] * window[None, :]
 
 
 def gaussian_label(cells: int, size: int, sigma: Tensor) -> Tensor:
-    """Eq 6: a Gaussian around the middle cell of a map of ``cells``, periodic with period ``size``.
+    """Returns eq 6: a Gaussian around the middle cell of a map of ``cells``, periodic with period ``size``.
 
-    ``sigma`` is N x 2 (vertical, horizontal), in cells. Returns N x 1 x size x size.
+    ``sigma`` is N x 2 (vertical, horizontal), in cells. The result is N x 1 x size x size.
     """
     offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - (cells - 1) / 2
     offset = (offset + size / 2) % size - size / 2
@@ -53,7 +53,8 @@ def gaussian_label(cells: int, size: int, sigma: Tensor) -> Tensor:
 class CorrelationFilter:
     """Eq 8 kept as a fraction: W = numerator / (denominator + regularisation).
 
-    numerator: N x C x P x (P // 2 + 1), Y * conj(X). denominator: N x 1 x P x (P // 2 + 1), sum over channels of |X|^2.
+    numerator: N x C x P x (P // 2 + 1), Y * conj(X).
+    denominator: N x 1 x P x (P // 2 + 1), sum over channels of |X|^2.
     """
 
     numerator: Tensor
@@ -61,7 +62,7 @@ class CorrelationFilter:
     regularisation: float
 
     def updated(self, new: CorrelationFilter, rate: float) -> CorrelationFilter:
-        """The running average of both parts: (1 - rate) * old + rate * new."""
+        """Returns the running average of both parts: (1 - rate) * old + rate * new."""
         return replace(
             self,
             numerator=torch.lerp(self.numerator, new.numerator, rate),
@@ -70,10 +71,12 @@ class CorrelationFilter:
 
 
 def learn(features: Tensor, label: Tensor, regularisation: float) -> CorrelationFilter:
-    """Eq 7 solved by eq 8 for one sample.
+    """Solves eq 7 by eq 8 for one sample.
 
-    features: N x C x H x W, windowed. label: N x 1 x P x P with P >= H, W. ``regularisation`` is lambda, added to the
-    sum over the channels of the power spectrum (so it has the square of the features' unit, times H * W).
+    features: N x C x H x W, windowed.
+    label: N x 1 x P x P with P >= H, W.
+    regularisation: lambda, added to the power spectrum summed over the channels. Its unit is therefore the square of
+        the features' unit, times H * W.
     """
     size = label.shape[-1]
     spectrum = torch.fft.rfft2(features, s=(size, size))
@@ -85,9 +88,10 @@ def learn(features: Tensor, label: Tensor, regularisation: float) -> Correlation
 
 
 def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
-    """Eq 9: the response of the filter on a windowed feature map N x C x H x W, as N x 1 x H x W.
+    """Returns eq 9: the filter's response on a windowed feature map N x C x H x W, as N x 1 x H x W.
 
-    The value at a cell tells how well a target centred there fits; for the map it was learned on it is the label.
+    The value at a cell measures how well a target centred there fits. On the map that the filter was learned on, the
+    response is the label.
     """
     size = filter_.numerator.shape[-2]
     spectrum = torch.fft.rfft2(features, s=(size, size))
@@ -98,10 +102,11 @@ def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FilterBank:
-    """The filters of all levels, of N targets: the same fractions as `CorrelationFilter`, computed in one go.
+    """The filters of all levels of N targets: the same fractions as `CorrelationFilter`, computed together.
 
-    numerator: N x C x P x (P // 2 + 1), the channels of all levels side by side. denominator: N x L x P x (P // 2 + 1).
-    sections: channels of each level; they sum up to C.
+    numerator: N x C x P x (P // 2 + 1), the channels of all levels side by side.
+    denominator: N x L x P x (P // 2 + 1).
+    sections: number of channels of each level; they sum to C.
     """
 
     numerator: Tensor
@@ -110,8 +115,8 @@ class FilterBank:
     regularisation: float
 
     def updated(self, new: FilterBank, rate: float) -> FilterBank:
-        """The running average of both parts: (1 - rate) * old + rate * new."""
-        # As pairs of real numbers, which a CPU mixes three times as fast.
+        """Returns the running average of both parts: (1 - rate) * old + rate * new."""
+        # A CPU interpolates pairs of real numbers three times as fast as complex numbers.
         mixed = torch.lerp(torch.view_as_real(self.numerator), torch.view_as_real(new.numerator), rate)
         return replace(
             self,
@@ -123,9 +128,11 @@ class FilterBank:
 def learn_bank(
     features: Tensor, gains: Tensor, label: Tensor, sections: tuple[int, ...], regularisation: float
 ) -> FilterBank:
-    """`learn` for each level of N x C x H x W windowed features, times a factor per target and level.
+    """Applies `learn` to each level of windowed features, scaled by a factor per target and level.
 
-    ``gains``: N x L. ``label``: N x 1 x P x P, of all levels.
+    features: N x C x H x W, windowed.
+    gains: N x L, the factors.
+    label: N x 1 x P x P, shared by all levels.
     """
     size = label.shape[-1]
     spectrum = torch.fft.rfft2(features, s=(size, size))
@@ -135,24 +142,27 @@ def learn_bank(
 
 
 def respond_bank(bank: FilterBank, features: Tensor, gains: Tensor, weights: Tensor) -> Tensor:
-    """The sum over the levels of `respond`, times ``weights`` (L), for features as in `learn_bank`: N x 1 x H x W."""
+    """Returns the responses of all levels, summed with ``weights`` (L), as N x 1 x H x W.
+
+    features, gains: as in `learn_bank`.
+    """
     size = bank.numerator.shape[-2]
     spectrum = torch.fft.rfft2(features, s=(size, size))
     factors = (weights * gains)[..., None, None] / (bank.denominator + bank.regularisation)
-    # The transform is linear, so the levels are summed before it.
+    # The transform is linear, so summing the levels first saves transforms.
     product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1, keepdim=True)
     return torch.fft.irfft2(product, s=(size, size))[..., : features.shape[-2], : features.shape[-1]]
 
 
 def _sums(values: Tensor, sections: tuple[int, ...]) -> Tensor:
-    """N x C x ... summed over the channels of each level, N x L x ..."""
+    """Sums N x C x ... over the channels of each level, to N x L x ..."""
     if len(set(sections)) == 1:
         return values.unflatten(1, (len(sections), sections[0])).sum(2)
     return torch.stack([level.sum(1) for level in values.split(sections, 1)], 1)
 
 
 def _times(factors: Tensor, values: Tensor, sections: tuple[int, ...]) -> Tensor:
-    """N x C x ... times a factor of its level, N x L x ..."""
+    """Multiplies N x C x ... by the factor of each channel's level, N x L x ..."""
     if len(set(sections)) == 1:
         return (values.unflatten(1, (len(sections), sections[0])) * factors[:, :, None]).flatten(1, 2)
     levels = zip(values.split(sections, 1), factors.split(1, 1), strict=True)
@@ -160,9 +170,10 @@ def _times(factors: Tensor, values: Tensor, sections: tuple[int, ...]) -> Tensor
 
 
 def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = 5) -> Tensor:
-    """(peak - mean) / standard deviation of the sidelobe: all cells but a square of ``2 exclude + 1`` around the peak.
+    """Returns (peak - mean) / standard deviation for each of N maps, N x H x W (MOSSE, Bolme et al. 2010).
 
-    responses: N x H x W; returns N values (MOSSE, Bolme et al. 2010). 0 for a flat response.
+    Mean and deviation are those of the sidelobe: all cells but a square of ``2 exclude + 1`` cells a side around the
+    peak. A flat response gives 0.
     """
     rows, columns = responses.shape[1:]
     peak, at = responses.flatten(1).max(1)

@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The feature extractors: ResNet-50 v1, MobileNetV2 and FBNet-C, with three taps each.
+"""Defines the feature extractors: ResNet-50 v1, MobileNetV2 and FBNet-C, with three taps each.
 
-At stride 8 a crop of 127 pixels gives 15 x 15 cells and one of 255 gives 31 x 31, with the centre of cell ``k`` at crop
-pixel ``7 + 8 k`` (index of the pixel): strided convolutions do not pad, so the middle cell sits on the middle pixel and
-a template cell sees the same alignment as a search cell. ResNet-50 and MobileNetV2 keep stride 8 in later stages and
-dilate instead (SiamRPN++). FBNet-C goes on to stride 16: 7 x 7 and 15 x 15 cells, cell ``k`` at pixel ``15 + 16 k``.
+At stride 8, a crop of 127 pixels gives 15 x 15 cells, and a crop of 255 pixels gives 31 x 31. The centre of cell ``k``
+is the crop pixel with index ``7 + 8 k``. Strided convolutions do not pad, so the middle cell sits on the middle pixel
+and template cells are aligned like search cells. ResNet-50 and MobileNetV2 keep stride 8 in later stages and dilate
+instead (SiamRPN++). FBNet-C goes on to stride 16: 7 x 7 and 15 x 15 cells, cell ``k`` at pixel ``15 + 16 k``.
 Parameter names are those of the files with initial weights, so these load unchanged.
 
 Input everywhere: N x 3 x H x W, BGR, values 0-255, float. Each backbone does its own normalisation.
@@ -25,30 +25,33 @@ FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
 
 
 def cells(side: int) -> int:
-    """Cells a side of the features of a crop, from its pixels a side."""
+    """Returns the cells a side of a crop's features, from the crop's pixels a side."""
     return (side - FIRST_CELL) // STRIDE
 
 
 class Backbone(nn.Module):
     """A feature extractor with three taps.
 
-    ``channels`` and ``strides`` are those of the taps, from shallow to deep. ``forward`` takes N x 3 x S x S and
-    returns one N x C_l x G_l x G_l tensor per requested level (0, 1, 2), stopping after the deepest one asked for.
+    ``forward`` takes N x 3 x S x S and returns one N x C_l x G_l x G_l tensor per requested level (0, 1, 2). It stops
+    after the deepest requested level.
+
+    channels: of each tap, from shallow to deep.
+    strides: of each tap, in crop pixels.
     """
 
     channels: tuple[int, int, int]
     strides: tuple[int, int, int] = (STRIDE, STRIDE, STRIDE)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """The pixels as the first convolution takes them; affine in the three channels."""
+        """Maps pixels to the input of the first convolution; affine in the three channels."""
         raise NotImplementedError
 
     def first(self, images: Tensor) -> Tensor:
-        """The shallowest tap, N x C_0 x G x G."""
+        """Returns the shallowest tap, N x C_0 x G x G."""
         raise NotImplementedError
 
     def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
-        """The taps from the shallowest on."""
+        """Returns the taps of the requested levels, computed from the shallowest tap."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
@@ -56,7 +59,7 @@ class Backbone(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """ResNet v1 bottleneck; the stride is on the first 1 x 1 convolution, as He et al. trained it."""
+    """A ResNet v1 bottleneck with the stride on the first 1 x 1 convolution, as He et al. trained it."""
 
     def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1, project: bool = False) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class _Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
-            x = x[..., 1:-1, 1:-1]  # an odd grid keeps its middle cell
+            x = x[..., 1:-1, 1:-1]  # so that an odd grid keeps its middle cell
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
@@ -123,7 +126,7 @@ class ResNet50(Backbone):
 
 
 class _InvertedResidual(nn.Module):
-    """MobileNetV2 block with folded batch norm: expand, depth-wise, project."""
+    """A MobileNetV2 block with folded batch norm: expand, depth-wise, project."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
@@ -149,8 +152,8 @@ class _InvertedResidual(nn.Module):
 class MobileNetV2(Backbone):
     """MobileNetV2 1.0 with taps after blocks 6 (32 channels), 13 (96) and 17 (320), all at stride 8.
 
-    Blocks 7-13 would run at stride 16 and 14-17 at 32; they keep stride 1 and are dilated by 2 and 4 instead. Batch
-    norm is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
+    In the original, blocks 7-13 run at stride 16 and 14-17 at 32. Here they keep stride 8 and are dilated by 2 and 4
+    instead. Batch norm is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
     """
 
     channels = (32, 96, 320)
@@ -229,7 +232,7 @@ class FBNetC(Backbone):
             begin, hidden = self._count, inside or inputs
             if inside:
                 self._add(nn.Conv2d(inputs, hidden, 1))
-            # A strided convolution pads one pixel less than half its kernel, so that odd sizes keep their middle.
+            # A strided convolution pads one pixel less than half its kernel, so that odd sizes keep their middle cell.
             padding = kernel // 2 - (stride == 2)
             self._add(nn.Conv2d(hidden, hidden, kernel, stride, padding, groups=hidden))
             self._add(nn.Conv2d(hidden, outputs, 1))

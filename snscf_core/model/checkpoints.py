@@ -1,15 +1,15 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Weights: where they are looked for, how they are verified, and what is in them.
+"""Finds, verifies, loads and saves weights.
 
-Two kinds of files are understood, both safetensors (never pickles):
+There are two kinds of files, both safetensors (never pickles):
 
 - trained weights of a whole network, ``<model>.safetensors`` or shards ``<model>-00001-of-00003.safetensors``;
-- ImageNet weights of a backbone only, which serve the mode ``correlation_filter`` and as a start for training.
+- ImageNet weights of a backbone alone, for the mode ``correlation_filter`` and as a start for training.
 
-A file is verified by sha256 against the ``SHA256SUMS`` of its folder, if that names it, or against the digests known
-here. Weights are stored as float16 (matrices and kernels) and float32 (vectors), and computed with as float32.
+A file's sha256 is compared with the ``SHA256SUMS`` of its folder, if that lists the file, or with the digests known
+here. Weights are stored as float16 (matrices and kernels) and float32 (vectors). Computations use float32.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 class WeightsError(RuntimeError):
-    """Weights are missing, damaged or of another network; the message says which, in one sentence."""
+    """Reports weights that are missing, damaged or of another network; the message says which in one sentence."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was found on disk for a network.
+    """Describes the weights found on disk for a network.
 
-    files: all shards. trained: the heads are there, not only an ImageNet backbone. levels: the backbone levels (0 =
-    conv3, 1 = conv4, 2 = conv5) that have weights. metadata: the strings stored in the first file.
+    files: all shards.
+    trained: whether they include the heads; else they are an ImageNet backbone alone.
+    levels: the backbone levels (0 = conv3, 1 = conv4, 2 = conv5) that have weights.
+    metadata: the strings stored in the first file.
     """
 
     model: str
@@ -62,7 +64,7 @@ class Weights:
 
 
 def search_folders() -> list[Path]:
-    """Folders in which a model's name is looked up, in order: SNSCF_WEIGHTS, the package's own, the user's cache."""
+    """Lists the folders searched for a model's name, in order: SNSCF_WEIGHTS, the package's own, the user's cache."""
     folders = []
     if named := os.environ.get(WEIGHTS_VARIABLE):
         folders.append(Path(named).expanduser())
@@ -73,10 +75,10 @@ def search_folders() -> list[Path]:
 
 
 def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
-    """The files of a model given by name, by a file (any shard) or by a folder that holds just one network.
+    """Finds the files of a model given by name, by a file (any shard) or by a folder that holds just one network.
 
-    A name finds trained weights anywhere before an ImageNet backbone anywhere; with ``untrained`` only the latter.
-    Raises WeightsError.
+    For a name, trained weights in any folder come before ImageNet backbones in any folder. With ``untrained``, only
+    ImageNet backbones are considered. Raises WeightsError.
     """
     if str(model) in MODELS:
         folders = search_folders()
@@ -112,11 +114,11 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
 
 
 def load(model: str | Path, channels: int | None = None, *, untrained: bool = False) -> tuple[SNSCF, Weights]:
-    """The network in evaluation mode with the weights of ``find(model, untrained=untrained)``, and what they are.
+    """Loads the weights that ``find(model, untrained=untrained)`` finds into a network in evaluation mode.
 
-    ``channels``: width of the untrained heads where the weights have none (see `network.create`); those that have any
-    come with theirs.
-    Raises WeightsError if they are missing, truncated, differ from their checksum, or do not fit the network.
+    ``channels`` sets the width of the heads if the weights have none (see `network.create`); otherwise the weights
+    determine it. Returns the network and a description of the weights. Raises WeightsError if the weights are missing,
+    truncated, differ from their checksum, or do not fit the network.
     """
     files = find(model, untrained=untrained)
     for file in files:
@@ -139,7 +141,7 @@ def load(model: str | Path, channels: int | None = None, *, untrained: bool = Fa
         _fit(network, tensors, files[0], set())
         levels: tuple[int, ...] = (0, 1, 2)
     else:
-        # ImageNet files carry a classifier that a tracker has no use for, and ResNet-50's lacks conv5.
+        # ImageNet files carry a classifier that the tracker does not use, and ResNet-50's file lacks conv5.
         network = create(name, channels)
         backbone = {k: v for k, v in tensors.items() if k in network.backbone.state_dict()}
         missing = {key for key in network.backbone.state_dict() if key.startswith("layer4.")} - backbone.keys()
@@ -151,10 +153,10 @@ def load(model: str | Path, channels: int | None = None, *, untrained: bool = Fa
 def save(
     network: SNSCF, folder: Path, metadata: Mapping[str, str] | None = None, shard_bytes: int = 15_000_000
 ) -> Weights:
-    """Writes all weights of a network as ``<model>.safetensors``, or as shards of at most ``shard_bytes``, and adds
-    them to the folder's SHA256SUMS.
+    """Writes all weights of a network as ``<model>.safetensors``, or as shards of at most ``shard_bytes``.
 
-    Matrices and kernels are stored as float16, vectors as float32 (some batch-norm variances do not fit float16).
+    Adds the files to the folder's SHA256SUMS. Matrices and kernels are stored as float16, vectors as float32, because
+    some batch-norm variances do not fit float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The network: backbone, reductions, heads and fusion weights; a pure function of weights and inputs.
+"""Builds the network from backbone, reductions, heads and fusion weights; a pure function of weights and inputs.
 
-Nothing that changes from frame to frame lives here (that is ``tracker.Target``).
+State that changes from frame to frame is in ``online.target.Target``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LEVELS = (0, 1, 2)  # conv3, conv4, conv5
 
 
 def centre_crop(features: Tensor, cells: int) -> Tensor:
-    """The middle ``cells`` x ``cells`` of a square map of odd size."""
+    """Returns the middle ``cells`` x ``cells`` of a square map of odd size."""
     start = (features.shape[-1] - cells) // 2
     return features[..., start : start + cells, start : start + cells]
 
@@ -48,7 +48,7 @@ def centre_crop(features: Tensor, cells: int) -> Tensor:
 class SNSCF(nn.Module):
     """A network of the tracker with full heads: ``snscf_mobilenetv2`` or ``snscf_r50``.
 
-    ``channels``: width of the reductions and heads (the paper: 256). Raises ValueError for another name. `create` makes
+    ``channels``: width of the reductions and heads (the paper: 256). Raises ValueError for another name; `create` makes
     a network of any name.
     """
 
@@ -81,61 +81,67 @@ class SNSCF(nn.Module):
 
     @property
     def filter_channels(self) -> int:
-        """Channels of each level that the correlation filters work on, with trained heads."""
+        """Channels per level of the features that the correlation filters work on, with trained heads."""
         return self.channels
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """Shape of what `kernels` returns for one target."""
+        """Shape of the kernels of one target, as `kernels` returns them."""
         return len(LEVELS), 2 * self.channels, 5, 5
 
     @staticmethod
     def places(search_size: int) -> int:
-        """Returns how many cells a side have proposals, in a search crop of that many pixels."""
+        """Returns how many cells a side have proposals in a search crop of ``search_size`` pixels."""
         return cells(search_size) - MARGIN
 
     @staticmethod
     def anchors_on(places: int) -> Tensor:
-        """Returns what the deltas of proposals on places x places cells refer to, A x 4 x places x places."""
+        """Returns the boxes that proposals on places x places cells are relative to, A x 4 x places x places."""
         return anchors(places)
 
     def extract(self, crops: Tensor, levels: Sequence[int] = LEVELS) -> list[Tensor]:
-        """N x 3 x S x S BGR crops (0-255, float) to the backbone's taps, one N x C_l x G x G tensor per level."""
+        """Computes the backbone's taps, N x C_l x G x G per level, from N x 3 x S x S BGR crops (0-255, float)."""
         return self.backbone(crops, levels)
 
     def aligned(self, taps: Sequence[Tensor]) -> list[Tensor]:
-        """Brings all taps to the grid of the heads."""
+        """Resamples all taps to the grid of the heads."""
         return list(taps)
 
     def reduce(self, taps: Sequence[Tensor]) -> list[Tensor]:
-        """All three taps to N x channels x G x G each."""
+        """Reduces the three taps to N x channels x G x G each."""
         return [reduction(tap) for reduction, tap in zip(self.reductions, self.aligned(taps), strict=True)]
 
     def filter_features(self, taps: Sequence[Tensor], reduced: Sequence[Tensor]) -> list[Tensor]:
-        """Returns what the correlation filters work on, N x F x 31 x 31 a level, of taps and what `reduce` made."""
+        """Returns the features for the correlation filters, N x F x 31 x 31 a level, from taps and reduced taps."""
         return list(reduced)
 
     def template(self, reduced: Sequence[Tensor]) -> list[Tensor]:
-        """Reduced features of a template crop to its middle 7 x 7 cells per level."""
+        """Crops the reduced features of a template crop to the middle 7 x 7 cells per level."""
         return [centre_crop(level, TEMPLATE_CELLS) for level in reduced]
 
     def kernels(self, template: Sequence[Tensor]) -> Tensor:
-        """What the heads correlate with, N x 3 x 2C x 5 x 5 (C channels of classification, then of regression), of
-        template features (3 x N x C x 7 x 7); the same on every frame."""
+        """Computes the heads' correlation kernels, N x 3 x 2C x 5 x 5, from template features (3 x N x C x 7 x 7).
+
+        C channels belong to classification, the next C to regression. The kernels are the same on every frame.
+        """
         heads = cast(Sequence[RegionProposal], self.heads)
         return torch.stack([head.kernels(z) for head, z in zip(heads, template, strict=True)], 1)
 
     def propose(self, template: Sequence[Tensor], reduced: Sequence[Tensor]) -> Proposals:
-        """Template (3 x N x C x 7 x 7) and search (3 x N x C x 31 x 31) features to the fused proposals of eq 3."""
+        """Returns the fused proposals of eq 3.
+
+        template: features, 3 x N x C x 7 x 7.
+        reduced: features of the search crop, 3 x N x C x 31 x 31.
+        """
         levels = [head(z, x) for head, z, x in zip(self.heads, template, reduced, strict=True)]
         return fuse(levels, self.beta, self.gamma)
 
     def boxes(self, proposals: Proposals) -> Tensor:
-        """N x 5 x 4 x 25 x 25 boxes (cx, cy, w, h) in crop pixels relative to the middle of the search crop."""
+        """Decodes N x 5 x 4 x 25 x 25 boxes (cx, cy, w, h) in crop pixels relative to the middle of the search crop."""
         return decode(proposals.deltas, self.anchors_on(proposals.deltas.shape[-1]).to(proposals.deltas.device))
 
     def forward(self, template_crops: Tensor, search_crops: Tensor) -> Proposals:
-        """Crops N x 3 x 127 x 127 and N x 3 x 255 x 255 to fused proposals."""
+        """Returns the fused proposals for template crops N x 3 x 127 x 127 and search crops N x 3 x 255 x 255."""
         template = self.template(self.reduce(self.extract(template_crops)))
         return self.propose(template, self.reduce(self.extract(search_crops)))
 
@@ -143,8 +149,8 @@ class SNSCF(nn.Module):
 class SNSCFNano(SNSCF):
     """The small network ``snscf_nano``: levels of stride 8 and 16, and light heads on 15 x 15 cells of stride 16.
 
-    ``channels``: width of the reductions and heads. The correlation filters work on 32 channels a level, learned
-    projections of the taps, which SSF (eq 4) brings to the grid of stride 8.
+    ``channels``: width of the reductions and heads. The correlation filters work on 32 channels a level. These are
+    learned projections of the taps, resampled by SSF (eq 4) to the grid of stride 8.
     """
 
     FILTER_CHANNELS = 32
@@ -152,12 +158,12 @@ class SNSCFNano(SNSCF):
     def __init__(self, name: str = NANO, channels: int = 96) -> None:
         super().__init__(name, channels)
         strides, widths = self.backbone.strides, self.backbone.channels
-        # A strided depth-wise convolution that does not pad keeps the middle cell.
+        # Without padding, a strided depth-wise convolution keeps the middle cell.
         self.downsampling = nn.ModuleList(
             nn.Conv2d(width, width, 3, 2, groups=width, bias=False) if stride == STRIDE else nn.Identity()
             for stride, width in zip(strides, widths, strict=True)
         )
-        # Most cells are background: begin by saying so (Lin et al., ICCV 2017).
+        # Most cells are background, so training starts from low scores (Lin et al., ICCV 2017).
         for head in self.heads:
             nn.init.constant_(head.classification[-1].bias, -3.0)  # type: ignore[union-attr, index]
         self.projections = nn.ModuleList(nn.Conv2d(width, self.FILTER_CHANNELS, 1) for width in widths)
@@ -192,8 +198,8 @@ class SNSCFNano(SNSCF):
 def create(name: str, channels: int | None = None) -> SNSCF:
     """Makes the network of that name (one of ``MODELS``) with random weights.
 
-    ``channels``: width of the reductions and heads; None: 96 of ``snscf_nano``, 256 of the others. Raises ValueError
-    for another name.
+    ``channels`` is the width of the reductions and heads; None means 96 for ``snscf_nano`` and 256 for the others.
+    Raises ValueError for another name.
     """
     kind = SNSCFNano if name == NANO else SNSCF
     return kind(name) if channels is None else kind(name, channels)

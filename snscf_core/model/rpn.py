@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Region proposals: reduction, depth-wise correlation, anchors, the heads and their fusion (section 3.2, eq 3)."""
+"""Proposes boxes: depth-wise correlation, anchors, the heads and their fusion (section 3.2, eq 3)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from .backbones import STRIDE
 RATIOS = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # height / width of the anchors of a cell
 ANCHOR_AREA = 64.0**2  # crop pixels: the size of a square target in a template crop
 TEMPLATE_CELLS = 7  # a template's features are cropped to this many cells around the middle
-MARGIN = 6  # cells a side that search features have more than the proposals made of them
+MARGIN = 6  # cells a side by which search features exceed the proposals made from them
 
 
 class Proposals(NamedTuple):
-    """What a head, or the fusion of all, says of every anchor.
+    """The score and box of every anchor, from one head or from the fusion of all.
+
+    Light heads have one box a cell in place of 5 anchors, on 15 x 15 cells.
 
     scores: N x 5 x 25 x 25 logits (target against background).
     deltas: N x 5 x 4 x 25 x 25, (dx, dy, dw, dh) against the anchor as in Faster R-CNN.
-    Light heads have one box a cell in place of 5 anchors, on 15 x 15 cells.
     """
 
     scores: Tensor
@@ -34,7 +35,7 @@ class Proposals(NamedTuple):
 
 
 def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
-    """Each channel of N x C x H x W correlated with its own channel of N x C x h x w, without padding."""
+    """Correlates each channel of N x C x H x W with the same channel of N x C x h x w, without padding."""
     if search.device.type == "cpu" and (search.requires_grad or kernel.requires_grad):
         return cast(Tensor, _DepthwiseCorrelation.apply(search, kernel.to(search.dtype)))
     return _correlated(search, kernel)
@@ -51,7 +52,7 @@ def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
 
 
 class _DepthwiseCorrelation(torch.autograd.Function):
-    """The same, with both gradients written as correlations too: on a CPU these are much faster than torch's own."""
+    """Computes both gradients as correlations too, which is much faster on a CPU than torch's own gradients."""
 
     @staticmethod
     def forward(ctx: Any, search: Tensor, kernel: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class _DepthwiseCorrelation(torch.autograd.Function):
 
 
 def anchors(cells: int) -> Tensor:
-    """5 x 4 x cells x cells anchors (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
+    """Returns 5 x 4 x cells x cells anchors (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
     centres = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * STRIDE
     out = torch.empty(len(RATIOS), 4, cells, cells)
     out[:, 0] = centres.view(1, 1, cells)
@@ -85,7 +86,7 @@ def anchors(cells: int) -> Tensor:
 
 
 def decode(deltas: Tensor, anchor_boxes: Tensor) -> Tensor:
-    """N x 5 x 4 x H x W deltas to boxes (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
+    """Converts N x 5 x 4 x H x W deltas to boxes (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
     centre = deltas[:, :, :2] * anchor_boxes[:, 2:] + anchor_boxes[:, :2]
     size = deltas[:, :, 2:].clamp(max=4.0).exp() * anchor_boxes[:, 2:]
     return torch.cat([centre, size], dim=2)
@@ -112,7 +113,7 @@ class _Branch(nn.Module):
 
 
 class RegionProposal(nn.Module):
-    """One head: classification and regression branches on one level, channels in = channels of the reduction."""
+    """A head: classification and regression branches on one level. ``channels``: width of the reduced features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -120,11 +121,11 @@ class RegionProposal(nn.Module):
         self.regression = _Branch(channels, 4 * len(RATIOS))
 
     def kernels(self, template: Tensor) -> Tensor:
-        """N x 2C x 5 x 5 kernels of both branches' correlations."""
+        """Returns the correlation kernels of both branches, N x 2C x 5 x 5."""
         return torch.cat([self.classification.kernel(template), self.regression.kernel(template)], 1)
 
     def forward(self, template: Tensor, search: Tensor) -> Proposals:
-        """Template N x C x 7 x 7 and search N x C x 31 x 31 to proposals on 25 x 25 cells."""
+        """Returns proposals on 25 x 25 cells for template N x C x 7 x 7 and search N x C x 31 x 31 features."""
         deltas = self.regression(template, search)
         return Proposals(self.classification(template, search), deltas.unflatten(1, (len(RATIOS), 4)))
 
@@ -132,8 +133,8 @@ class RegionProposal(nn.Module):
 def cell_boxes(cells: int) -> Tensor:
     """Returns 1 x 4 x cells x cells boxes (cx, cy, w, h) of 64 x 64 crop pixels, one on each cell of stride 16.
 
-    They are what the deltas of `LightRegionProposal` refer to, as those of other heads refer to anchors. Unit: crop
-    pixels relative to the middle of the crop.
+    The deltas of `LightRegionProposal` are relative to these boxes, as those of other heads are relative to anchors.
+    Unit: crop pixels relative to the middle of the crop.
     """
     at = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * (2 * STRIDE)
     out = torch.full((1, 4, cells, cells), ANCHOR_AREA**0.5)
@@ -146,13 +147,13 @@ def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
 
     Source: Yan et al., Alpha-Refine, CVPR 2021, section 3.2.
     """
-    # Sizes as numbers, not as tensors: runtimes want them fixed.
+    # Sizes are converted to numbers because exported graphs need fixed shapes.
     height, width = (int(size) for size in search.shape[-2:])
     return (kernel @ search.flatten(2)).reshape(search.shape[0], kernel.shape[1], height, width)
 
 
 def _separable(channels: int) -> list[nn.Module]:
-    """A depth-wise 3 x 3 and a point-wise convolution, batch norm and ReLU."""
+    """Makes a depth-wise 3 x 3 and a point-wise convolution, batch norm and ReLU."""
     return [
         nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
         nn.Conv2d(channels, channels, 1, bias=False),
@@ -162,7 +163,7 @@ def _separable(channels: int) -> list[nn.Module]:
 
 
 class LightRegionProposal(nn.Module):
-    """One light head: pixel-wise correlation, then depth-wise separable convolutions, one box a cell and no anchors."""
+    """A light head: pixel-wise correlation, then depth-wise separable convolutions; one box a cell, no anchors."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -177,22 +178,25 @@ class LightRegionProposal(nn.Module):
         self.regression = nn.Sequential(*_separable(channels), *_separable(channels), nn.Conv2d(channels, 4, 1))
 
     def kernels(self, template: Tensor) -> Tensor:
-        """Returns N x 49 x C, one kernel a cell of N x C x 7 x 7 template features."""
+        """Returns N x 49 x C kernels, one for each cell of N x C x 7 x 7 template features."""
         return self.kernel(template).flatten(2).mT * template.shape[1] ** -0.5
 
     def correlated(self, kernels: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns scores N x 1 x 15 x 15 and deltas N x 4 x 15 x 15, for kernels as above."""
+        """Returns scores N x 1 x 15 x 15 and deltas N x 4 x 15 x 15, for the result of `kernels`."""
         encoded = self.encode(torch.cat([pixelwise_correlation(search, kernels.to(search.dtype)), search], 1))
         return self.classification(encoded), self.regression(encoded)
 
     def forward(self, template: Tensor, search: Tensor) -> Proposals:
-        """Template N x C x 7 x 7 and search N x C x 15 x 15 to proposals on 15 x 15 cells."""
+        """Returns proposals on 15 x 15 cells for template N x C x 7 x 7 and search N x C x 15 x 15 features."""
         scores, deltas = self.correlated(self.kernels(template), search)
         return Proposals(scores, deltas[:, None])
 
 
 def fuse(levels: Sequence[Proposals], beta: Tensor, gamma: Tensor) -> Proposals:
-    """Eq 3: B_all = sum_l beta_l B_l, and the same for the scores with gamma; both weights sum to 1 (softmax)."""
+    """Computes eq 3: B_all = sum_l beta_l B_l, and the same for the scores with gamma.
+
+    beta, gamma: one number a level; softmax makes them weights that sum to 1.
+    """
     b, s = beta.softmax(0), gamma.softmax(0)
     return Proposals(
         torch.stack([level.scores * w for level, w in zip(levels, s, strict=True)]).sum(0),

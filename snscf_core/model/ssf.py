@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Spatially semantic features: the levels of the backbone on one spatial grid (paper section 3.4, eq 4).
+"""Computes spatially semantic features: the backbone's levels on one spatial grid (paper section 3.4, eq 4).
 
-ResNet-50 and MobileNetV2 here have stride 8 on all levels, so theirs are on one grid already. FBNet-C has levels of
+ResNet-50 and MobileNetV2 here have stride 8 on all levels, so their levels share a grid already. FBNet-C has levels of
 stride 8 and 16.
 """
 
@@ -18,9 +18,9 @@ from torch.nn import functional as F
 def spatially_semantic_features(levels: Sequence[Tensor], grid: int) -> list[Tensor]:
     """Resamples each N x C_l x H_l x W_l level bilinearly to N x C_l x grid x grid (eq 4).
 
-    Returns a level that already has that grid as it is. A level of (grid - 1) / 2 cells has twice the stride: its cell
-    ``k`` lies on cell ``2 k + 1`` of the grid, and the grid's outermost cells repeat their neighbours. Any other level
-    is stretched to the grid, with align_corners off.
+    A level that already has that grid is returned unchanged. A level of (grid - 1) / 2 cells has twice the stride: its
+    cell ``k`` lies on cell ``2 k + 1`` of the grid, and the grid's outermost cells repeat their neighbours. Any other
+    level is stretched to the grid, with align_corners off.
     """
     return [_resampled(level, grid) for level in levels]
 
