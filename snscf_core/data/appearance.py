@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What cameras, light and codecs do to a picture, in batches on the device: the same object never looks the same twice.
+"""Degrades crops in batches, as cameras, light and codecs do, so that an object never looks the same twice.
 
-Template and search crop of a pair are degraded independently. Parameters are drawn first (``Appearance.draw``), one
-value per crop, and then applied by plain tensor functions, so that these can be compiled.
+The template and the search crop of a pair are degraded independently. ``Appearance.draw`` first draws the parameters,
+one value per crop. Plain tensor functions then apply them, so that they can be compiled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHROMA = (
 
 @dataclass(frozen=True)
 class AppearanceConfig:
-    """How far appearance is changed. Ranges are of evenly drawn values; shares are of the crops of a batch.
+    """Sets how far the appearance is changed. Values are drawn uniformly from ranges; shares are of a batch's crops.
 
     A value of 0 switches that change off.
     """
@@ -72,11 +72,16 @@ class AppearanceConfig:
 
 
 class Degradation(NamedTuple):
-    """What happens to the N crops of a batch.
+    """Holds what happens to the N crops of a batch.
 
-    colour: N x 3 gains of blue, green, red. contrast, gamma, saturation: N. blurred: B of the N, and their kernels
-    B x 15 x 15 of sum 1. noisy: M of the N, and the standard deviations M. compressed: J of the N, and the factors J
-    on the quantisation tables.
+    colour: N x 3 gains of blue, green and red
+    contrast, gamma, saturation: N each
+    blurred: indices of the B crops that are blurred
+    kernels: B x 15 x 15, each of sum 1
+    noisy: indices of the M crops that get noise
+    sigma: M standard deviations of the noise
+    compressed: indices of the J crops that are compressed
+    coarseness: J factors on the quantisation tables
     """
 
     colour: Tensor
@@ -106,13 +111,14 @@ class Appearance:
         self._tint = torch.tensor([-0.5, 1.0, -0.5], device=device)
 
     def draw(self, draws: Draws, size: int) -> Degradation:
-        """Independent values for ``size`` crops."""
+        """Draws independent values for ``size`` crops."""
         c = self.config
         light = draws.uniform(-c.light, c.light, size, 1)
         warmth = draws.uniform(-c.temperature, c.temperature, size, 1)
         tint = draws.uniform(-c.temperature / 3, c.temperature / 3, size, 1)
         blurred = draws.some(size, c.blur)
-        # Half of the blurred crops moved during the exposure, half are out of focus; a little of the other is in both.
+        # Half of the blurred crops moved during the exposure and half are out of focus. Each has a little of the other
+        # too.
         moved = draws.chance(0.5, len(blurred))
         length = draws.uniform(0, 1, len(blurred)) * torch.where(moved, c.motion, c.motion / 8)
         radius = draws.uniform(0.3, 1, len(blurred)) * torch.where(moved, c.defocus / 4, c.defocus)
@@ -133,10 +139,12 @@ class Appearance:
         )
 
     def apply(self, crops: Tensor, what: Degradation, noise: Tensor) -> Tensor:
-        """N x 3 x S x S BGR crops in [0, 255] after light, lens, sensor and codec, in the same range and shape.
+        """Returns the crops after light, lens, sensor and codec, in the same range and shape.
 
-        ``noise``: M x 3 x S x S, standard normal, for the M crops of ``what.noisy``. A ``Degradation`` can be applied
-        to crops of several sizes.
+        crops: N x 3 x S x S BGR in [0, 255]
+        noise: M x 3 x S x S, standard normal, for the M crops of ``what.noisy``
+
+        The same ``Degradation`` can be applied to crops of several sizes.
         """
         out = _lit(crops, what)
         if len(what.blurred):
@@ -149,7 +157,7 @@ class Appearance:
         return out
 
     def _coded(self, crops: Tensor, coarseness: Tensor) -> Tensor:
-        """As a JPEG encoder leaves them: the cosine spectra of blocks of 8 x 8 are rounded to coarse steps."""
+        """Imitates a JPEG encoder: rounds the cosine spectra of blocks of 8 x 8 to coarse steps."""
         n, _, height, width = crops.shape
         rows, columns = -(-height // 8), -(-width // 8)
         padded = F.pad(crops, (0, columns * 8 - width, 0, rows * 8 - height), mode="replicate")
@@ -169,19 +177,22 @@ class Appearance:
 
 
 def luma(crops: Tensor) -> Tensor:
-    """N x 3 x H x W BGR to N x 1 x H x W."""
+    """Converts N x 3 x H x W BGR to N x 1 x H x W luma."""
     blue, green, red = crops.unbind(1)
     return (GREY[0] * blue + GREY[1] * green + GREY[2] * red)[:, None]
 
 
 def greyed(crops: Tensor, chosen: Tensor) -> Tensor:
-    """The crops, those of ``chosen`` (N bool) without colour."""
+    """Removes the colour of the ``chosen`` (N bool) crops."""
     return torch.where(chosen[:, None, None, None], luma(crops), crops)
 
 
 def blur_kernels(length: Tensor, angle: Tensor, radius: Tensor) -> Tensor:
-    """B x 15 x 15 kernels of sum 1: a disc of ``radius`` (out of focus) drawn along a path of ``length`` at ``angle``
-    (moved during the exposure); B values each, pixels and radians."""
+    """Returns B x 15 x 15 kernels of sum 1, each a disc of ``radius`` drawn along a path of ``length`` at ``angle``.
+
+    The disc stands for defocus, the path for motion during the exposure. Each argument holds B values, in pixels and
+    radians.
+    """
     cells = torch.arange(KERNEL, device=length.device, dtype=length.dtype) - KERNEL // 2
     x, y = cells[None, None, :], cells[None, :, None]
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
@@ -192,7 +203,10 @@ def blur_kernels(length: Tensor, angle: Tensor, radius: Tensor) -> Tensor:
 
 
 def blurred(crops: Tensor, kernels: Tensor) -> Tensor:
-    """B x 3 x S x S crops, each filtered by its own of B x 15 x 15 kernels; borders are continued."""
+    """Filters each of B x 3 x S x S crops by its own of B x 15 x 15 kernels.
+
+    Pixels at the border are repeated outwards.
+    """
     n, channels, height, width = crops.shape
     margin = KERNEL // 2
     padded = F.pad(crops, (margin, margin, margin, margin), mode="replicate")

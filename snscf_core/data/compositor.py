@@ -1,16 +1,16 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pairs that no camera took: objects cut out by their masks move over other photographs, with exact boxes.
+"""Composes synthetic pairs: objects cut out by their masks move over other photographs, with exact boxes.
 
-A scene has a background, two neighbours that may look like the target, the target, and perhaps something in front of
-it. Template and search crop are two moments of one scene: each layer has its own smooth motion between them, and bends
-and turns. All is done for a batch at once, on the device.
+A scene has a background, two neighbours that may look like the target, the target, and perhaps an occluder. Template
+and search crop are two moments of one scene. Each layer has its own smooth motion between them, and bends and turns. A
+whole batch is composed at once, on the device.
 
 Each layer is a square *patch*, sampled from its picture so that the target's context (``context_side``) has as many
-pixels as in a template crop. Patch coordinates run from -1 to 1. A patch is placed by scale and shift only; turning is
-done when it is cut, bending by a small map of displacements. So the extent of an object is measured once, on its
-patch, and its box in any crop follows exactly, also for the parts that lie outside the crop or are hidden.
+pixels as in a template crop. Patch coordinates run from -1 to 1. A patch is placed by scale and shift only. It is
+turned when it is cut, and bent by a small map of displacements. An object's extent is therefore measured once, on its
+patch, and its box in any crop follows exactly, even where parts lie outside the crop or are hidden.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ MARGIN = PATCH / TEMPLATE_SIZE  # side of a patch, relative to its object's cont
 NEIGHBOURS = 2
 _CANVAS = 2 * PATCH  # cells a side on which extents are measured
 _NODES = 17  # a side of the map of displacements
-_EMPTY = 0.01  # of a patch: an object smaller than this is none
-_COLOURFUL = 25.0  # levels of chroma that a change of hue needs to be seen
+_EMPTY = 0.01  # share of a patch; anything smaller counts as no object
+_COLOURFUL = 25.0  # levels of chroma below which a change of hue is not visible
 
 
 @dataclass(frozen=True)
 class CompositorConfig:
-    """How composited scenes vary. Motion is between template and search; lengths are relative to the object.
+    """Sets how composited scenes vary. Motion is between template and search; lengths are relative to the object.
 
-    Chances and shares are from 0 to 1; 0 switches the thing off.
+    Chances and shares are from 0 to 1; 0 switches that effect off.
     """
 
-    rotation: float = field(default=15.0, metadata={"help": "degrees: ± half of it in both moments, ± all in each"})
-    stretch: float = field(default=0.15, metadata={"help": "width against height: 2^±stretch, each"})
+    rotation: float = field(default=15.0, metadata={"help": "degrees: ± half for both moments, then ± all for each"})
+    stretch: float = field(default=0.15, metadata={"help": "width against height: 2^±stretch, in each moment"})
     flip: float = field(default=0.5, metadata={"help": "chance that a scene's object is mirrored, in both moments"})
     perspective: float = field(default=0.12, metadata={"help": "change of scale over half a patch, ±"})
     bend: float = field(
@@ -57,17 +57,17 @@ class CompositorConfig:
     recoloured: float = field(
         default=0.4, metadata={"help": "share of the neighbours that are the target itself in other colours"}
     )
-    occluder: float = field(default=0.4, metadata={"help": "chance of something in front in the search crop"})
-    template_occluder: float = field(default=0.05, metadata={"help": "chance of something in front in the template"})
+    occluder: float = field(default=0.4, metadata={"help": "chance of an occluder in the search crop"})
+    template_occluder: float = field(default=0.05, metadata={"help": "chance of an occluder in the template"})
     bars: float = field(
         default=0.4,
         metadata={"help": "share of occluders that are a straight bar (a pole, a trunk, an edge), not an object"},
     )
     min_visible: float = field(
-        default=0.4, metadata={"help": "share of the target that an occluder leaves to be seen, or it is taken away"}
+        default=0.4, metadata={"help": "least visible share of the target; an occluder that leaves less is removed"}
     )
     hidden: float = field(
-        default=0.1, metadata={"help": "an occluder that leaves less than this stays, and makes the pair a negative"}
+        default=0.1, metadata={"help": "below this visible share the occluder stays and the pair is a negative"}
     )
     harmony: float = field(
         default=0.35, metadata={"help": "how far, at most, a pasted object takes on the background's light"}
@@ -93,11 +93,14 @@ class CompositorConfig:
 
 
 class Cast(NamedTuple):
-    """Who plays in N scenes, as indices of object views with masks (backgrounds: of images).
+    """Names the objects of N scenes, as indices of object views with masks (backgrounds: indices of images).
 
-    template, search: N views of one object. neighbours: N x 2, occluders: N; -1 for nobody. backgrounds: N images
-    without the target. absent: N bool, the target has left the search crop. grey: N bool, the pair will be shown
-    without colour.
+    template, search: N views of one object
+    neighbours: N x 2, -1 for no neighbour
+    occluders: N, -1 for no occluder
+    backgrounds: N images without the target
+    absent: N bool, whether the target has left the search crop
+    grey: N bool, whether the pair will be shown without colour
     """
 
     template: Tensor
@@ -110,10 +113,13 @@ class Cast(NamedTuple):
 
 
 class Composition(NamedTuple):
-    """Finished crops and what is in them; boxes are (cx, cy, w, h), crop pixels relative to the crop's middle.
+    """Holds finished crops and their contents. Boxes are (cx, cy, w, h), crop pixels relative to the crop's middle.
 
-    A box is the extent of the pasted alpha above one half, before anything was put in front. context is None if no
-    background for it was given. positive: N bool. visible: N, the share of the target to be seen in the search crop.
+    A box is the extent of the pasted alpha above one half, before any occlusion.
+
+    context: None if no background was given for it
+    positive: N bool
+    visible: N, the visible share of the target in the search crop
     """
 
     template: Tensor
@@ -126,9 +132,13 @@ class Composition(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """N patches: pixels N x 4 x P x P (blue, green, red in 0-255, alpha in 0-1), N x 2 x 17 x 17 displacements in
-    patch coordinates; the object's measured extent, N x 2 middle and N x 2 size, patch coordinates; N bool, whether
-    there is an object at all."""
+    """Holds N patches, P pixels a side, in patch coordinates.
+
+    pixels: N x 4 x P x P (blue, green, red in 0-255, alpha in 0-1)
+    field: N x 2 x 17 x 17 displacements
+    middle, extent: N x 2 each, the object's measured middle and size
+    solid: N bool, whether there is an object at all
+    """
 
     pixels: Tensor
     field: Tensor
@@ -141,8 +151,12 @@ class Layer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where N patches lie in a crop: N x 2 position of the patch's middle relative to the crop's, N x 2 half sides, all
-    in crop pixels; and N weights on alpha (0: not there)."""
+    """Places N patches in a crop, in crop pixels.
+
+    origin: N x 2, the patch's middle relative to the crop's
+    half: N x 2, half of the patch's sides
+    weight: N factors on alpha; 0 removes the patch
+    """
 
     origin: Tensor
     half: Tensor
@@ -173,8 +187,10 @@ class Compositor:
         self._smoothing = smoothing[:, None] * smoothing[None, :]
 
     def backgrounds(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Affine maps (N x 2 x 3, crop to image pixels) of the backgrounds of template and search, both for crops of
-        the search size; a template crop is the middle of the first."""
+        """Returns affine maps (N x 2 x 3, crop to image pixels) of the backgrounds of template and search.
+
+        Both are for crops of the search size; a template crop is the middle of the first.
+        """
         c, n = self.config, len(images)
         size = self.pool.sizes[images].float().flip(1)  # width, height
         side = draws.uniform(0.6, 1.0, n, 1) * size.amin(1, keepdim=True)
@@ -197,8 +213,11 @@ class Compositor:
         search_framing: Framing,
         draws: Draws,
     ) -> Composition:
-        """Plays N scenes over their backgrounds: N x 3 x 127 x 127, N x 3 x 255 x 255 and, if wanted, N x 3 x 255 x 255
-        for the template's surroundings with the target exactly in the middle."""
+        """Composes N scenes over their backgrounds.
+
+        Crops are N x 3 x 127 x 127 (template), N x 3 x 255 x 255 (search) and, if a context background is given, N x 3
+        x 255 x 255 for the template's surroundings with the target exactly in the middle.
+        """
         n = len(cast.template)
         layers, recoloured = self._layers(cast, search_background, draws)
         target_then, target_now, *others, front = (layers.part(i * n, (i + 1) * n) for i in range(3 + NEIGHBOURS))
@@ -210,7 +229,8 @@ class Compositor:
         cover = self._sampled(front, front_now, SEARCH_SIZE)
         alpha = target[:, 3]
         seen = (alpha * (1 - cover[:, 3])).sum((1, 2)) / alpha.sum((1, 2)).clamp(min=1e-6)
-        # Too little to be found, too much to be called absent: such an occluder teaches nothing, and is taken away.
+        # An occluder that leaves too little to find the target, but too much to call it absent, teaches nothing. Remove
+        # it.
         spared = (seen >= self.config.hidden) & (seen < self.config.min_visible)
         cover[:, 3] *= _each(~spared)
         seen = torch.where(spared, torch.ones_like(seen), seen)
@@ -241,8 +261,10 @@ class Compositor:
     # Patches --------------------------------------------------------------------------------------------------------
 
     def _layers(self, cast: Cast, background: Tensor, draws: Draws) -> tuple[Layer, Tensor]:
-        """The patches of all N scenes, one role after the other (target in the template, target in the search crop,
-        neighbours, what is in front), and which of the N x 2 neighbours are the target in other colours."""
+        """Returns the patches of all N scenes, role by role, and which of the N x 2 neighbours are recoloured targets.
+
+        The roles are: target in the template, target in the search crop, neighbours, occluder.
+        """
         c, n = self.config, len(cast.template)
         views = torch.cat([cast.template, cast.search, *cast.neighbours.unbind(1), cast.occluders]).clamp(min=0)
         total = len(views)
@@ -265,15 +287,15 @@ class Compositor:
         return Layer(torch.cat([pixels, alpha], 1), field, *_extents(alpha, field)), recoloured
 
     def _feathered(self, masks: Tensor, draws: Draws) -> Tensor:
-        """Soft edges, a little inside the mask, so that no rim of the old background comes along."""
+        """Softens the edges, slightly inside the mask, so that no rim of the old background is pasted too."""
         smooth = F.conv2d(masks, self._smoothing[None, None], padding=2)
         width = draws.uniform(0.15, 0.35, len(masks), 1, 1, 1)
         alpha = ((smooth - 0.62) / (2 * width) + 0.5).clamp(0, 1)
-        # What reaches the patch's border ends there, instead of being continued.
+        # An object that reaches the patch's border ends there; sampling must not continue it outwards.
         return alpha * (self._cells.abs().amax(0) < 1 - 2 / PATCH)
 
     def _harmonised(self, pixels: Tensor, alpha: Tensor, background: Tensor, draws: Draws) -> Tensor:
-        """Objects take on some of the background's light. Both moments of the target change alike."""
+        """Gives objects some of the background's light. Both moments of the target change alike."""
         roles = len(pixels) // len(background)
         weight = alpha.sum((1, 2, 3)).clamp(min=1)
         own = ((pixels * alpha).sum((2, 3)) / weight[:, None]).unflatten(0, (roles, -1))  # roles x N x 3
@@ -285,13 +307,14 @@ class Compositor:
         return (pixels + change.flatten(0, 1)[..., None, None]).clamp(0, 255)
 
     def _recoloured(self, pixels: Tensor, alpha: Tensor, cast: Cast, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-        """Some neighbours become the target in other colours: another hue, and lighter or darker."""
+        """Turns some neighbours into the target in other colours: another hue, and lighter or darker."""
         n = len(cast.template)
         target, mask = pixels[n : 2 * n], alpha[n : 2 * n]
         y = luma(target)
         u, v = target[:, :1] - y, target[:, 2:] - y
         colour = ((u.abs() + v.abs()) * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
-        # Without colours to change, or where they will not be shown or the target is absent, it would be the target.
+        # Without colours to change, the neighbour would equal the target. The same holds if the pair is shown in grey
+        # or the target is absent.
         possible = ~cast.grey & ~cast.absent & (colour > _COLOURFUL)
         chosen = draws.chance(self.config.recoloured, n, NEIGHBOURS) & possible[:, None]
         angle = draws.uniform(math.pi / 2, 3 * math.pi / 2, n, NEIGHBOURS)
@@ -300,7 +323,7 @@ class Compositor:
         for index in range(NEIGHBOURS):
             cosine, sine = _each(angle[:, index].cos())[:, None], _each(angle[:, index].sin())[:, None]
             lightness = y * _each(factor[:, index])[:, None]
-            # Chroma in the unequal units of blue and red; what matters is that it is far from the old.
+            # Blue and red chroma have unequal units here. Only a large distance from the old hue matters.
             blue = lightness + u * cosine - v * sine
             red = lightness + u * sine + v * cosine
             green = (lightness - GREY[0] * blue - GREY[2] * red) / GREY[1]
@@ -311,7 +334,7 @@ class Compositor:
         return torch.cat(new_pixels), torch.cat(new_alpha), chosen
 
     def _bars(self, n: int, draws: Draws) -> Tensor:
-        """N x 1 x P x P: straight bars through the middle, most of them upright."""
+        """Draws N x 1 x P x P straight bars through the middle, most of them upright."""
         angle = draws.normal(n, 1, 1, 1) * 0.35 + torch.where(draws.chance(0.3, n, 1, 1, 1), math.pi / 2, 0.0)
         thickness = draws.uniform(0.12, 0.4, n, 1, 1, 1)
         x, y = self._cells
@@ -321,11 +344,11 @@ class Compositor:
         return (inside * (PATCH / 4) + 0.5).clamp(0, 1) * (self._cells.abs().amax(0) < 1 - 2 / PATCH)
 
     def _field(self, count: int, draws: Draws) -> Tensor:
-        """Displacements of a tilted and bent patch: count x 2 x 17 x 17."""
+        """Draws the displacements of tilted and bent patches: count x 2 x 17 x 17."""
         tilt = draws.uniform(-self.config.perspective, self.config.perspective, count, 2)
         nodes = self._nodes.expand(count, -1, -1, -1)
         depth = 1 + (tilt[:, :, None, None] * nodes).sum(1, keepdim=True)
-        # Some objects are stiff.
+        # Clamping at 0 leaves some objects rigid.
         strength = (draws.uniform(-0.5, 1, count, 1, 1) * self.config.bend).clamp(min=0)
         handles = draws.normal(count, 2, self._handles.shape[1]) * strength
         return nodes / depth - nodes + (handles @ self._handles.T).unflatten(2, (_NODES, _NODES))
@@ -341,7 +364,7 @@ class Compositor:
         others: Sequence[Layer],
         draws: Draws,
     ) -> list[tuple[Place, Place]]:
-        """Where each neighbour is in the template and in the search crop."""
+        """Places each neighbour in the template and in the search crop."""
         c, n = self.config, len(cast.template)
         present = draws.chance(c.neighbours, n, NEIGHBOURS)
         # A crop that the target has left is centred on another object.
@@ -365,7 +388,7 @@ class Compositor:
     def _front_places(
         self, cast: Cast, template: tuple[Layer, Place], search: tuple[Layer, Place], front: Layer, draws: Draws
     ) -> tuple[Place, Place]:
-        """Where the occluder is in the template and in the search crop: on the target's edge, or across it."""
+        """Places the occluder in the template and in the search crop: on the target's edge, or across it."""
         c, n = self.config, len(cast.template)
         there = cast.occluders >= 0
         places = []
@@ -377,13 +400,13 @@ class Compositor:
 
 
 def _mirror(chosen: Tensor) -> Tensor:
-    """N x 2 factors on the steps of a map: (-1, 1) where chosen, else (1, 1)."""
+    """Returns N x 2 factors on the steps of a map: (-1, 1) where chosen, else (1, 1)."""
     x = torch.where(chosen, -1.0, 1.0)
     return torch.stack([x, torch.ones_like(x)], 1)
 
 
 def _each(values: Tensor) -> Tensor:
-    """N values for N x H x W."""
+    """Reshapes N values so that they broadcast over N x H x W."""
     return values.float()[:, None, None]
 
 
@@ -395,8 +418,11 @@ def _target_place(layer: Layer, framing: Framing) -> Place:
 def _beside(
     layer: Layer, target: Layer, place: Place, angle: Tensor, reach: Tensor, size: Tensor, weight: Tensor
 ) -> Place:
-    """A place for ``layer`` next to the target: in the direction ``angle``; ``reach`` 1 lets the boxes touch, 0 is on
-    the target; ``size`` relative to the target's. All N."""
+    """Places ``layer`` next to the target, in the direction ``angle``. All arguments hold N values.
+
+    reach: 1 lets the boxes touch, 0 is on the target
+    size: relative to the target's
+    """
     target_extent = target.extent * place.half
     half = (size * context_sides(target_extent) / context_sides(layer.extent))[:, None].expand(-1, 2)
     direction = torch.stack([angle.cos(), angle.sin()], 1)
@@ -407,7 +433,7 @@ def _beside(
 
 
 def _grid(field: Tensor, origin: Tensor, half: Tensor, size: int) -> Tensor:
-    """Where each pixel of a crop looks in its patch: N x size x size x 2."""
+    """Returns the patch coordinates that each pixel of a crop samples: N x size x size x 2."""
     pixels = torch.arange(size, device=field.device, dtype=field.dtype) + (0.5 - size / 2)
     at = (pixels[None, :, None] - origin[:, None]) / half[:, None]  # N x size x 2
     flat = torch.stack([at[:, None, :, 0].expand(-1, size, -1), at[:, :, None, 1].expand(-1, -1, size)], -1)
@@ -416,20 +442,23 @@ def _grid(field: Tensor, origin: Tensor, half: Tensor, size: int) -> Tensor:
 
 
 def _sampled(layer: Layer, place: Place, size: int) -> Tensor:
-    """The patches as they appear in crops: N x 4 x size x size."""
+    """Samples the patches as they appear in crops: N x 4 x size x size."""
     grid = _grid(layer.field, place.origin, place.half, size)
     out = F.grid_sample(layer.pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return torch.cat([out[:, :3], out[:, 3:] * place.weight[:, None, None, None]], 1)
 
 
 def _over(layer: Tensor, below: Tensor) -> Tensor:
-    """N x 4 x S x S painted on N x 3 x S x S."""
+    """Paints N x 4 x S x S on N x 3 x S x S."""
     return torch.lerp(below, layer[:, :3], layer[:, 3:])
 
 
 def _extents(alpha: Tensor, field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Middle (N x 2) and size (N x 2) of where a bent patch's alpha is above one half, in patch coordinates, and
-    whether there is enough of it (N bool; where there is nothing, a box of half the patch stands in)."""
+    """Measures where a bent patch's alpha is above one half, in patch coordinates.
+
+    Returns its middle (N x 2), its size (N x 2), and whether it is large enough to be an object (N bool). An empty
+    patch gets a box of half the patch.
+    """
     centre = torch.zeros(len(alpha), 2, device=alpha.device)
     grid = _grid(field, centre, torch.full_like(centre, _CANVAS / 2), _CANVAS)
     inside = F.grid_sample(alpha, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0] > 0.5
@@ -447,7 +476,7 @@ def _extents(alpha: Tensor, field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _thin_plate(nodes: int) -> Tensor:
-    """nodes^2 x 9: how far each node of a grid over [-1, 1]^2 follows each of 3 x 3 handles of a thin plate."""
+    """Returns nodes^2 x 9: how far each node of a grid over [-1, 1]^2 follows each of 3 x 3 handles of a thin plate."""
     line = torch.linspace(-0.7, 0.7, 3, dtype=torch.float64)
     handles = torch.cartesian_prod(line, line).flip(1)
     line = torch.linspace(-1, 1, nodes, dtype=torch.float64)

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training pairs by OpenCV, one after the other in a few threads: on a CPU many times faster than batches of tensors.
+"""Makes training pairs with OpenCV in a few threads: on a CPU, many times faster than batches of tensors.
 
-`pairs.PairSource` draws and frames the pairs, and OpenCV cuts and degrades the crops. No pair is composited.
+`pairs.PairSource` draws and frames the pairs; OpenCV cuts and degrades the crops. No pair is composited.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ _Image = npt.NDArray[np.uint8]
 
 
 class CpuPairSource(PairSource):
-    """`PairSource` for a pool in main memory; ``batch(step)`` depends only on (seed, step, rank, world).
+    """Makes pairs from a pool in main memory; ``batch(step)`` depends only on (seed, step, rank, world).
 
-    every: only each so many-th pair gets a context crop, the others' are black. teacher: fills in the batch what a
-    `training.teacher.Teacher` finds on the pairs with the target. Raises ValueError as `PairSource` does, and if the
-    pool is on another device or the configuration asks for composited pairs.
+    every: only one pair in this many gets a context crop; the other context crops are black
+    teacher: a `training.teacher.Teacher`, which adds its output on positive pairs to the batch
+
+    Raises ValueError as `PairSource` does, and if the pool is on another device or the configuration asks for
+    composited pairs.
     """
 
     def __init__(
@@ -48,9 +50,9 @@ class CpuPairSource(PairSource):
         **options: Any,
     ) -> None:
         if pool.device.type != "cpu":
-            raise ValueError(f"these pairs are made on the CPU, and the pool is on {pool.device}")
+            raise ValueError(f"CPU pairs need a pool on the CPU, but it is on {pool.device}")
         if config.composited:
-            raise ValueError(f"no pairs are composited here: set pairs.composited=0, not {config.composited}")
+            raise ValueError(f"CPU pairs cannot be composited: set pairs.composited=0, not {config.composited}")
         super().__init__(pool, config, **options)
         self._every, self._teacher = every, teacher
         self._pixels = pool.pixels.numpy()
@@ -117,14 +119,14 @@ class CpuPairSource(PairSource):
         )
 
     def _cut(self, image: int, affine: npt.NDArray[np.floating], length: int, around: _Image | None) -> _Image:
-        """One crop, as `ImagePool.crop` cuts it; beyond the image's border it shows ``around``, or the mean colour."""
+        """Cuts one crop as `ImagePool.crop` does. Beyond the image's border it shows ``around``, or the mean colour."""
         pool = self.pool
         linear = affine[:, :2].astype(np.float64)
         block = min(max(int(math.sqrt(abs(np.linalg.det(linear))) + 1e-5), 1), len(BLOCKS))
         height, width = (-(-int(side) // block) for side in pool.sizes[image])
         start = int(pool.block_starts[image, block - 1])
         picture = self._pixels[start : start + height * width].reshape(height, width, 3)
-        # From continuous coordinates to the indices of pixels, on both sides.
+        # Convert from continuous coordinates to pixel indices, in both the crop and the image.
         offset = (linear @ (0.5, 0.5) + affine[:, 2]) / block - 0.5
         inverse = np.concatenate([linear / block, offset[:, None]], 1)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -137,7 +139,7 @@ class CpuPairSource(PairSource):
 
 
 class _Looks:
-    """The degradations of a batch, for one crop after the other."""
+    """Applies the degradations of a batch to one crop at a time."""
 
     def __init__(self, what: Degradation, grey: Tensor, inverted: Tensor) -> None:
         self._colour, self._contrast, self._gamma, self._saturation = (
@@ -149,12 +151,12 @@ class _Looks:
         self._coarseness = dict(zip(what.compressed.tolist(), what.coarseness.tolist(), strict=True))
 
     def applied(self, crop: _Image, index: int, random: np.random.Generator) -> _Image:
-        """The crop after light, lens, sensor and codec, in the order of `Appearance.apply`."""
+        """Returns the crop after light, lens, sensor and codec, in the order of `Appearance.apply`."""
         levels = (np.arange(256, dtype=np.float32) / 255) ** self._gamma[index]
         table = (levels[:, None] * self._colour[index] * 255).astype(np.float32)[None]
         lit: Any = cv2.LUT(crop, table)
         saturation, contrast = float(self._saturation[index]), float(self._contrast[index])
-        # Saturation moves colours along the line to their luma, contrast along the line to the mean of the crop.
+        # Saturation moves colours along the line to their luma, contrast along the line to the crop's mean.
         mix = np.eye(3) * saturation + (1 - saturation) * np.array(GREY)
         mean = float(np.mean(mix @ np.array(cv2.mean(lit)[:3])))
         mix = np.concatenate([mix * contrast, np.full((3, 1), mean * (1 - contrast))], 1)
@@ -176,14 +178,14 @@ class _Looks:
 
 
 def _whole(pool: ImagePool, image: int, length: int) -> npt.NDArray[np.float32]:
-    """The map with which the shorter side of an image fills the crop."""
+    """Returns the map with which the shorter side of an image fills the crop."""
     height, width = (int(side) for side in pool.sizes[image])
     step = min(height, width) / length
     return np.array([[step, 0, (width - step * length) / 2], [0, step, (height - step * length) / 2]], np.float32)
 
 
 def _answers(answers: list[Any]) -> tuple[Tensor | None, Tensor | None]:
-    """Scores N x 1 x P x P and boxes N x 1 x 4 x P x P; NaN and 1 for pairs without an answer."""
+    """Stacks scores to N x 1 x P x P and boxes to N x 1 x 4 x P x P; pairs without an answer get NaN and 1."""
     shape = next((one.scores.shape for one in answers if one is not None), None)
     if shape is None:
         return None, None
@@ -198,5 +200,5 @@ def _answers(answers: list[Any]) -> tuple[Tensor | None, Tensor | None]:
 
 
 def _stacked(crops: Iterable[_Image]) -> Tensor:
-    """N x 3 x S x S float, in channels-last memory."""
+    """Stacks crops to N x 3 x S x S float, in channels-last memory."""
     return torch.from_numpy(np.stack(list(crops))).permute(0, 3, 1, 2).float()

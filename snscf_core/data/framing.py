@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where crops lie: affine maps from crop pixels to image pixels, for batches of targets.
+"""Computes where crops lie: affine maps from crop pixels to image pixels, for batches of targets.
 
 An affine map is 2 x 3 and takes continuous crop coordinates (u, v, 1) to continuous image coordinates (x, y), as
-``ImagePool.crop`` reads it. The context of a target is SiamFC's, as in ``snscf_core.crops``.
+``ImagePool.crop`` expects. The context of a target is SiamFC's, as in ``snscf_core.crops``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..crops import TEMPLATE_SIZE
 
 
 class Framing(NamedTuple):
-    """How N crops show their targets, compared with a tracker's crops around a target whose box is exact.
+    """Describes how N crops deviate from a tracker's crops around a target whose box is exact.
 
-    shift: N x 2 (x, y), the box's centre relative to the crop's middle, crop pixels. scale: N x 2 factors on the box's
-    width and height in the crop.
+    shift: N x 2 (x, y), the box's centre relative to the crop's middle, crop pixels
+    scale: N x 2 factors on the box's width and height in the crop
     """
 
     shift: Tensor
@@ -32,14 +32,19 @@ class Framing(NamedTuple):
 
 
 def context_sides(sizes: Tensor) -> Tensor:
-    """N x 2 (w, h) to the N sides of template crops (``snscf_core.crops.context_side``)."""
+    """Converts N x 2 sizes (w, h) to the N sides of template crops (``snscf_core.crops.context_side``)."""
     context = sizes.sum(1) / 2
     return ((sizes[:, 0] + context) * (sizes[:, 1] + context)).sqrt()
 
 
 def affine_map(centre: Tensor, step: Tensor, turn: Tensor, middle: Tensor | float) -> Tensor:
-    """N x 2 x 3: crop pixel ``middle`` (N x 2, or the same number for all) shows ``centre`` (N x 2); a crop pixel is
-    ``step`` (N x 2, along the crop's axes; negative mirrors) image pixels long; ``turn`` (N): radians."""
+    """Returns the N x 2 x 3 map with which the crop's pixel ``middle`` shows the image's point ``centre``.
+
+    centre: N x 2, image pixels
+    step: N x 2, image pixels per crop pixel along the crop's axes; a negative step mirrors
+    turn: N, radians
+    middle: N x 2, or one number for all
+    """
     cosine, sine = turn.cos(), turn.sin()
     rotation = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
     linear = rotation * step[:, None, :]
@@ -48,9 +53,9 @@ def affine_map(centre: Tensor, step: Tensor, turn: Tensor, middle: Tensor | floa
 
 
 def target_map(boxes: Tensor, framing: Framing, mirrored: Tensor, size: int) -> Tensor:
-    """N x 2 x 3 for crops of ``size`` that show image boxes N x 4 (cx, cy, w, h) as ``framing`` says.
+    """Returns N x 2 x 3 maps for crops of ``size`` that show image boxes N x 4 (cx, cy, w, h) as ``framing`` says.
 
-    mirrored: N, -1 where left and right change places, else 1.
+    mirrored: N, -1 where left and right are swapped, else 1
     """
     step = (context_sides(boxes[:, 2:]) / TEMPLATE_SIZE)[:, None] / framing.scale
     step = step * torch.stack([mirrored, torch.ones_like(mirrored)], 1)
@@ -58,13 +63,13 @@ def target_map(boxes: Tensor, framing: Framing, mirrored: Tensor, size: int) -> 
 
 
 def target_boxes(boxes: Tensor, framing: Framing) -> Tensor:
-    """The same boxes as they appear in those crops: N x 4, crop pixels relative to the crop's middle."""
+    """Returns the same boxes as they appear in those crops: N x 4, crop pixels relative to the crop's middle."""
     zoom = (TEMPLATE_SIZE / context_sides(boxes[:, 2:]))[:, None] * framing.scale
     return torch.cat([framing.shift, boxes[:, 2:] * zoom], 1)
 
 
 def moved(maps: Tensor, by: Tensor | float) -> Tensor:
-    """Maps of crops whose pixel u shows what pixel u + ``by`` (N x 2, or the same number for all) showed."""
+    """Returns maps of crops whose pixel u shows what pixel u + ``by`` (N x 2, or one number for all) showed."""
     linear = maps[..., :2]
     offset = maps[..., 2] + (linear * (by[:, None, :] if isinstance(by, Tensor) else by)).sum(2)
     return torch.cat([linear, offset[..., None]], 2)

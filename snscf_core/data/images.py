@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Image and mask files as data sets store them; a file that is cut off or is no image raises ValueError."""
+"""Reads image and mask files as data sets store them; a truncated file, or one that is no image, raises ValueError."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.uint8]
 
 _SUBPIXEL_BITS = 8  # of cv2.fillPoly's fixed-point coordinates
-_OVERSAMPLING = 4  # of an outline that may cross a pixel anywhere
+_OVERSAMPLING = 4  # factor, for outlines that may cross a pixel anywhere
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """An object's outlines, each K x 2 (x, y), in pixels of the stored image; the object is all that any encloses.
+    """Holds an object's outlines, each K x 2 (x, y), in pixels of the stored image. The object is all they enclose.
 
-    With ``pixel_centres`` False the coordinates are continuous, as in COCO. With True a vertex is the number of a pixel
-    that still belongs to the object, as ``cv2.findContours`` gives it.
+    With ``pixel_centres`` False the coordinates are continuous, as in COCO. With True a vertex is the index of a pixel
+    that still belongs to the object, as ``cv2.findContours`` returns it.
     """
 
     outlines: tuple[Array, ...]
@@ -37,16 +37,16 @@ class Polygons:
 
 @dataclass(frozen=True)
 class IndexedMask:
-    """One object of an image file that holds the number of an object at each pixel."""
+    """Refers to one object in an image file that holds an object's number at each pixel."""
 
     file: Path
     index: int
 
 
 def read_image(file: Path) -> Frame:
-    """An image file as H x W x 3 uint8 BGR, as stored: without the rotation that EXIF may ask for.
+    """Reads an image file as H x W x 3 uint8 BGR, as stored: without the rotation that EXIF may ask for.
 
-    Raises ValueError if it is missing, cut off, no image, or has fewer than 16 pixels a side.
+    Raises ValueError if it is missing, truncated, not an image, or has fewer than 16 pixels a side.
     """
     image = _decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     try:
@@ -56,9 +56,9 @@ def read_image(file: Path) -> Frame:
 
 
 def read_indices(file: Path) -> Indices:
-    """H x W numbers of objects, 0 where there is none, from a palette, grey or 1-bit image.
+    """Reads H x W object numbers, 0 for the background, from a palette, grey or 1-bit image.
 
-    An image in colours without a palette is one object (255) wherever it is not black. Raises as ``read_image`` does.
+    A colour image without a palette is one object (255) wherever it is not black. Raises as ``read_image`` does.
     """
     palette = _palette(_complete(file))
     if palette is None:
@@ -66,14 +66,14 @@ def read_indices(file: Path) -> Indices:
         if image.dtype != np.uint8:
             raise ValueError(f"{file} has {image.dtype} pixels, where a mask has 8 bits at most")
         return image if image.ndim == 2 else np.where(image[..., :3].any(axis=2), 255, 0).astype(np.uint8)
-    # OpenCV gives colours only, from which the indices follow; of equal entries the first is meant.
+    # OpenCV returns only colours, so look the indices up in the palette. If entries are equal, the first counts.
     entries, first = np.unique(_packed(palette), return_index=True)
     colours = _packed(_decode(file, cv2.IMREAD_COLOR)[..., ::-1])
     return first[np.searchsorted(entries, colours).clip(max=len(entries) - 1)].astype(np.uint8)
 
 
 def read_mask(mask: Path | IndexedMask | Polygons, height: int, width: int) -> Mask:
-    """H x W, true on the object. Raises ValueError if a file can't be read or is not of that size."""
+    """Reads an H x W mask, true on the object. Raises ValueError if a file can't be read or is not of that size."""
     if isinstance(mask, Polygons):
         return rasterise(mask, height, width)
     file = mask.file if isinstance(mask, IndexedMask) else mask
@@ -84,13 +84,13 @@ def read_mask(mask: Path | IndexedMask | Polygons, height: int, width: int) -> M
 
 
 def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
-    """H x W, true for pixels that are in the object, or at least half in it where coordinates are continuous."""
+    """Fills outlines: H x W, true for pixels in the object, or at least half in it if coordinates are continuous."""
     canvas = np.zeros((height, width), np.uint8)
     for outline in polygons.outlines:
         if polygons.pixel_centres:
             cv2.fillPoly(canvas, [np.round(outline * (1 << _SUBPIXEL_BITS)).astype(np.int32)], 1, shift=_SUBPIXEL_BITS)
             continue
-        # cv2.fillPoly takes in every pixel that the outline touches: on a fine grid that is next to nothing.
+        # cv2.fillPoly includes every pixel that the outline touches; on a fine grid that excess is negligible.
         low = np.clip(np.floor(outline.min(axis=0)).astype(int), 0, (width, height))
         high = np.clip(np.ceil(outline.max(axis=0)).astype(int), 0, (width, height))
         if (high <= low).any():
@@ -104,14 +104,14 @@ def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
 
 
 def _complete(file: Path) -> bytes:
-    """The file's bytes; decoders fill what is missing at the end of a file with grey, and say nothing."""
+    """Returns the file's bytes, checked to be complete: decoders silently fill a truncated file with grey."""
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}") from error
     if not content:
         raise ValueError(f"{file} is empty")
-    end = content[-1024:]  # some cameras write a little after the end
+    end = content[-1024:]  # some cameras append a few bytes
     whole = True
     if content.startswith(b"\xff\xd8"):
         whole = b"\xff\xd9" in end
@@ -135,7 +135,7 @@ def _decode(file: Path, flags: int) -> Any:
 
 
 def _palette(content: bytes) -> npt.NDArray[np.uint8] | None:
-    """N x 3 (red, green, blue) of a PNG file with a palette; None for any other file."""
+    """Returns the N x 3 palette (red, green, blue) of a PNG file; None for files without a palette."""
     if not content.startswith(b"\x89PNG") or len(content) < 33 or content[25] != 3:
         return None
     at = 8
@@ -148,5 +148,5 @@ def _palette(content: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def _packed(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """... x 3 colours as one number each."""
+    """Packs ... x 3 colours into one number each."""
     return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])

@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training pairs: a template crop, a search crop and where the template's object is in it, in batches on the device.
+"""Makes training pairs (a template crop, a search crop and the target's box in it) in batches on the device.
 
-As in section 4 of the paper: template and search come from two frames of one clip at most some frames apart, a still
-is paired with itself, and for negatives the search crop shows an object of another clip. Part of the pairs is
-composited (``compositor``). Then both crops are degraded (``appearance``).
+As in section 4 of the paper, template and search come from two frames of one clip at most some frames apart. A still is
+paired with itself. For negatives the search crop shows an object of another clip. A share of the pairs is composited
+(``compositor``). Finally both crops are degraded (``appearance``).
 
-What the pool holds is worked out once, into tables on its device; a batch is then a fixed sequence of tensor operations
-of fixed shapes, without a step that waits for the device.
+Tables about the pool's contents are computed once, on its device. A batch is then a fixed sequence of tensor operations
+of fixed shapes, and no step waits for the device.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from .draws import Draws
 from .framing import Framing, moved, target_boxes, target_map
 from .pool import ImagePool
 
-_CANDIDATES = 8  # drawn for every other object, of which the first from elsewhere is taken
+_CANDIDATES = 8  # drawn for every other object; the first from another scene is taken
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PairConfig:
-    """What pairs are made of. Shares and chances are from 0 to 1, ranges are of evenly drawn values.
+    """Sets what pairs are made of. Shares and chances are from 0 to 1; values are drawn uniformly from ranges.
 
-    weights, gaps: by source; a source that is not named has weight 1 and the gap ``max_gap``.
+    weights, gaps: by source; an unnamed source has weight 1 and the gap ``max_gap``
     """
 
     weights: Mapping[str, float] = field(
         default_factory=dict, metadata={"help": "how often a source is chosen, relative to the others"}
     )
-    max_gap: int = field(default=100, metadata={"help": "frames, as kept in the pool, between template and search"})
+    max_gap: int = field(default=100, metadata={"help": "most frames kept in the pool between template and search"})
     gaps: Mapping[str, int] = field(default_factory=dict)
     stills: float | None = field(
         default=None,
-        metadata={"help": "share of objects known in one picture only; None: as it follows from the weights"},
+        metadata={"help": "share of objects known from a single picture; None: follows from the weights"},
     )
     negatives: float = field(default=0.2, metadata={"help": "share of pairs whose search crop shows something else"})
     look_alikes: float = field(
         default=0.5,
-        metadata={"help": "share of other objects that come from the same source, so that they resemble the target"},
+        metadata={"help": "share of other objects taken from the target's source, so that they resemble it"},
     )
     composited: float = field(default=0.3, metadata={"help": "share of pairs made by the compositor"})
     context: bool = field(default=False, metadata={"help": "fill PairBatch.template_context"})
@@ -68,17 +68,17 @@ class PairConfig:
     flip: float = field(default=0.5, metadata={"help": "chance that both crops are mirrored"})
     grayscale: float = field(default=0.15, metadata={"help": "chance that both crops lose their colour"})
     inverted: float = field(
-        default=0.0, metadata={"help": "share of the grey pairs in which light and dark change places, as in infrared"}
+        default=0.0, metadata={"help": "share of the grey pairs with light and dark inverted, as in infrared"}
     )
     surround: float = field(
         default=0.4,
-        metadata={"help": "chance that a search crop shows another image beyond its own's border, not a plain colour"},
+        metadata={"help": "chance that a search crop shows another image beyond its border, not a plain colour"},
     )
 
     min_side: float = field(default=6.0, metadata={"help": "pixels of the image; a smaller box is not used"})
-    max_area: float = field(default=0.75, metadata={"help": "a box that covers more of its image is not used"})
+    max_area: float = field(default=0.75, metadata={"help": "share of the image; a larger box is not used"})
     min_cutout: float = field(
-        default=24.0, metadata={"help": "pixels; what is cut out by its mask is at least as long"}
+        default=24.0, metadata={"help": "pixels; least longer side of an object that is cut out by its mask"}
     )
 
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
@@ -103,23 +103,23 @@ class PairConfig:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """N pairs. Crops are float BGR, 0-255. Boxes are (cx, cy, w, h) in crop pixels relative to the crop's middle."""
+    """Holds N pairs. Crops are float BGR, 0-255. Boxes are (cx, cy, w, h) in crop pixels from the crop's middle."""
 
     template: Tensor  # N x 3 x 127 x 127
     search: Tensor  # N x 3 x 255 x 255
-    box: Tensor  # N x 4, the target in the search crop; of negatives what is there instead
+    box: Tensor  # N x 4, the target in the search crop; for negatives, the object shown instead
     positive: Tensor  # N bool; False: the template's object is not in the search crop
     template_context: Tensor | None = None  # N x 3 x 255 x 255, the template's frame, the target exactly in the middle
     template_box: Tensor | None = None  # N x 4, the target in the template; width and height hold in the context too
-    teacher_scores: Tensor | None = None  # N x 1 x P x P, 0 to 1, NaN where a teacher has nothing to say
+    teacher_scores: Tensor | None = None  # N x 1 x P x P, 0 to 1, NaN where there is no teacher's answer
     teacher_boxes: Tensor | None = None  # N x 1 x 4 x P x P, as ``box``
 
 
 class ViewTable:
-    """A weighted choice of clips, and of pairs of views within a clip.
+    """Draws clips by weight, and pairs of views within a clip.
 
-    usable: V bool, the views that may serve. Clips without any do not occur; here clips are numbered anew, sorted by
-    source.
+    usable: V bool, the views that may be drawn. Clips without any are left out. The remaining clips are renumbered,
+        sorted by source.
     """
 
     def __init__(self, pool: ImagePool, usable: Tensor, scenes: Tensor, config: PairConfig) -> None:
@@ -138,7 +138,7 @@ class ViewTable:
         self.views = views
         self._first = (counts.cumsum(0) - counts)[clips]
         self._count = counts[clips]
-        # The partners of a view are the views of its clip within the gap: a run of ``views``.
+        # The partners of a view are the views of its clip within the gap: a contiguous run of ``views``.
         gaps = torch.tensor([config.gaps.get(name, config.max_gap) for name in pool.sources], device=device)
         gap = gaps[pool.clip_source[clip_of]]
         start = (counts.cumsum(0) - counts)[clip_of]
@@ -155,7 +155,7 @@ class ViewTable:
             if all(part > 0 for part in parts.values()):
                 for kind, share in shares.items():
                     weight = torch.where(still == kind, weight * share / parts[kind], weight)
-        # Not on a GPU, where sums differ from run to run.
+        # Sum on the CPU: sums on a GPU differ from run to run.
         self._cumulative = weight.cpu().cumsum(0).to(device)
         self._before = self._cumulative - weight
         low, high = torch.searchsorted(source, source), torch.searchsorted(source, source, right=True) - 1
@@ -166,11 +166,11 @@ class ViewTable:
         return len(self.clips)
 
     def draw_clips(self, draws: Draws, *shape: int) -> Tensor:
-        """Clips by weight."""
+        """Draws clips by weight."""
         return self._at(draws.fraction(*shape) * self._cumulative[-1])
 
     def draw_pair(self, draws: Draws, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Two views of each clip within the gap, different ones where there are two."""
+        """Draws two views of each clip within the gap, different ones if there are two."""
         first = self._first[clips] + draws.below(self._count[clips])
         low, others = self._low[first], self._high[first] - self._low[first] - 1
         second = low + draws.below(others)
@@ -178,7 +178,7 @@ class ViewTable:
         return self.views[first], self.views[second]
 
     def draw_elsewhere(self, draws: Draws, clips: Tensor, scene: Tensor, look_alikes: float) -> tuple[Tensor, Tensor]:
-        """For each of ``clips`` (N) another, of another scene than ``scene`` (N), and N bool whether there is one.
+        """Draws for each of ``clips`` (N) another clip that is not of ``scene`` (N), and N bool whether one was found.
 
         The share ``look_alikes`` comes from the source of ``clips`` if that has other scenes.
         """
@@ -199,12 +199,12 @@ class ViewTable:
 
 
 class PairSource:
-    """Endless batches of pairs: ``batch(step)`` depends only on (seed, step, rank, world), so that resuming is just
-    continuing at a step. CPUs and GPUs draw different numbers.
+    """Makes endless batches of pairs; ``batch(step)`` depends only on (seed, step, rank, world).
 
-    Ranks of a data-parallel run draw from different streams of random numbers. With ``compiled``, what is done to all
-    pixels goes through torch.compile: the first batches of each size take minutes, the others less time. Raises
-    ValueError if the pool has no usable view, or for a weight or gap of a source that the pool does not have.
+    A run therefore resumes by continuing at its step. CPUs and GPUs draw different numbers. Ranks of a data-parallel
+    run draw from different streams of random numbers. With ``compiled``, torch.compile handles the pixel operations:
+    the first batches of each size take minutes, later ones less time than without. Raises ValueError if the pool has no
+    usable view, or for a weight or gap of a source that the pool does not have.
     """
 
     def __init__(
@@ -245,10 +245,10 @@ class PairSource:
         several = bool((image_scene != image_scene[0]).any())
         self._composited = config.composited if self.cutouts.total > 0 and several else 0.0
         if config.composited and not self._composited:
-            _log.warning("no pairs are composited: there are no masks to cut objects out by, or no other pictures")
+            _log.warning("no pairs are composited: the pool has no usable masks, or no other pictures for backgrounds")
 
     def describe(self) -> str:
-        """One line per source: how many clips and views of it can serve, and can be cut out."""
+        """Describes each source in one line: how many of its clips and views are usable and can be cut out."""
         lines = []
         for index, name in enumerate(self.pool.sources):
             numbers = []
@@ -259,7 +259,7 @@ class PairSource:
         return "\n".join(lines)
 
     def fingerprint(self) -> str:
-        """Differs where the pairs of a step would: other images, sizes, boxes or masks, or another kind of device."""
+        """Returns a digest that changes with the pairs: with images, sizes, boxes, masks or the kind of device."""
         pool = self.pool
         digest = hashlib.sha256(f"{pool.device.type} {pool.longest_side} {pool.clip_names}".encode())
         masks = (pool.view_has_mask, pool.mask_rectangles, pool.mask_pixels)
@@ -269,17 +269,17 @@ class PairSource:
 
     @torch.no_grad()
     def batch(self, step: int, size: int) -> PairBatch:
-        """``size`` pairs on the pool's device, the composited ones last."""
+        """Makes ``size`` pairs on the pool's device, the composited ones last."""
         if size < 1 or step < 0:
             raise ValueError(f"a batch has a step of at least 0 and a size of at least 1, got {step} and {size}")
-        # Training may run all else in lower precision; coordinates need float32.
+        # Training may use lower precision elsewhere; coordinates need float32.
         with torch.autocast(self.pool.device.type, enabled=False):
             return self._batch(step, size)
 
     def _batch(self, step: int, size: int) -> PairBatch:
         c, pool, draws = self.config, self.pool, self._draws
         draws.restart(self._seed, step * self._world + self._rank)
-        # Exact in the long run, and the same number in every batch where the share allows.
+        # The count is exact in the long run, and equal in all batches if the share allows it.
         composed = int((step + 1) * size * self._composited + 1e-6) - int(step * size * self._composited + 1e-6)
         plain = size - composed
         grey = draws.chance(c.grayscale, size)
@@ -338,7 +338,7 @@ class PairSource:
         # Appearance ---------------------------------------------------------------------------------------------------
         of_template, of_search = self._appearance.draw(draws, size), self._appearance.draw(draws, size)
 
-        # Drawn last, so that runs without inverted pairs see the pairs that they always saw.
+        # Drawn last, so that runs without inverted pairs keep the pairs they had before this option.
         inverted = grey & draws.chance(c.inverted, size) if c.inverted else torch.zeros_like(grey)
 
         def finished(crops: Tensor, what: Degradation) -> Tensor:
@@ -356,7 +356,7 @@ class PairSource:
         )
 
     def _views(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Views for templates and search crops, and whether they show the same object."""
+        """Draws views for templates and search crops, and whether they show the same object."""
         draws, table = self._draws, self.table
         clips = table.draw_clips(draws, count)
         template, search = table.draw_pair(draws, clips)
@@ -376,8 +376,10 @@ class PairSource:
         return Cast(template, search, extras[:-1].T, extras[-1], backgrounds, absent, grey)
 
     def _other_images(self, clips: Tensor) -> Tensor:
-        """For each of the pool's ``clips`` (N) any image but those of its scene, which are a run of the ordered ones;
-        if there are no others, one of them."""
+        """Draws for each of the pool's ``clips`` (N) any image outside its scene, or one of its own if there is no other.
+
+        The images of a scene are a contiguous run of the ordered ones.
+        """
         start, end = self._scene_from[clips], self._scene_to[clips]
         own = torch.where(end - start < self.pool.frames, end - start, 0)
         position = self._draws.below(self.pool.frames - own)
@@ -391,7 +393,7 @@ def framing_drawn(draws: Draws, size: int, shift: float, scale: float, stretch: 
 
 
 def _inside(maps: Tensor, sizes: Tensor, size: int) -> Tensor:
-    """N x size x size bool: which pixels of crops show their image (N x 2: height, width). Maps without turns."""
+    """Returns N x size x size bool: which crop pixels lie in their image (N x 2: height, width). Maps must not turn."""
     at = torch.arange(size, device=maps.device) + 0.5
     x = maps[:, 0, :1] * at + maps[:, 0, 2:]
     y = maps[:, 1, 1:2] * at + maps[:, 1, 2:]
@@ -400,9 +402,9 @@ def _inside(maps: Tensor, sizes: Tensor, size: int) -> Tensor:
 
 
 def _scenes(pool: ImagePool) -> tuple[Tensor, Tensor]:
-    """A number per clip (C) and per image (F), the same for all that share a picture, however indirectly."""
+    """Numbers clips (C) and images (F) so that all that share a picture, however indirectly, share a number."""
     clips = torch.arange(len(pool.clip_start), device=pool.device)
-    # Pictures that nobody has marked anything in are scenes of their own.
+    # Images without any annotation are scenes of their own.
     unseen = torch.arange(pool.frames, device=pool.device) + len(clips)
     while True:
         images = unseen.scatter_reduce(0, pool.view_image, clips[pool.view_clip], "amin")
@@ -413,7 +415,7 @@ def _scenes(pool: ImagePool) -> tuple[Tensor, Tensor]:
 
 
 def _usable(pool: ImagePool, config: PairConfig) -> Tensor:
-    """V bool: views whose box is known, inside its image, large enough and not nearly all of it."""
+    """Returns V bool: views whose box is known, inside its image, large enough and does not nearly fill it."""
     size = pool.sizes[pool.view_image].float().flip(1)
     centre, extent = pool.boxes[:, :2], pool.boxes[:, 2:]
     return (
@@ -425,7 +427,7 @@ def _usable(pool: ImagePool, config: PairConfig) -> Tensor:
 
 
 def _cut_out_well(pool: ImagePool, usable: Tensor, config: PairConfig) -> Tensor:
-    """V bool: views whose object is seen whole, in some detail, and whose mask fills its box as an object does."""
+    """Returns V bool: views whose object is whole and detailed, and whose mask fills its box plausibly."""
     size = pool.sizes[pool.view_image].float().flip(1)
     centre, extent = pool.boxes[:, :2], pool.boxes[:, 2:]
     inside = ((centre - extent / 2 >= 1) & (centre + extent / 2 <= size - 1)).all(1)

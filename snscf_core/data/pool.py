@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""All training images, decoded once and kept on one device, where crops are cut from them in batches."""
+"""Keeps all training images, decoded once, on one device and cuts crops from them in batches."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ..tensor_files import read_tensors, write_tensors
 from .images import read_image, read_mask
 from .readers import Clip
 
-BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)  # pixels a side whose means are kept as well: half more memory than the images alone
-MIN_MASK_OVERLAP = 0.5  # IoU of a box and the box around its mask; less, and one of them is wrong
-PART_BYTES = 1 << 28  # of decoded images that are moved to the device at a time
+BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8)  # pixels a side whose means are kept too: half more memory than the images alone
+MIN_MASK_OVERLAP = 0.5  # IoU of a box and the box around its mask; below it, one of the two is wrong
+PART_BYTES = 1 << 28  # of decoded images moved to the device at a time
 FORMAT = "snscf image pool 1"
 
 _Bytes = npt.NDArray[np.uint8]
@@ -39,11 +39,11 @@ _Out = TypeVar("_Out")
 
 @dataclass(eq=False)
 class ImagePool:
-    """F images, C clips and their V object views, one view for each frame of a clip: an image, a box and a mask.
+    """Holds F images, C clips and their V object views. A view is an image, a box and a mask, one per frame of a clip.
 
-    Boxes are (cx, cy, w, h) in continuous pixels of the image as it is kept (``longest_side`` at most). All views of a
-    clip are consecutive. An image that several clips show is kept once. A clip may have no visible view at all: then
-    its images are good as backgrounds only.
+    Boxes are (cx, cy, w, h) in continuous pixels of the image as kept (``longest_side`` at most). All views of a clip
+    are consecutive. An image shared by several clips is kept once. The images of a clip without a visible view serve
+    only as backgrounds.
     """
 
     pixels: Tensor  # P x 3 uint8 BGR: per image its means over BLOCKS, each row by row; one pixel more at either end
@@ -63,7 +63,7 @@ class ImagePool:
     clip_names: list[str]
     sources: list[str]
     longest_side: int
-    left_out: list[str] = field(default_factory=list)  # what was broken when the images were decoded, with the reason
+    left_out: list[str] = field(default_factory=list)  # what was broken at decoding, with the reason
     block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
     _mask_block_starts: Tensor = field(init=False, repr=False)  # V x BLOCKS int64
 
@@ -73,7 +73,7 @@ class ImagePool:
 
     @property
     def frames(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
         return len(self.sizes)
 
     @property
@@ -82,7 +82,7 @@ class ImagePool:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all tensors."""
+        """Returns the memory of all tensors, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
 
     @classmethod
@@ -96,13 +96,15 @@ class ImagePool:
         progress: bool = True,
         threads: int | None = None,
     ) -> tuple[ImagePool, list[str]]:
-        """Decodes the images of all clips, in as many threads as there are processors unless told otherwise.
+        """Decodes the images of all clips, by default in as many threads as there are processors.
 
-        Larger images are shrunk to ``longest_side`` by area averaging, boxes and masks with them. With
-        ``frames_per_clip`` only so many frames of a longer clip are kept, evenly spaced. Returns the pool, and what was
-        broken and left out, by name and with the reason: an image that can't be read (its views are left out), a box
-        outside its image (the target counts as absent), a mask that can't be read or does not fit its box (the view
-        is kept without). The pool keeps that list, also in its file.
+        Larger images, their boxes and masks are shrunk to ``longest_side`` by area averaging. With ``frames_per_clip``,
+        longer clips keep that many evenly spaced frames. Returns the pool and a list of what was broken and left out,
+        by name and with the reason:
+        - an unreadable image: its views are left out;
+        - a box outside its image: the target counts as absent;
+        - a mask that can't be read or does not fit its box: the view is kept without it.
+        The pool keeps that list, also in its file.
 
         Raises ValueError if no image is left, or if the images need more memory than there is.
         """
@@ -125,11 +127,13 @@ class ImagePool:
         return views.pool(cls, pixels, mask_pixels, clips, device, longest_side, problems), problems
 
     def crop(self, images: Tensor, affine: Tensor, size: int) -> Tensor:
-        """Crops of ``size`` x ``size`` pixels, as ``crops.crop`` cuts them, for any affine map.
+        """Cuts crops of ``size`` x ``size`` pixels for any affine map, in the way ``crops.crop`` does.
 
-        images: N indices of images. affine: N x 2 x 3, from continuous crop coordinates (x, y, 1) to continuous
-        coordinates of the image. Returns N x 3 x size x size float32 BGR, 0 to 255 (in channels-last memory). What lies
-        outside is the image's mean colour. Where a crop shrinks by two or more, means over blocks are sampled.
+        images: N indices of images
+        affine: N x 2 x 3, from continuous crop coordinates (x, y, 1) to continuous coordinates of the image
+
+        Returns N x 3 x size x size float32 BGR, 0 to 255, in channels-last memory. Pixels outside the image get its
+        mean colour. A crop that shrinks by two or more samples the means over blocks.
         """
         images, affine = images.long(), affine.float()
         x, y = _sample_points(affine, size)
@@ -139,9 +143,9 @@ class ImagePool:
         return (value + (1 - inside) * self.means[images][:, None, None, :]).permute(0, 3, 1, 2)
 
     def crop_mask(self, views: Tensor, affine: Tensor, size: int) -> Tensor:
-        """How much of each pixel of a crop (see ``crop``) the object of a view covers.
+        """Returns how much of each crop pixel (see ``crop``) a view's object covers.
 
-        views: N indices of views. Returns N x 1 x size x size float32 in [0, 1]; 0 for views without mask.
+        views: N indices of views. Returns N x 1 x size x size float32 in [0, 1]; 0 for views without a mask.
         """
         views, affine = views.long(), affine.float()
         x, y = _sample_points(affine, size)
@@ -153,12 +157,12 @@ class ImagePool:
         return value.permute(0, 3, 1, 2) / 255
 
     def to(self, device: str | torch.device) -> ImagePool:
-        """The same pool on another device."""
+        """Returns the same pool on another device."""
         moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
         return replace(self, **moved)
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, whole or not at all, that ``load`` reads faster than images are decoded."""
+        """Writes one safetensors file atomically. ``load`` reads it faster than images are decoded."""
         text = {
             "names": self.clip_names,
             "sources": self.sources,
@@ -169,7 +173,7 @@ class ImagePool:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ImagePool:
-        """A pool written by ``save``. Raises ValueError if the file is none."""
+        """Loads a pool written by ``save``. Raises ValueError if the file holds no pool."""
         try:
             stored, metadata = read_tensors(path)
             if metadata.get("format") != FORMAT:
@@ -180,7 +184,7 @@ class ImagePool:
                 clip_names=text["names"],
                 sources=text["sources"],
                 longest_side=int(text["longest_side"]),
-                left_out=text.get("left_out", []),  # older files don't say
+                left_out=text.get("left_out", []),  # older files lack it
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no image pool: {error}") from error
@@ -194,27 +198,27 @@ class ImagePool:
 
 
 def _in_blocks(pixels: Tensor, block: Tensor) -> Tensor:
-    """Blocks that a side of so many pixels has; the last may be a part of one."""
+    """Returns the number of blocks along a side of so many pixels; the last may be partial."""
     return (pixels + block - 1).div(block, rounding_mode="floor")
 
 
 def _block_starts(starts: Tensor, sizes: Tensor) -> Tensor:
-    """N x BLOCKS: where the means over each block size start, of pictures N x 2 (h, w) that start at N."""
+    """Returns N x BLOCKS: where each block size's means start, for N pictures of sizes N x 2 (h, w) and N starts."""
     blocks = torch.tensor(BLOCKS, device=sizes.device)
     areas = _in_blocks(sizes[:, :1], blocks) * _in_blocks(sizes[:, 1:], blocks)
     return starts[:, None] + areas.cumsum(1) - areas
 
 
 def _block(affine: Tensor) -> Tensor:
-    """N block sizes for maps N x 2 x 3: as many pixels as one step in the crop takes, rounded down."""
+    """Returns N block sizes for maps N x 2 x 3: the image pixels per crop pixel, rounded down."""
     shrinking = (affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]).abs().sqrt()
-    return (shrinking + 1e-5).long().clamp(1, len(BLOCKS))  # in this order NaN is a block size, too
+    return (shrinking + 1e-5).long().clamp(1, len(BLOCKS))  # in this order NaN becomes a valid block size too
 
 
 def _sample_points(affine: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """x and y, N x size x size each: where in the image the middles of the crop's pixels are.
+    """Returns x and y, N x size x size each: the image coordinates of the crop's pixel centres.
 
-    Written out, as a matrix product would be rounded to bfloat16 under autocast.
+    The product is written out because autocast would round a matrix product to bfloat16.
     """
     at = torch.arange(size, device=affine.device, dtype=torch.float32) + 0.5
     a = affine[:, :, :, None, None]
@@ -227,9 +231,13 @@ def _bilinear(
 ) -> tuple[Tensor, Tensor]:
     """Samples N pictures of C channels from a flat store.
 
-    store: P x C uint8. start: N, the first pixel. sizes: N x 2 (h, w) in pixels before averaging over blocks, whose
-    sides are block: N. x, y: N x S x S in such pixels. Returns N x S x S x C, where pixels outside count as 0, and
-    N x S x S x 1, the weight of those inside.
+    store: P x C uint8
+    start: N, the first pixel
+    sizes: N x 2 (h, w) in pixels before averaging over blocks
+    block: N, the blocks' sides in such pixels
+    x, y: N x S x S in such pixels
+
+    Returns N x S x S x C, where pixels outside count as 0, and N x S x S x 1, the weight of those inside.
     """
     block, start = block[:, None, None], start[:, None, None]
     height, width = (_in_blocks(side[:, None, None], block) for side in sizes.unbind(1))
@@ -241,7 +249,8 @@ def _bilinear(
     left_weight, right_weight, top_weight, low_weight = weights
     column = column.clamp(min=-1).minimum((width - 1).clamp(min=0))
     last = (height - 1).clamp(min=0)
-    # One read fetches a pixel and the one to its right. What is no neighbour in the picture has no weight.
+    # One read fetches a pixel and its right neighbour in memory. If that is no neighbour in the picture, its weight is
+    # 0.
     channels = store.shape[1]
     pairs = store.as_strided((len(store) - 1, 2 * channels), (channels, 1))
 
@@ -255,7 +264,7 @@ def _bilinear(
 
 
 def _weights(first: Tensor, share: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of pixel ``first`` and of the next one, 0 for those outside 0 ... length - 1."""
+    """Returns weights of pixel ``first`` and of the next, 0 for those outside 0 ... length - 1."""
     second = first + 1
     return (1 - share) * ((first >= 0) & (first < length)), share * ((second >= 0) & (second < length))
 
@@ -265,7 +274,7 @@ def _weights(first: Tensor, share: Tensor, length: Tensor) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class _View:
-    """One frame of a clip, to be prepared together with its image."""
+    """Describes one frame of a clip, to be prepared together with its image."""
 
     number: int
     name: str
@@ -275,7 +284,7 @@ class _View:
 
 @dataclass
 class _Prepared:
-    """One image, shrunk, with the boxes and masks of its views; without blocks if it can't be read."""
+    """Holds one shrunk image with the boxes and masks of its views; without blocks if it can't be read."""
 
     blocks: list[_Bytes] = field(default_factory=list)
     mean: Array = field(default_factory=lambda: np.zeros(3))
@@ -319,7 +328,7 @@ def _add_mask(prepared: _Prepared, view: _View, stored_size: tuple[int, int], si
     if size != stored_size[::-1]:
         mask = np.where(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
     x, y, w, h = cv2.boundingRect(mask)
-    if w:  # else it was so thin that nothing is left at this scale
+    if w:  # else the mask was so thin that it vanished at this scale
         prepared.masks[view.number] = (
             (x, y, w, h),
             _means_over_blocks(mask[y : y + h, x : x + w], cv2.BORDER_CONSTANT),
@@ -327,7 +336,7 @@ def _add_mask(prepared: _Prepared, view: _View, stored_size: tuple[int, int], si
 
 
 def _means_over_blocks(image: Any, border: int) -> list[_Bytes]:
-    """The image and its means over all other BLOCKS; what the last blocks lack is taken from the border."""
+    """Returns the image and its means over all other BLOCKS; partial blocks are filled from the border."""
     height, width = image.shape[:2]
     means = []
     for block in BLOCKS:
@@ -338,7 +347,7 @@ def _means_over_blocks(image: Any, border: int) -> list[_Bytes]:
 
 
 class _PixelStore:
-    """Pixels in blocks of memory that are freed one by one as they go to the device: never all of them twice."""
+    """Stores pixels in blocks that are freed one by one on the way to the device, so that all never exist twice."""
 
     def __init__(self, channels: int, limit: int) -> None:
         self._channels = channels
@@ -348,11 +357,11 @@ class _PixelStore:
         self._total = 0
 
     def add(self, pictures: list[_Bytes]) -> int:
-        """Appends them one after the other; the first pixel's number. ValueError if there is no memory for more."""
+        """Appends pictures in order and returns the first pixel's number. Raises ValueError if memory is exhausted."""
         size = sum(picture.size for picture in pictures)
         if self._total + size > self._limit:
             raise ValueError(
-                f"{self._total / 1e9:.1f} GB of images fill the memory, and there are more: "
+                f"{self._total / 1e9:.1f} GB of images fill the memory, and more remain: "
                 "keep fewer frames per clip, or a smaller longest side"
             )
         if not self._parts or self._used + size > self._parts[-1].size:
@@ -367,7 +376,7 @@ class _PixelStore:
         return start
 
     def to(self, device: torch.device) -> Tensor:
-        """P x channels uint8, with one pixel more before and two after; the store is empty then."""
+        """Moves all to P x channels uint8, with one extra pixel before and two after. The store is empty afterwards."""
         self._close()
         pixels = torch.empty(self._total // self._channels + 3, self._channels, dtype=torch.uint8, device=device)
         pixels[0] = pixels[-2:] = 0
@@ -385,10 +394,10 @@ class _PixelStore:
 
 
 class _Views:
-    """Which views there are, and what is known of them while images come in."""
+    """Lists all views, and collects their data as images are decoded."""
 
     def __init__(self, clips: Sequence[Clip], frames_per_clip: int | None) -> None:
-        self._frames: list[tuple[int, int]] = []  # of each view: clip, frame
+        self._frames: list[tuple[int, int]] = []  # clip and frame of each view
         self.images: dict[Path, list[int]] = {}  # file: its views
         for number, clip in enumerate(clips):
             frames = np.arange(len(clip))
@@ -434,7 +443,7 @@ class _Views:
         longest_side: int,
         problems: list[str],
     ) -> ImagePool:
-        """The pool of the views whose images could be read."""
+        """Builds the pool of the views whose images could be read."""
         kept = np.flatnonzero(self._image >= 0)
         clip_of_view = np.array(self._frames)[kept, 0]
         used, view_clip, lengths = np.unique(clip_of_view, return_inverse=True, return_counts=True)
@@ -466,7 +475,7 @@ class _Views:
 
 
 def _in_threads(work: Callable[[_In], _Out], items: Iterator[_In], threads: int | None = None) -> Iterator[_Out]:
-    """``work`` of each item, in order, a few items ahead and no more, so that results don't pile up."""
+    """Yields ``work`` of each item, in order, only a few items ahead, so that results don't pile up."""
     threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(items, 4 * threads))
@@ -477,7 +486,7 @@ def _in_threads(work: Callable[[_In], _Out], items: Iterator[_In], threads: int 
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes of images that this machine and the device can hold."""
+    """Returns the bytes of images that both this machine and the device can hold."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if device.type == "cuda":
         memory = min(memory, torch.cuda.mem_get_info(device)[0])

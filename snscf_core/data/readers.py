@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Readers of published data sets, in the layouts in which they are published.
+"""Reads published data sets, in the layouts in which they are published.
 
-A reader takes a data set's root folder and gives its clips, one for each object. What is broken or missing in a data
-set is left out and named in ``problems``, one entry for each image or annotation; without such a list their number
-and the first of them are logged as a warning. Only a folder that does not hold the data set at all is an error:
-FileNotFoundError with the tree that is expected.
+A reader takes a data set's root folder and returns its clips, one for each object. Broken or missing parts of a data
+set are left out and named in ``problems``, one entry for each image or annotation. Without such a list, the reader logs
+their number and the first one as a warning. Only a folder that does not hold the data set at all is an error:
+FileNotFoundError with the expected tree.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..boxes import Array
 from .images import IndexedMask, Polygons, read_indices
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-VOID = 255  # of a mask with several objects: pixels of which nothing is known
+VOID = 255  # in a mask with several objects: unlabelled pixels
 
 _log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
@@ -39,12 +39,15 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Clip:
-    """One object through consecutive frames; a still image is a clip of one frame.
+    """Holds one object through consecutive frames; a still image is a clip of one frame.
 
-    source: the reader's name. boxes: N x 4 (x, y, w, h), top-left corner, in pixels of the stored image, first pixel
-    0; NaN where the object is absent, invisible, or its box unknown. masks: per frame a file that is not 0 on the
-    object, an object in a file with the numbers of several, outlines, or None; None where no frame has any. An image
-    without annotated objects is a clip too, with a box of NaN.
+    source: the reader's name
+    boxes: N x 4 (x, y, w, h), top-left corner, in pixels of the stored image, first pixel 0; NaN where the object is
+        absent, invisible, or its box unknown
+    masks: per frame a file that is not 0 on the object, one object in a file with the numbers of several, outlines, or
+        None; None instead of the tuple if no frame has a mask
+
+    An image without annotated objects is a clip too, with a box of NaN.
     """
 
     name: str
@@ -61,7 +64,7 @@ Found = tuple[list[Clip], list[str]]  # clips and problems
 
 
 class Reader(Protocol):
-    """Reads a data set; see the module's text."""
+    """Reads a data set; see the module's docstring."""
 
     def __call__(self, root: str | Path, problems: list[str] | None = None) -> list[Clip]: ...
 
@@ -84,7 +87,7 @@ def _got10k_clip(folder: Path) -> Found:
     if not truth.is_file():
         return [], [f"{truth} is missing"] if images else []
     boxes = _read_boxes(truth, problems)
-    # Cover is how much of the target can be seen, from 0 (nothing) to 8 (all).
+    # Cover is the visible share of the target, from 0 (nothing) to 8 (all).
     absent = (_labels(folder / "absence.label", len(boxes), 0, problems) > 0) | (
         _labels(folder / "cover.label", len(boxes), 8, problems) == 0
     )
@@ -97,7 +100,7 @@ def _lasot(root: Path) -> Iterator[Found]:
     clips = [clip for clip in clips if (clip / "img").is_dir() or (clip / "groundtruth.txt").is_file()]
     if not clips:
         raise _not_found(root, "LaSOT", "CATEGORY/NAME/img/00000001.jpg, ... and CATEGORY/NAME/groundtruth.txt")
-    # The benchmark's own lists; training on what others test on would be a mistake that no one sees.
+    # Respect the benchmark's own lists: training on its test set would go unnoticed.
     if (root / "training_set.txt").is_file():
         chosen = set((root / "training_set.txt").read_text().split())
         clips = [clip for clip in clips if clip.name in chosen]
@@ -146,7 +149,7 @@ def _boxed_clip(
     masks: Mapping[int, Path],
     problems: list[str],
 ) -> Found:
-    """The clip of images with numbers from ``first`` on and N boxes, where some of either may be missing."""
+    """Matches images, numbered from ``first`` on, with N boxes, where some of either may be missing."""
     if not images:
         return [], [*problems, f"{truth} has no images"]
     numbers = sorted(images)
@@ -173,7 +176,7 @@ def _boxed_clip(
 
 
 def _read_boxes(file: Path, problems: list[str]) -> Array:
-    """N x 4 numbers, one row for each line; a line that is wrong becomes NaN."""
+    """Reads N x 4 numbers, one row for each line; an invalid line becomes NaN."""
     rows = []
     for number, line in enumerate(file.read_text(errors="replace").rstrip().splitlines(), 1):
         try:
@@ -188,7 +191,7 @@ def _read_boxes(file: Path, problems: list[str]) -> Array:
 
 
 def _labels(file: Path, count: int, default: int, problems: list[str]) -> npt.NDArray[np.float64]:
-    """``count`` numbers, separated by commas, spaces or lines; the default where there are none."""
+    """Reads ``count`` numbers, separated by commas, spaces or lines; missing ones get the default."""
     labels = np.full(count, default, np.float64)
     if file.is_file():
         try:
@@ -243,7 +246,7 @@ def _youtube_vos(root: Path) -> Iterator[Found]:
 
 
 def _masked_clips(source: str, images: Path, annotations: Path) -> Found:
-    """One clip for each object in a folder of masks, from the first frame that it is in to the last."""
+    """Returns one clip for each object in a folder of masks, from its first frame to its last."""
     problems: list[str] = []
     by_stem = {file.stem: file for file in _files(images, IMAGE_SUFFIXES)}
     frames: list[tuple[Path, Path, dict[int, list[float]]]] = []
@@ -278,7 +281,7 @@ def _masked_clips(source: str, images: Path, annotations: Path) -> Found:
 
 
 def _boxes_of_objects(indices: npt.NDArray[np.uint8]) -> dict[int, list[float]]:
-    """Number of each object in a mask to the box (x, y, w, h) around its pixels."""
+    """Maps each object's number in a mask to the box (x, y, w, h) around its pixels."""
     boxes = {}
     for index in np.flatnonzero(np.bincount(indices.ravel(), minlength=256)[1:]) + 1:
         mask = indices == index
@@ -307,7 +310,7 @@ def _imagenet_vid(root: Path) -> Iterator[Found]:
 
 
 def _tracked_clips(name: str, images: Path, annotations: Path) -> Found:
-    """One clip for each track in a folder of XML files, from the first frame that it is in to the last."""
+    """Returns one clip for each track in a folder of XML files, from its first frame to its last."""
     problems: list[str] = []
     by_stem = {file.stem: file for file in _files(images, IMAGE_SUFFIXES)}
     frames: list[tuple[Path, dict[int, list[float]]]] = []
@@ -354,7 +357,7 @@ def _coco(root: Path) -> Iterator[Found]:
         raise _not_found(
             root, "COCO", "[annotations/]instances[_SPLIT].json and images in SPLIT/, images/ or beside it"
         )
-    # A validation split is for others to be judged on.
+    # Leave out validation splits if there is a training split: others evaluate on them.
     for file in [file for file in files if "train" in file.name] or files:
         yield _coco_stills(root, file)
 
@@ -404,7 +407,7 @@ def _coco_stills(root: Path, file: Path) -> Found:
 
 
 def _outlines(segmentation: Any, box: Array) -> Polygons | None:
-    """COCO's polygons, None if there are none; ValueError or TypeError for anything else."""
+    """Reads COCO's polygons; None if there are none. Raises ValueError or TypeError for anything else."""
     if not segmentation:
         return None
     if not isinstance(segmentation, list):
@@ -413,13 +416,13 @@ def _outlines(segmentation: Any, box: Array) -> Polygons | None:
     if any(len(outline) < 3 or not np.isfinite(outline).all() for outline in outlines):
         raise ValueError("no polygon")
     points = np.concatenate(outlines)
-    # Whole numbers that end one pixel before the box does are those of the object's last pixels.
+    # Whole numbers that end one pixel before the box does are indices of the object's last pixels.
     whole = bool((points == np.round(points)).all() and (points.max(axis=0) <= box[:2] + box[2:] - 1).all())
     return Polygons(outlines, pixel_centres=whole)
 
 
 class _Listing:
-    """Finds files in one of several folders with one look at each folder, not one for each file."""
+    """Finds files in one of several folders by listing each folder once, instead of one look-up for each file."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         self._places = places
@@ -439,7 +442,7 @@ class _Listing:
 
 
 def _each(items: Sequence[_Item], read: Callable[[_Item], Found]) -> Iterator[Found]:
-    """``read`` of each item, in order; several at a time, as most of the work is waiting for files."""
+    """Yields ``read`` of each item, in order; in several threads, as most of the work is waiting for files."""
     with ThreadPoolExecutor() as threads:
         yield from tqdm(threads.map(read, items), total=len(items), delay=2, leave=False, disable=None, desc="reading")
 
@@ -454,14 +457,14 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """In the order of their names; those of hidden files, as some archives leave them, are not among them."""
+    """Lists files by name, without the hidden files that some archives contain."""
     wanted = tuple(suffixes)
     names = os.listdir(folder) if folder.is_dir() else []
     return [folder / name for name in sorted(names) if name.lower().endswith(wanted) and not name.startswith(".")]
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    """Images by the number that is their name."""
+    """Maps the number in each image's name to the image."""
     return {int(file.stem): file for file in _files(folder, IMAGE_SUFFIXES) if file.stem.isdecimal()}
 
 
