@@ -376,7 +376,7 @@ class PairSource:
         return Cast(template, search, extras[:-1].T, extras[-1], backgrounds, absent, grey)
 
     def _other_images(self, clips: Tensor) -> Tensor:
-        """Draws for each of the pool's ``clips`` (N) any image outside its scene, or one of its own if there is no other.
+        """Draws for each of ``clips`` (N) an image outside its scene, or one of its own if there is no other.
 
         The images of a scene are a contiguous run of the ordered ones.
         """

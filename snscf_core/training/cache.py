@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pairs that went through the frozen layers once: training without a GPU, where these would take most of the time.
+"""Caches the features that the frozen layers compute, because without a GPU these layers take most of the time.
 
-What the backbone makes of a fixed number of pairs is written to files, which later steps read over and over. The heads
-learn from its three taps; end to end, all behind the first tap does.
+The backbone's features of a fixed number of pairs are written to files, which later steps read again and again. The
+heads learn from its three taps. End-to-end training trains everything behind the first tap.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ from ..model.rpn import TEMPLATE_CELLS
 
 _STATE = "cache.json"
 _AT_ONCE = 24  # pairs
-_NUMBERS = 9  # of a pair: box, template box, whether it has the target
+_NUMBERS = 9  # of a pair: box, template box, whether the target is in it
 
 
 @dataclass(frozen=True)
 class TapBatch:
-    """N pairs, as ``PairBatch``, with one tensor per tap of the backbone in place of each crop.
+    """Holds N pairs, as ``PairBatch``, with one tensor per tap of the backbone in place of each crop.
 
-    template: N x C_0 x 15 x 15, and the middle N x C_l x 7 x 7 of the deeper taps. search: N x C_l x 31 x 31. context:
-    the same of every ``every``-th pair.
+    template: N x C_0 x 15 x 15, and the middle N x C_l x 7 x 7 of the deeper taps
+    search: N x C_l x 31 x 31
+    context: the same shape, for every ``every``-th pair
     """
 
     template: list[Tensor]
@@ -53,7 +54,7 @@ class TapBatch:
 
 
 class DescribedSource(Protocol):
-    """What a cache is filled from, as ``PairSource`` is: the same pairs for the same step."""
+    """Fills a cache, as ``PairSource`` can: the same step always gives the same pairs."""
 
     @property
     def config(self) -> PairConfig: ...
@@ -66,13 +67,14 @@ class DescribedSource(Protocol):
 
 
 class CachedPairs:
-    """``pairs`` pairs of a source, in a new order in every round; ``batch(step)`` depends only on seed and step.
+    """Serves ``pairs`` pairs of a source, in a new order each round; ``batch(step)`` depends only on seed and step.
 
-    folder: holds the cache; one that is there is used, or continued. every: each so many-th pair has a context, 0 for
-    none. recombined: share of the pairs without a context that are given the template of another pair, so that the
-    negatives differ from round to round (the chance that it shows the same object is that of two draws from the
-    source). Raises ValueError if the folder holds the taps of other pairs or of another backbone, or if there is too
-    little room for it.
+    folder: holds the cache; an existing one is used, or completed
+    every: every so many-th pair has a context; 0 for no contexts
+    recombined: share of the pairs without a context that get another pair's template, so that the negatives differ from
+        round to round (the chance that it shows the same object is that of two draws from the source)
+
+    Raises ValueError if the folder holds the taps of other pairs or of another backbone, or if the disk is too full.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class CachedPairs:
             self._fill(source, network, done, settings)
 
     def batch(self, step: int, size: int) -> TapBatch:
-        """``size`` pairs; the first and every ``every``-th after it have a context."""
+        """Returns ``size`` pairs; the first and every ``every``-th after it have a context."""
         rows = np.empty(size, np.int64)
         has_context = np.zeros(size, bool)
         if self._every:
@@ -156,7 +158,7 @@ class CachedPairs:
         return [tap.to(self._device).float().permute(0, 3, 1, 2) for tap in taps]
 
     def _row(self, chosen: npt.NDArray[np.int64], with_context: bool) -> npt.NDArray[np.int64]:
-        """Of the k-th pair with a context, or without one."""
+        """Returns the rows of the k-th pairs with a context, or without."""
         if with_context:
             return chosen * self._every
         return chosen if not self._every else chosen + chosen // (self._every - 1) + 1
@@ -172,7 +174,7 @@ class CachedPairs:
         network = network.to(self._device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         with tqdm(total=self._rows, initial=done, unit="pair", desc="cache", file=sys.stderr, disable=None) as bar:
             while done < self._rows:
-                # Always whole batches, so that a cache which is continued is the one that was begun.
+                # Use whole batches only, so that a resumed cache equals an uninterrupted one.
                 pairs = source.batch(done // _AT_ONCE, _AT_ONCE)
                 count = min(_AT_ONCE, self._rows - done)
                 self._put(network, pairs, done, count)
@@ -211,7 +213,7 @@ class CachedPairs:
         return np.lib.format.open_memmap(file, "w+", dtype, shape)
 
     def _found(self, settings: dict[str, Any]) -> int:
-        """How many pairs of the same cache are there already."""
+        """Returns how many pairs of the same cache are already on disk."""
         file = self._folder / _STATE
         if not file.is_file():
             return 0

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A run on disk: one safetensors file with all tensors and, as JSON in its header, everything else. No pickles."""
+"""Stores a run in one safetensors file: all tensors and, as JSON in its header, everything else. No pickles."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _VERSION = 1
 
 
 class TrainingError(RuntimeError):
-    """Training can't go on; the message says why, in one sentence."""
+    """Says in one sentence why training can't continue."""
 
 
 class Checkpoints:
-    """Writes the checkpoint of the run in ``folder``, in the background; whatever happens, a whole one is there.
+    """Writes the checkpoint of the run in ``folder`` in the background. The file on disk is complete at any time.
 
-    A process that is killed leaves the one before.
+    A killed process leaves the previous checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,9 +37,10 @@ class Checkpoints:
         self._error: OSError | TensorFileError | None = None
 
     def write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Copies the tensors and begins to write; returns as soon as they may change.
+        """Copies the tensors and starts writing; returns as soon as the originals may change.
 
-        Raises TrainingError if the one before could not be written."""
+        Raises TrainingError if the previous checkpoint could not be written.
+        """
         self.wait()
         copies = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
         header = {"run": json.dumps({**state, "version": _VERSION})}
@@ -47,7 +48,7 @@ class Checkpoints:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until what was begun is on disk. Raises TrainingError if it could not be written."""
+        """Waits until the checkpoint is on disk. Raises TrainingError if it could not be written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -63,7 +64,7 @@ class Checkpoints:
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the state of the run in the folder, or None if there is none.
+    """Reads the tensors and the state of the run in the folder; None if it holds no run.
 
     Raises WeightsError, in one sentence, if the file can't be used.
     """
@@ -81,17 +82,17 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every name with ``prefix.`` before it."""
+    """Puts ``prefix.`` before every name."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}
 
 
 def part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin with ``prefix.``, without it."""
+    """Selects the tensors whose names begin with ``prefix.``, and removes that prefix."""
     return {key[len(prefix) + 1 :]: value for key, value in tensors.items() if key.startswith(prefix + ".")}
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """Momentum and the like, as ``<parameter>/<what>``."""
+    """Collects the optimiser's tensors, such as momentum, as ``<parameter>/<what>``."""
     return {
         f"{names[parameter]}/{what}": value
         for parameter, values in optimiser.state.items()
@@ -103,11 +104,11 @@ def optimiser_state(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]
 ) -> None:
-    """The reverse of ``optimiser_state``."""
+    """Restores what ``optimiser_state`` collected."""
     parameters = {name: parameter for parameter, name in names.items()}
     for key, value in saved.items():
         name, what = key.rsplit("/", 1)
         parameter = parameters[name]
-        # Laid out in memory like the parameter, as the fused optimisers want it.
+        # Fused optimisers need the same memory layout as the parameter's.
         own = torch.empty_like(parameter) if value.shape == parameter.shape else value.to(parameter.device)
         optimiser.state[parameter][what] = own.copy_(value).detach()

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What each anchor, or each cell, should say of a pair, for a whole batch at once, on its device.
+"""Computes the labels of each anchor, or each cell, for a whole batch of pairs at once, on its device.
 
 Anchors are assigned as in SiamRPN++, cells without anchors as in SiamBAN (Chen et al., CVPR 2020).
 
@@ -20,14 +20,14 @@ from ..model.backbones import STRIDE
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """SiamRPN++'s numbers: which anchors count, and how many of them; SiamBAN's: which cells count."""
+    """Sets which anchors count, and how many (SiamRPN++), and which cells count (SiamBAN)."""
 
     positive_overlap: float = field(default=0.6, metadata={"help": "IoU from which on an anchor is the target"})
     negative_overlap: float = field(default=0.3, metadata={"help": "IoU up to which an anchor is background"})
     positives: int = field(default=16, metadata={"help": "most target anchors of a pair that count"})
     anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
     negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
-    reach: int = field(default=3, metadata={"help": "these lie at most so many cells from what is there instead"})
+    reach: int = field(default=3, metadata={"help": "these lie at most so many cells from the object shown instead"})
     target_ellipse: float = field(
         default=0.5, metadata={"help": "a cell in the target's inscribed ellipse, shrunk by this, is the target"}
     )
@@ -38,9 +38,11 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class AnchorLabels:
-    """classes: N x 5 x C x C int8; 1 target, 0 background, -1 does not count. deltas: N x 5 x 4 x C x C, those that
-    decode to the target's box; 0 in pairs without it. weights: N x 5 x C x C of the box loss; they sum to 1 in each
-    pair that has target anchors.
+    """Holds the labels of N pairs.
+
+    classes: N x 5 x C x C int8; 1 target, 0 background, -1 ignored
+    deltas: N x 5 x 4 x C x C, decoding to the target's box; 0 in pairs without the target
+    weights: N x 5 x C x C of the box loss; they sum to 1 in each pair that has target anchors
     """
 
     classes: Tensor
@@ -51,14 +53,16 @@ class AnchorLabels:
 def assign(
     box: Tensor, positive: Tensor, anchors: Tensor, keys: Tensor, config: LabelConfig = LabelConfig()
 ) -> AnchorLabels:
-    """Labels of N pairs.
+    """Labels the anchors of N pairs.
 
-    box: N x 4 (cx, cy, w, h); where ``positive`` (N bool) is False, that of what is there instead, which is where
-    background is sampled then, or NaN: around the middle. anchors: 5 x 4 x C x C. keys: N x 5 x C x C random numbers in
-    [0, 1): where more anchors could count than may, those with the largest keys do.
+    box: N x 4 (cx, cy, w, h). Where ``positive`` is False, it is the box of the object shown instead, and background is
+        sampled there. NaN stands for the middle.
+    positive: N bool
+    anchors: 5 x 4 x C x C
+    keys: N x 5 x C x C random numbers in [0, 1); if too many anchors qualify, those with the largest keys are taken
     """
     near_other = _near(box[:, :2].float(), anchors.shape[-1], config.reach)
-    # A pair without the target may have a box of NaN, which would spread through 0 * NaN.
+    # In a pair without the target the box may be NaN, which would spread through 0 * NaN.
     box = torch.where(positive[:, None], box.float(), box.new_ones(()))
     overlap = iou(box[:, None, :, None, None], anchors[None], 2)
     with_target = positive[:, None, None, None]
@@ -73,10 +77,13 @@ def assign(
 
 
 def assign_cells(box: Tensor, positive: Tensor, cells: Tensor, config: LabelConfig = LabelConfig()) -> AnchorLabels:
-    """Labels of N pairs for a network with one box a cell; cells: 1 x 4 x C x C (see ``rpn.cell_boxes``).
+    """Labels the cells of N pairs for a network with one box per cell.
 
-    box and positive as in `assign`. Cells near the target's centre are the target, at least the nearest one; those
-    outside of the ellipse in its box are background, as are all cells of pairs without it.
+    cells: 1 x 4 x C x C (see ``rpn.cell_boxes``)
+    box, positive: as in `assign`
+
+    Cells near the target's centre, and always the nearest one, are the target. Cells outside the ellipse in its box are
+    background, as are all cells of pairs without the target.
     """
     box = torch.where(positive[:, None], box.float(), box.new_ones(()))
     offset = cells[None, :, :2] - box[:, None, :2, None, None]  # N x 1 x 2 x C x C
@@ -93,20 +100,23 @@ def assign_cells(box: Tensor, positive: Tensor, cells: Tensor, config: LabelConf
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """The deltas that ``rpn.decode`` turns into the boxes. Both have their 4 numbers in dimension 2 and broadcast."""
+    """Returns the deltas that ``rpn.decode`` turns into the boxes.
+
+    Boxes and anchors broadcast; their numbers are in dim 2.
+    """
     centre = (boxes[:, :, :2] - anchors[:, :, :2]) / anchors[:, :, 2:]
     size = (boxes[:, :, 2:] / anchors[:, :, 2:]).log()
     return torch.cat([centre, size], dim=2)
 
 
 def iou(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
-    """Intersection over union of boxes whose 4 numbers lie along ``dim``; the other dimensions broadcast."""
+    """Returns the IoU of boxes whose 4 numbers lie along ``dim``; the other dimensions broadcast."""
     intersection, union, _ = intersection_union_hull(a, b, dim)
     return intersection / union
 
 
 def intersection_union_hull(a: Tensor, b: Tensor, dim: int = -1) -> tuple[Tensor, Tensor, Tensor]:
-    """Areas of the intersection, of the union, and of the smallest box around both."""
+    """Returns the areas of the intersection, of the union, and of the smallest box around both."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.unbind(dim), b.unbind(dim)
     left, right = _reach(ax, aw, bx, bw)
     top, bottom = _reach(ay, ah, by, bh)
@@ -116,23 +126,26 @@ def intersection_union_hull(a: Tensor, b: Tensor, dim: int = -1) -> tuple[Tensor
 
 
 def _reach(a: Tensor, a_side: Tensor, b: Tensor, b_side: Tensor) -> tuple[Tensor, Tensor]:
-    """Along one axis: how far two segments overlap (negative: the gap), and how far they reach together."""
+    """Returns how far two segments on one axis overlap (negative: the gap), and how far they extend together."""
     a_low, a_high, b_low, b_high = a - a_side / 2, a + a_side / 2, b - b_side / 2, b + b_side / 2
     overlap = torch.minimum(a_high, b_high) - torch.maximum(a_low, b_low)
     return overlap, torch.maximum(a_high, b_high) - torch.minimum(a_low, b_low)
 
 
 def _chosen(candidates: Tensor, keys: Tensor, count: int) -> Tensor:
-    """The ``count`` candidates of each pair with the largest keys, or all if there are fewer; as a mask."""
-    # One shape for any number of candidates, so nothing waits for the device.
+    """Returns a mask of the ``count`` candidates of each pair with the largest keys, or of all if there are fewer."""
+    # The shape does not depend on the number of candidates, so nothing waits for the device.
     ranked = keys.masked_fill(~candidates, -1.0).flatten(1)
     best, index = ranked.topk(min(count, ranked.shape[1]), dim=1)
     return torch.zeros_like(ranked, dtype=torch.bool).scatter(1, index, best >= 0).view_as(candidates)
 
 
 def _near(centre: Tensor, cells: int, reach: int) -> Tensor:
-    """N x 1 x C x C: the cells at most ``reach`` in both directions from the one at the centre (N x 2, crop pixels
-    relative to the middle), or from the nearest one to it, or from the middle one where the centre is not finite."""
+    """Returns N x 1 x C x C: the cells at most ``reach`` in both directions from the cell at the centre.
+
+    centre: N x 2, crop pixels relative to the middle; outside the map, its nearest cell counts; if not finite, the
+        middle one
+    """
     at = torch.where(centre.isfinite(), centre / STRIDE, 0.0).round().clamp(-(cells // 2), cells // 2)
     offset = torch.arange(cells, device=centre.device) - cells // 2
     across, down = ((offset - one[:, None]).abs() <= reach for one in at.unbind(1))

@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is minimised: "standard smooth loss (2) + correlation filter loss (7)" of the paper, in float32.
+"""Computes the losses in float32: the paper's "standard smooth loss (2) + correlation filter loss (7)".
 
-Classification and boxes are judged on the fused proposals of eq 3; the filters on the weighted sum of their responses
-(eq 9), made by the same closed form, windows and label that the tracker uses online.
+Classification and boxes are judged on the fused proposals of eq 3. The filters are judged on the weighted sum of their
+responses (eq 9), made with the same closed form, windows and label as online.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ CLASS_LOSSES = ("logistic", "focal")
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms, and their forms."""
+    """Sets the weights of the terms, and their forms."""
 
-    class_weight: float = field(default=1.0, metadata={"help": "of the classification loss"})
+    class_weight: float = field(default=1.0, metadata={"help": "weight of the classification loss"})
     class_loss: str = field(
         default="logistic", metadata={"help": "form of the classification loss", "choices": CLASS_LOSSES}
     )
-    box_weight: float = field(default=1.2, metadata={"help": "of the box loss (SiamRPN++: 1.2)"})
-    ridge_weight: float = field(default=0.2, metadata={"help": "of the filters' loss; 0 leaves the filters out"})
-    level_weight: float = field(default=0.0, metadata={"help": "of all terms on each level alone, besides the fused"})
+    box_weight: float = field(default=1.2, metadata={"help": "weight of the box loss (SiamRPN++: 1.2)"})
+    ridge_weight: float = field(default=0.2, metadata={"help": "weight of the filters' loss; 0 leaves the filters out"})
+    level_weight: float = field(default=0.0, metadata={"help": "weight of all terms on each level alone"})
     box_loss: str = field(default="smooth_l1", metadata={"help": "form of the box loss", "choices": BOX_LOSSES})
     smooth_l1_beta: float = field(default=1 / 9, metadata={"help": "where smooth L1 turns linear, in deltas"})
     ridge_every: int = field(default=2, metadata={"help": "every n-th pair goes through the filters' loss"})
     teacher_weight: float = field(
-        default=1.0, metadata={"help": "of what differs from the teacher's scores and boxes, where there is a teacher"}
+        default=1.0, metadata={"help": "weight of the difference from the teacher's scores and boxes, with a teacher"}
     )
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class LossConfig:
 
 
 class Losses(NamedTuple):
-    """Scalars. total: the weighted sum; the others unweighted."""
+    """Holds scalar losses: ``total`` is the weighted sum, the others are unweighted."""
 
     total: Tensor
     classification: Tensor
@@ -70,10 +70,10 @@ class Losses(NamedTuple):
 def classification_loss(
     scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
 ) -> Tensor:
-    """Logistic loss of logits N x 5 x C x C: half the mean over all target anchors, half that over the background's.
+    """Returns the logistic loss of logits N x 5 x C x C: the average of the targets' mean and the background's mean.
 
-    ``average`` gives the mean of a tensor over all processes; then the mean of their losses is that of one process
-    with all pairs.
+    ``average`` returns the mean of a tensor over all processes. The mean of their losses then equals the loss of one
+    process with all pairs.
     """
     positive, negative = classes == 1, classes == 0
     counts = average(torch.stack([positive.sum(), negative.sum()]).float())
@@ -82,7 +82,10 @@ def classification_loss(
 
 
 def focal_loss(scores: Tensor, classes: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count) -> Tensor:
-    """Focal loss (Lin et al., ICCV 2017; alpha 0.25, gamma 2) of logits, per target cell; arguments as above."""
+    """Returns the focal loss (Lin et al., ICCV 2017; alpha 0.25, gamma 2) of logits, per target cell.
+
+    Arguments are as in ``classification_loss``.
+    """
     positive, negative = classes == 1, classes == 0
     probability = scores.sigmoid()
     missed = 0.25 * (1 - probability).square() * F.softplus(-scores) * positive
@@ -97,10 +100,10 @@ def box_loss(
     config: LossConfig,
     average: Callable[[Tensor], Tensor] = lambda count: count,
 ) -> Tensor:
-    """Mean over the pairs with target anchors of the mean over these; ``average`` as in ``classification_loss``.
+    """Returns the mean box loss: over each pair's target anchors, then over the pairs that have any.
 
-    Smooth L1 is summed over the four deltas; GIoU (Rezatofighi et al., 2019) and DIoU (Zheng et al., 2020) are between
-    the decoded boxes.
+    Smooth L1 is summed over the four deltas. GIoU (Rezatofighi et al., 2019) and DIoU (Zheng et al., 2020) are between
+    the decoded boxes. ``average`` is as in ``classification_loss``.
     """
     if config.box_loss == "smooth_l1":
         each = F.smooth_l1_loss(deltas, labels.deltas, reduction="none", beta=config.smooth_l1_beta).sum(2)
@@ -114,7 +117,7 @@ def box_loss(
             distance = (predicted[:, :, :2] - truth[:, :, :2]).square().sum(2)
             each = each + distance / _diagonal(predicted, truth)
     pairs = average((labels.weights.sum((1, 2, 3)) > 0).float().sum())
-    # A box that is far out may be infinite where nobody asks for it, and 0 * inf is NaN.
+    # An ignored box may be infinite, and 0 * inf is NaN.
     chosen = torch.where(labels.weights > 0, each, 0.0)
     return (chosen * labels.weights).sum() / torch.where(pairs > 0, pairs, 1)
 
@@ -127,17 +130,18 @@ def teacher_loss(
     box_weight: float,
     average: Callable[[Tensor], Tensor] = lambda count: count,
 ) -> Tensor:
-    """Difference from a teacher's scores (N x 1 x C x C, 0 to 1 or NaN) and boxes (N x 1 x 4 x C x C, crop pixels).
+    """Returns the difference from a teacher's scores (N x 1 x C x C, 0 to 1 or NaN) and boxes.
 
-    Scores: quality focal loss (Li et al., Generalized Focal Loss, NeurIPS 2020; beta 2). Boxes: 1 - GIoU, as much as
-    the teacher's score. Both are sums over the cells, relative to the sum of the teacher's scores.
+    Boxes are N x 1 x 4 x C x C, crop pixels. Scores are judged by the quality focal loss (Li et al., Generalized Focal
+    Loss, NeurIPS 2020; beta 2), boxes by 1 - GIoU, weighted by the teacher's score. Both are sums over the cells,
+    relative to the sum of the teacher's scores.
     """
     known = scores.isfinite()
     soft = torch.where(known, scores, 0.0)
     distance = (proposals.scores.sigmoid() - soft).square()
     entropy = F.binary_cross_entropy_with_logits(proposals.scores, soft, reduction="none")
     sure = soft * (soft >= 0.3)
-    # Elsewhere a box may be infinite, and 0 * inf is NaN, in gradients too.
+    # Other boxes may be infinite, and 0 * inf is NaN, in gradients too.
     deltas = torch.where(sure[:, :, None] > 0, proposals.deltas, 0.0)
     intersection, union, hull = intersection_union_hull(decode(deltas, anchors), boxes, 2)
     apart = 2 - intersection / union - union / hull
@@ -147,11 +151,13 @@ def teacher_loss(
 def responses(
     context: Sequence[Tensor], search: Sequence[Tensor], size: Tensor, config: TrackerConfig
 ) -> tuple[list[Tensor], Tensor]:
-    """The response on each level's search features of the filter learned on its context features, as online.
+    """Returns each level's filter response on its search features, learned on its context features as online.
 
-    Both: one N x C x 31 x 31 tensor per level; the context is centred on a target of ``size`` (N x 2: width, height,
-    crop pixels). Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells). In float32,
-    or float64 where the features are.
+    context, search: one N x C x 31 x 31 tensor per level; the context is centred on the target
+    size: N x 2 (width, height) of the target, crop pixels
+
+    Returns N x 1 x grid x grid per level, and the label's standard deviation (N, in cells), in float32, or in float64
+    if the features are.
     """
     grid = config.grid
     cells = size / STRIDE
@@ -174,12 +180,12 @@ def _precise(values: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _hann_window(cells: int, device: torch.device) -> Tensor:
-    """Moved once: every copy to a GPU would wait for it."""
+    """Caches the window on its device: every copy to a GPU would wait for it."""
     return acf.hann_window(cells).to(device)
 
 
 def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> Tensor:
-    """N x 1 x grid x grid: a Gaussian where the target (N x 4, crop pixels) is; 0 everywhere in pairs without it."""
+    """Returns N x 1 x grid x grid: a Gaussian at the target (N x 4, crop pixels), and 0 in pairs without it."""
     offset = torch.arange(grid, device=box.device) - (grid - 1) / 2
     centre = torch.where(positive[:, None], box[:, :2].float() / STRIDE, 0.0)
     across, down = (torch.exp(-((offset - c[:, None]) ** 2) / (2 * sigma[:, None] ** 2)) for c in centre.unbind(1))
@@ -187,8 +193,10 @@ def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> T
 
 
 def ridge_loss(response: Tensor, label: Tensor, sigma: Tensor) -> Tensor:
-    """Eq 7's squared error, relative to the energy of a label in the middle: a response of 0 costs 1 in every pair
-    that has the target inside the map."""
+    """Returns eq 7's squared error, relative to the energy of a label in the middle.
+
+    A response of 0 costs 1 in every pair that has the target inside the map.
+    """
     energy = torch.pi * sigma.square()
     return ((response - label).square().sum((1, 2, 3)) / energy).mean()
 
@@ -205,10 +213,11 @@ def pair_losses(
     average: Callable[[Tensor], Tensor] = lambda count: count,
     teacher: tuple[Tensor, Tensor] | None = None,
 ) -> Losses:
-    """All terms for N pairs.
+    """Computes all terms for N pairs.
 
-    box: N x 4 and positive: N, as for ``labels.assign``. size: N x 2 (width, height, crop pixels) of the target in its
-    context crop; needed where the outputs have one. teacher: scores and boxes as for `teacher_loss`.
+    box, positive: N x 4 and N, as for ``labels.assign``
+    size: N x 2 (width, height, crop pixels) of the target in its context crop; needed if the outputs have one
+    teacher: scores and boxes as for `teacher_loss`
     """
 
     def terms(proposals: Proposals, response: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -243,7 +252,7 @@ def pair_losses(
 
 
 def best_overlap(proposals: Proposals, box: Tensor, positive: Tensor, anchors: Tensor) -> Tensor:
-    """Mean IoU of the best-scored proposal with the target, over the pairs that have it (0 if none has)."""
+    """Returns the mean IoU of the best-scored proposal with the target, over positive pairs (0 if all are negative)."""
     best = proposals.scores.flatten(1).argmax(1)
     boxes = decode(proposals.deltas, anchors).permute(0, 2, 1, 3, 4).flatten(2)
     chosen = boxes.gather(2, best[:, None, None].expand(-1, 4, 1))[..., 0]
@@ -252,7 +261,7 @@ def best_overlap(proposals: Proposals, box: Tensor, positive: Tensor, anchors: T
 
 
 def _diagonal(a: Tensor, b: Tensor) -> Tensor:
-    """Square of the diagonal of the smallest box around both; boxes' numbers in dimension 2."""
+    """Returns the squared diagonal of the smallest box around both; boxes' numbers in dimension 2."""
     low = torch.minimum(a[:, :, :2] - a[:, :, 2:] / 2, b[:, :, :2] - b[:, :, 2:] / 2)
     high = torch.maximum(a[:, :, :2] + a[:, :, 2:] / 2, b[:, :, :2] + b[:, :, 2:] / 2)
     return (high - low).square().sum(2).clamp(min=1e-9)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One process, or several started by ``torchrun``, one per device: who am I, and what do all of us have."""
+"""Runs in one process, or in several started by ``torchrun``, one per device, and shares values among them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMEOUT = timedelta(hours=1)  # the others wait while the first one validates
 
 @dataclass(frozen=True)
 class Processes:
-    """``rank`` of ``count``; the first one writes files and reports."""
+    """Describes this process as ``rank`` of ``count``; the first one writes files and reports."""
 
     rank: int = 0
     count: int = 1
@@ -30,7 +30,7 @@ class Processes:
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes; without a gradient."""
+        """Returns the mean over all processes; without a gradient."""
         if self.count == 1:
             return values
         total = values.detach().clone()
@@ -38,7 +38,7 @@ class Processes:
         return total / self.count
 
     def agree(self, values: list[float], device: torch.device) -> list[float]:
-        """The largest of each value over all processes. Waits for them."""
+        """Returns the largest of each value over all processes. Waits for them."""
         if self.count == 1:
             return values
         shared = torch.tensor(values, dtype=torch.float64, device=device)
@@ -48,10 +48,11 @@ class Processes:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
-    """Joins the group that ``torchrun`` set up, if it did; gives this process's place and device.
+    """Joins the group that ``torchrun`` set up, if any; yields this process's place and device.
 
-    device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with several processes each takes the GPU of its local rank.
-    Raises ValueError for a device that is not there.
+    device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with several processes each takes the GPU of its local rank
+
+    Raises ValueError for a device that does not exist.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     own = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -84,7 +85,7 @@ def _device(name: str, local: int) -> torch.device:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. What it is used for in any of them is part of every process's gradient."""
+    """Sums over all processes. The gradient of every process includes the uses of the sum in all of them."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes, on any device (torch's own needs GPUs)."""
+    """Normalises over the batches of all processes, on any device (torch's own class needs GPUs)."""
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or self.running_mean is None or self.running_var is None:
@@ -118,7 +119,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Makes every batch norm of the network one over all processes, in place; parameters keep their names."""
+    """Makes every batch norm of the network span all processes, in place; parameters keep their names."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SharedBatchNorm2d

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a run tells: one JSON line per interval, a plot, TensorBoard, and the card that goes with the weights."""
+"""Records a run: one JSON line per interval, a plot, TensorBoard, and the model card for the weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLOT = "progress.png"
 
 @dataclass(frozen=True)
 class Description:
-    """What a run was trained on, in the words of who started it; goes into the card, changes nothing."""
+    """Describes a run's training data in the words of whoever started it; only the card uses it."""
 
     data: Sequence[str] = ()
     terms: str = ""
@@ -28,8 +28,7 @@ class Description:
 
 
 class Record:
-    """The log of the run in ``folder``, from ``step`` on; what it says of later steps is dropped, for these will be
-    made again."""
+    """Keeps the log of the run in ``folder``. Lines after ``step`` are dropped, because those steps run again."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder = folder
@@ -44,10 +43,10 @@ class Record:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         except ImportError:
-            pass  # an extra; the log has all of it
+            pass  # optional; the log contains everything
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines so far; one that was cut off when the process was killed is left out."""
+        """Returns all lines so far, without one that was truncated when the process was killed."""
         if not self.path.is_file():
             return []
         out = []
@@ -59,7 +58,7 @@ class Record:
         return out
 
     def add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """One line; numbers that are none (NaN, infinite) become null."""
+        """Adds one line; NaN and infinite numbers become null."""
         line = {"kind": kind, "step": step, **_finite(values)}
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
@@ -69,7 +68,7 @@ class Record:
                     self._board.add_scalar(f"{kind}/{key}", value, step)
 
     def plot(self) -> None:
-        """Losses, overlap and validation against the steps, as a PNG, if matplotlib is installed."""
+        """Plots losses, overlap and validation against the steps, as a PNG, if matplotlib is installed."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
@@ -104,7 +103,7 @@ class Record:
 
 
 def card(model: str, facts: Mapping[str, str], settings: Mapping[str, Any], description: Description) -> str:
-    """The model card, as markdown."""
+    """Returns the model card, as markdown."""
     rows = "".join(f"| {key} | {value} |\n" for key, value in facts.items() if value)
     data = "".join(f"- {line}\n" for line in description.data) or "- not stated\n"
     return (
@@ -112,16 +111,16 @@ def card(model: str, facts: Mapping[str, str], settings: Mapping[str, Any], desc
         "A network of SNS-CF (Ntwari et al., Sensors 2020) for tracking any object in video, given its first box.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
         f"## Data\n\n{data}\n"
-        f"Terms of the data, as given by who trained: {description.terms or 'not stated'}\n\n"
+        f"Terms of the data, as given by the person who trained: {description.terms or 'not stated'}\n\n"
         f"## Made by\n\n```\n{description.command or 'snscf_core.training.trainer.train'}\n```\n\n"
         f"## Settings\n\n```json\n{json.dumps(settings, indent=1)}\n```\n"
     )
 
 
 def commit() -> str:
-    """The commit of the source, with ``-dirty`` behind it if it was changed; empty where git or history is missing."""
+    """Returns the commit of the source, with ``-dirty`` appended if changed; empty without git or history."""
     own = Path(__file__)
-    # An installed copy may lie in somebody else's repository.
+    # An installed copy may lie in another project's repository.
     if not _git("ls-files", "--error-unmatch", own.name):
         return ""
     return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")

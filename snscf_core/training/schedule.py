@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How the learning rates go over a run, and how long a run is.
+"""Plans how long a run is, and how its learning rates change.
 
-Two phases as in the paper (section 4): the heads alone, then end to end with the rate falling exponentially. Rates
-depend only on the fraction of the run that is done, so a run cut into slices follows the same plan.
+There are two phases as in the paper (section 4): the heads alone, then end to end with an exponentially falling rate.
+Rates depend only on the completed fraction of the run, so a run cut into slices follows the same plan.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Fractions are of the run: of its time if it was planned by time, else of its steps."""
+    """Sets the schedule. Fractions are of the run's time if it was planned by time, else of its steps."""
 
     heads_share: float = field(default=0.25, metadata={"help": "fraction of the run that trains the heads alone"})
     warmup_share: float = field(default=0.02, metadata={"help": "fraction over which the rate rises linearly"})
-    warmup_from: float = field(default=0.1, metadata={"help": "where it starts, relative to heads_rate"})
+    warmup_from: float = field(default=0.1, metadata={"help": "the rate at its start, relative to heads_rate"})
     heads_rate: float = field(default=0.005, metadata={"help": "rate of the heads alone (the paper: 0.001)"})
-    peak_rate: float = field(default=0.005, metadata={"help": "rate where end to end begins (the paper: 0.004)"})
+    peak_rate: float = field(default=0.005, metadata={"help": "rate at the start of end to end (the paper: 0.004)"})
     final_rate: float = field(default=0.00005, metadata={"help": "rate at the end (the paper: 0.0004)"})
     backbone_factor: float = field(default=0.1, metadata={"help": "the backbone's rate relative to the heads'"})
-    conv5_factor: float = field(default=1.0, metadata={"help": "the same of a conv5 that has no ImageNet weights"})
+    conv5_factor: float = field(default=1.0, metadata={"help": "the same, for a conv5 without ImageNet weights"})
 
     def __post_init__(self) -> None:
         for name in ("heads_share", "warmup_share"):
@@ -34,12 +34,12 @@ class ScheduleConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
 
-PAPER = ScheduleConfig(heads_rate=0.001, peak_rate=0.004, final_rate=0.0004)  # 5 of 20 epochs, and the other 15
+PAPER = ScheduleConfig(heads_rate=0.001, peak_rate=0.004, final_rate=0.0004)  # 5 of 20 epochs, then the other 15
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates at one step; 0 for what does not train."""
+    """Holds the learning rates at one step; 0 for parts that do not train."""
 
     heads: float
     backbone: float
@@ -47,8 +47,8 @@ class Rates:
 
 
 def rates(progress: float, end_to_end: bool, config: ScheduleConfig) -> Rates:
-    """The rates where the fraction ``progress`` of the run is done."""
-    if end_to_end or config.heads_share == 1:  # where no second phase comes, the rate falls in the first
+    """Returns the rates when the fraction ``progress`` of the run is done."""
+    if end_to_end or config.heads_share == 1:  # without a second phase, the rate falls in the first
         first = config.peak_rate if end_to_end else config.heads_rate
         begun = config.heads_share if end_to_end else 0.0
         done = (progress - begun) / (1 - begun) if begun < 1 else 1.0
@@ -62,7 +62,7 @@ def rates(progress: float, end_to_end: bool, config: ScheduleConfig) -> Rates:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of each phase; None where a run planned by time has not measured yet how long that phase's step takes."""
+    """Holds the steps of each phase; None if a run planned by time has not yet timed that phase's steps."""
 
     heads_share: float
     heads_steps: int | None = None
@@ -70,7 +70,7 @@ class Plan:
 
     @classmethod
     def of_steps(cls, steps: int, heads_share: float) -> Plan:
-        """A plan known beforehand. Raises ValueError without a step."""
+        """Plans a fixed number of steps. Raises ValueError if it is below 1."""
         if steps < 1:
             raise ValueError(f"a run has at least one step, got {steps}")
         heads = round(steps * heads_share)
@@ -78,13 +78,14 @@ class Plan:
 
     @classmethod
     def of_time(cls, heads_share: float) -> Plan:
-        """A plan whose steps are yet to be measured."""
+        """Plans a run by time; its steps are yet to be measured."""
         return cls(heads_share, 0 if heads_share == 0 else None, 0 if heads_share == 1 else None)
 
     def measured(self, step: int, step_seconds: float, spent: float, total: float) -> Plan:
-        """The plan once the phase's step is known to take so long, ``spent`` of ``total`` seconds being over.
+        """Returns the plan after timing a step of the current phase, with ``spent`` of ``total`` seconds over.
 
-        The first phase gets its share of the time, the second what is left; both at least the steps already made.
+        The first phase gets its share of the time, the second the rest. Neither gets fewer steps than it has already
+        made.
         """
         if self.heads_steps is None:
             left = total * self.heads_share - spent
@@ -93,15 +94,15 @@ class Plan:
         return replace(self, end_to_end_steps=max(1, step - self.heads_steps + max(0, round(left / step_seconds))))
 
     def end_to_end(self, step: int) -> bool:
-        """Whether the step (counted from 0) belongs to the second phase."""
+        """Returns whether the step (counted from 0) belongs to the second phase."""
         return self.heads_steps is not None and step >= self.heads_steps
 
     def known(self, step: int) -> bool:
-        """Whether the length of the phase that the step belongs to is known."""
+        """Returns whether the length of the step's phase is known."""
         return (self.end_to_end_steps if self.end_to_end(step) else self.heads_steps) is not None
 
     def progress(self, step: int) -> float:
-        """The fraction of the run that is done before the step, in [0, 1]."""
+        """Returns the fraction of the run that is done before the step, in [0, 1]."""
         if self.heads_steps is None:
             return 0.0
         if step < self.heads_steps:
@@ -115,7 +116,7 @@ class Plan:
 
     @property
     def steps(self) -> int | None:
-        """Steps of the whole run, or None as long as they are not known."""
+        """Returns the steps of the whole run, or None until they are known."""
         if self.heads_steps is None or self.end_to_end_steps is None:
             return None
         return self.heads_steps + self.end_to_end_steps

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The network on a batch of pairs: one pass for all crops, as training wants it."""
+"""Runs the network on a batch of pairs for training: one pass for all crops."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ Images: TypeAlias = "Tensor | Sequence[Tensor]"  # crops, or taps of the backbon
 
 
 class Outputs(NamedTuple):
-    """What the losses judge, all float32.
+    """Holds the network's outputs for the losses, all float32.
 
-    fused: eq 3. levels: each head alone. context, search: what the filters work on, per level (M x C x 31 x 31), of the
-    pairs that go through the filters, empty without a context. response_weights: 3, they sum to 1.
+    fused: proposals of eq 3
+    levels: the proposals of each head alone
+    context, search: the filters' input per level (M x C x 31 x 31), of the pairs that go through the filters; empty
+        without a context
+    response_weights: 3, they sum to 1
     """
 
     fused: Proposals
@@ -32,15 +35,18 @@ class Outputs(NamedTuple):
 
 
 class PairNetwork(nn.Module):
-    """Same weights and same function as ``SNSCF``; what DistributedDataParallel and torch.compile wrap."""
+    """Wraps ``SNSCF`` for DistributedDataParallel and torch.compile; same weights and same function."""
 
     def __init__(self, network: SNSCF) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, template: Images, search: Images, context: Images | None, every: int = 1) -> Outputs:
-        """Crops N x 3 x 127 x 127 and N x 3 x 255 x 255; ``context``: ceil(N / every) x 3 x 255 x 255, those of every
-        ``every``-th pair. Or what the backbone makes of these: its shallowest tap, or all three.
+        """Runs the network on crops, or on the backbone's features of them: its shallowest tap, or all three.
+
+        template: N x 3 x 127 x 127
+        search: N x 3 x 255 x 255
+        context: ceil(N / every) x 3 x 255 x 255, the contexts of every ``every``-th pair
         """
         network = self.network
         template_taps = [centre_crop(tap, TEMPLATE_CELLS) for tap in network.aligned(self._taps(template))]
@@ -79,13 +85,13 @@ def _float(proposals: Proposals) -> Proposals:
 
 
 def _jointly(reduction: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
-    """A 1 x 1 convolution with batch norm over maps of several sizes, with one set of statistics.
+    """Applies a 1 x 1 convolution with batch norm to maps of several sizes, with one set of statistics.
 
-    Normalised each by its own, as two passes would, template and search features would differ from those that the
-    tracker makes with the running statistics of both.
+    With separate statistics, as in two passes, template and search features would differ from those that the tracker
+    makes with the running statistics of both.
     """
     rows = [level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in maps]
-    # 1 x C x 1 x (all cells), channels last without a copy.
+    # The shape 1 x C x 1 x (all cells) is channels last without a copy.
     reduced = reduction(torch.cat(rows).t()[None, :, None])[0, :, 0].t()
     parts = reduced.split([len(part) for part in rows])
     return [

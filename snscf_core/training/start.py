@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a run starts from, and which of the weights train in which phase."""
+"""Prepares the network that a run starts from, and selects the weights that train in each phase."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..model.network import LEVELS, SNSCF
 
 CONV5_STARTS = ("copy", "random")
 STEMS = {
-    # What stays as ImageNet left it: everything before stride 8.
+    # Layers that keep their ImageNet weights: everything before stride 8.
     ResNet50: ("conv1.", "bn1.", "layer1."),
     MobileNetV2: ("features.0.", "features.1.", "features.2.", "features.3."),
     FBNetC: tuple(f"conv{number:02d}." for number in range(10)),
 }
-TO_FIRST_TAP = {  # what a cache of features stands for
+TO_FIRST_TAP = {  # the layers whose output a cache of features stores
     ResNet50: (*STEMS[ResNet50], "layer2."),
     MobileNetV2: tuple(f"features.{block}." for block in range(7)),
     FBNetC: tuple(f"conv{number:02d}." for number in range(22)),
@@ -31,11 +31,13 @@ TO_FIRST_TAP = {  # what a cache of features stands for
 
 
 def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> tuple[SNSCF, bool]:
-    """The network to train, and whether its conv5 is new.
+    """Returns the network to train, and whether its conv5 is new.
 
-    model: a name begins with the ImageNet weights of its backbone and new heads; a path, as ``checkpoints.load`` takes,
-    may also be that of trained weights to go on from. ``conv5`` says how a conv5 without weights begins (see
-    ``copy_conv5``); heads begin at random, by ``seed``.
+    model: a name starts from the ImageNet weights of its backbone and new heads; a path, as for ``checkpoints.load``,
+        may also lead to trained weights to continue from
+    conv5: how a conv5 without weights starts (see ``copy_conv5``)
+    seed: determines the random heads
+
     Raises WeightsError, ValueError.
     """
     if conv5 not in CONV5_STARTS:
@@ -55,9 +57,9 @@ def start(model: str | Path, channels: int, seed: int, conv5: str = "copy") -> t
 def copy_conv5(backbone: ResNet50) -> None:
     """Starts conv5 as two towers side by side that apply conv4's last two blocks once more.
 
-    conv5 is twice as wide as conv4. Its blocks hold, in the first half of the channels, conv4's last block, and in the
-    second half the one before, block-diagonally; its projection duplicates its input. So what it gives at first is
-    conv4's features, refined further: what residual blocks do. The zeros between the towers train like all else.
+    conv5 is twice as wide as conv4. The first half of each block's channels holds conv4's last block, the second half
+    the block before it, block-diagonally. Its projection duplicates its input. At first, conv5 therefore returns
+    conv4's features, refined further, as residual blocks do. The zeros between the towers train like all other weights.
     """
     towers: list[Any] = [backbone.layer3[5], backbone.layer3[4]]
     blocks: list[Any] = list(backbone.layer4)
@@ -81,7 +83,7 @@ def copy_conv5(backbone: ResNet50) -> None:
 
 @torch.no_grad()
 def random_conv5(backbone: ResNet50) -> None:
-    """He et al.'s initialisation; every block but the projection begins as nothing (Goyal et al., 2017)."""
+    """Applies He et al.'s initialisation; every block but the projection starts at zero (Goyal et al., 2017)."""
     blocks: list[Any] = list(backbone.layer4)
     for block in blocks:
         for module in block.modules():
@@ -93,7 +95,7 @@ def random_conv5(backbone: ResNet50) -> None:
 
 
 def groups(network: SNSCF, conv5_new: bool) -> dict[str, str]:
-    """Each parameter's name to its group: ``heads`` (all that is no backbone), ``conv5`` (if new) or ``backbone``."""
+    """Maps each parameter's name to ``heads`` (all outside the backbone), ``conv5`` (if new) or ``backbone``."""
     names = {}
     for name, _ in network.named_parameters():
         if not name.startswith("backbone."):
@@ -113,11 +115,14 @@ def enter_phase(
     behind_first_tap: bool = False,
     only: Sequence[str] = (),
 ) -> list[str]:
-    """Sets which parameters train and which batch norms follow their batch; returns the names of those that train.
+    """Sets which parameters train and which batch norms use batch statistics; returns the names of those that train.
 
-    Batch norms of a backbone keep ImageNet's statistics; those of the heads and of a new conv5 learn theirs.
-    behind_first_tap: of the backbone only the layers behind its shallowest tap train. only: of all that would train,
-    what has one of these words in its name does, the rest keeps its weights and statistics; empty: all.
+    Batch norms of a backbone keep ImageNet's statistics. Those of the heads and of a new conv5 learn theirs.
+
+    behind_first_tap: in the backbone, only the layers behind its shallowest tap train
+    only: among the parameters that would train, only those with one of these words in their names do, and the rest keep
+        their weights and statistics; empty: all train
+
     Raises ValueError if nothing would train.
     """
     network.train()
@@ -150,7 +155,7 @@ def _chosen(name: str, only: Sequence[str]) -> bool:
 
 
 def statistics(network: SNSCF) -> Iterator[Tensor]:
-    """The running means and variances of the batch norms that follow their batch."""
+    """Yields the running means and variances of the batch norms that use batch statistics."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.training:
             if module.running_mean is not None and module.running_var is not None:

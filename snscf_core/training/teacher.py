@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A teacher: FEAR's network, which says of training pairs what another tracker finds on them.
+"""Runs a teacher: FEAR's network, whose answers on training pairs are soft targets for ours.
 
-Its answers are soft targets (Hinton et al., 2015) for a network with one box on each cell of stride 16.
+The answers train a network with one box on each cell of stride 16 (distillation; Hinton et al., 2015).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Cut = Callable[[Affine, int], npt.NDArray[np.uint8]]  # a map and a side to the 
 
 AROUND = {"template": 0.2, "search": 2.0}  # boxes that a crop shows on each side of the box
 LABELS = LabelConfig()
-PLACES = (SEARCH_SIZE - 1) // STRIDE  # cells a side that a light head has proposals on
+PLACES = (SEARCH_SIZE - 1) // STRIDE  # cells a side on which a light head has proposals
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a teacher finds on the cells of a search crop.
+    """Holds a teacher's answer on the cells of a search crop.
 
-    scores: P x P from 0 to 1, NaN where it can't see the cell or is not to be believed.
-    boxes: 4 x P x P (cx, cy, w, h) in crop pixels relative to the crop's middle.
+    scores: P x P from 0 to 1, NaN where it can't see the cell or is not trusted
+    boxes: 4 x P x P (cx, cy, w, h) in crop pixels relative to the crop's middle
     """
 
     scores: npt.NDArray[np.float32]
@@ -41,10 +41,11 @@ class Answer:
 
 
 class Teacher:
-    """FEAR on pairs of crops; safe to call from several threads.
+    """Runs FEAR on pairs of crops; several threads may call it at once.
 
-    files: its two ONNX files, for the template and for the search crop. Raises ValueError if ONNX Runtime is missing or
-    the number of files is another, FileNotFoundError.
+    files: its two ONNX files, for the template and for the search crop
+
+    Raises ValueError if ONNX Runtime is missing or there are not two files, FileNotFoundError.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -60,9 +61,10 @@ class Teacher:
     ) -> Answer:
         """Returns what the teacher finds in the search crop.
 
-        cut_template, cut_search: cut crops of its own size out of the pair's images. template, search: the target's box
-        (cx, cy, w, h in image pixels) and the map of the crop that the student sees. truth: the target's box in the
-        student's search crop. An answer whose best box does not overlap it (IoU below one half) is not to be believed.
+        cut_template, cut_search: cut crops of the teacher's own size out of the pair's images
+        template, search: the target's box (cx, cy, w, h in image pixels) and the map of the crop that the student sees
+        truth: the target's box in the student's search crop; an answer whose best box overlaps it by less than one half
+            (IoU) is not trusted
         """
         box, student = template
         own = _own_map(box[2:], student, box[:2], AROUND["template"], FearTracker.TEMPLATE)
@@ -71,7 +73,7 @@ class Teacher:
         middle = student[:, :2] @ np.full(2, SEARCH_SIZE / 2) + student[:, 2]
         own = _own_map(box[2:], student, middle, AROUND["search"], FearTracker.SEARCH)
         distances, logits = self._search(_input(cut_search(own, FearTracker.SEARCH)), features)
-        # Pixels of the teacher's crop for one of the student's, across and down.
+        # The teacher's crop pixels per pixel of the student's crop, across and down.
         scale = np.diag(student[:, :2]) / np.diag(own[:, :2])
         answer = on_cells(distances[0], logits[0, 0], scale)
         return (
@@ -86,11 +88,12 @@ def on_cells(
 ) -> Answer:
     """Returns FEAR's maps on the cells of the student's search crop; both crops show the same point in the middle.
 
-    FEAR calls every cell in a box the target, a light head only those near its middle (`LabelConfig`). So scores fall
-    to 0 from the one ellipse in the teacher's box to the other.
+    FEAR labels every cell in a box as the target, a light head only those near its middle (`LabelConfig`). Scores
+    therefore fall to 0 between the two ellipses in the teacher's box.
 
-    distances: 4 x 16 x 16 to left, top, right and bottom, and logits: 16 x 16, as `FearTracker` has them. scale: pixels
-    of the teacher's crop for one of the student's, across and down.
+    distances: 4 x 16 x 16, to left, top, right and bottom, as in `FearTracker`
+    logits: 16 x 16, as in `FearTracker`
+    scale: the teacher's crop pixels per pixel of the student's, across and down
     """
     offsets = (np.arange(PLACES) - PLACES // 2) * scale[:, None]  # 2 x P, in cells of the teacher
     middle = FearTracker.SEARCH / 2 / STRIDE
@@ -114,7 +117,7 @@ def on_cells(
 def _own_map(
     size: npt.NDArray[np.float64], student: Affine, middle: npt.NDArray[np.float64], around: float, side: int
 ) -> Affine:
-    """The map of a crop with the middle at ``middle``, ``1 + 2 * around`` boxes wide and high, mirrored as another."""
+    """Maps a crop around ``middle``, ``1 + 2 * around`` boxes wide and high, mirrored like the student's."""
     steps = size * (1 + 2 * around) / side * np.sign(np.diag(student[:, :2]))
     return np.concatenate([np.diag(steps), (middle - steps * side / 2)[:, None]], 1)
 
@@ -125,7 +128,7 @@ def _best(answer: Answer) -> npt.NDArray[np.float32]:
 
 
 def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """IoU of two boxes (cx, cy, w, h)."""
+    """Returns the IoU of two boxes (cx, cy, w, h)."""
     low, high = np.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2), np.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2)
     shared = np.prod(np.maximum(high - low, 0))
     return float(shared / max(1e-9, np.prod(a[2:]) + np.prod(b[2:]) - shared))

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How well the weights track clips that were kept out of training."""
+"""Measures how well the weights track clips held out of training."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..evaluation.sequences import ImageSequence
 from ..evaluation.trackers import SnscfTracker
 from ..online.tracker import Tracker
 
-MIN_FRAMES = 10  # with a box, of a clip that is worth tracking
+MIN_FRAMES = 10  # least frames with a box for a clip to be worth tracking
 
 
 def hold_out(clips: Sequence[Clip], share: float = 0.1, seed: int = 0, most: int = 32) -> tuple[list[Clip], list[Clip]]:
     """Splits clips into those to train on and those to validate on.
 
-    A share of the videos is held out, at most ``most`` of them: always the same ones for a seed, whatever else is in
-    the list before or after; which, is decided by their names. All objects of a held-out video are held out, and the
-    first of them validates. Stills and very short clips all train.
+    A share of the videos is held out, at most ``most`` of them. Their names and the seed decide which, so other entries
+    in the list do not change the choice. All objects of a held-out video are held out, and the first of them validates.
+    Stills and very short clips all train.
     """
     videos: dict[tuple[str, Path], list[Clip]] = {}
     for clip in clips:
@@ -43,7 +43,7 @@ def hold_out(clips: Sequence[Clip], share: float = 0.1, seed: int = 0, most: int
 
 
 def as_sequence(clip: Clip, frames: int) -> ImageSequence:
-    """A clip from the first frame in which the target is, at most ``frames`` long."""
+    """Returns a clip from the first frame that shows the target, at most ``frames`` long."""
     start = int(np.argmax(_present(clip)))
     part = slice(start, start + frames)
     return ImageSequence(clip.name, clip.files[part], np.asarray(clip.boxes[part], np.float64))
@@ -52,9 +52,9 @@ def as_sequence(clip: Clip, frames: int) -> ImageSequence:
 def validate(
     weights: Path, clips: Sequence[Clip], modes: Sequence[str], device: str, frames: int = 120
 ) -> dict[str, dict[str, float]]:
-    """Success AUC per mode and clip, ``mean`` among them, of the weights in a folder, tracked from the first box.
+    """Returns the success AUC per mode and clip, and their ``mean``, for the weights in a folder.
 
-    A clip with an image that can't be read is left out.
+    Clips are tracked from the first box. A clip with an unreadable image is left out.
     """
     scores: dict[str, dict[str, float]] = {}
     for mode in modes:
