@@ -18,10 +18,7 @@ from ..evaluation.conditions import CONDITIONS, Condition
 from ..evaluation.datasets import read_dataset
 from ..evaluation.reports import accuracy_report
 from ..evaluation.sequences import ImageSequence
-from ..evaluation.trackers import HELP, candidates
-from ..model.network import MODELS
-from ..online.config import MODES
-from .evaluate import add_run_arguments, listed, print_table, sizes_of
+from .evaluate import add_candidate_arguments, add_run_arguments, chosen_candidates, frames_bar, listed, print_table
 
 OUTPUT = Path("accuracy_output")
 
@@ -36,15 +33,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="NAME=FOLDER",
         help="a set: its name, and a folder with NAME/img/ and NAME/groundtruth_rect.txt; several may be given",
     )
-    parser.add_argument("--sequences", help="only these, separated by commas")
-    parser.add_argument(
-        "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
-    )
-    parser.add_argument(
-        "--mode",
-        default="auto",
-        help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
-    )
+    add_candidate_arguments(parser)
     parser.add_argument(
         "--conditions", default="all", help=f"separated by commas: {', '.join(CONDITIONS)}; or all (default all)"
     )
@@ -61,19 +50,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--starts must be at least 1 and --frames 0, got {options.starts} and {options.frames}")
     conditions = chosen(listed(options.conditions))
     sets = read_sets(options.root, listed(options.sequences) if options.sequences else None)
-    trackers = candidates(
-        listed(options.tracker),
-        listed(options.mode),
-        options.device,
-        listed(options.engine),
-        sizes_of(options.search_size),
-    )
-    with tqdm(unit="frame", file=sys.stderr, disable=None) as bar:
-
-        def advance(frames: int, total: int) -> None:
-            bar.total = total
-            bar.update(frames)
-
+    trackers = chosen_candidates(options)
+    with frames_bar() as advance:
         found = measure(
             sets,
             trackers,

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
+"""Run ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from .options import SEARCH_SIZE_HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``snscf eval`` itself."""
+    """Add the options of ``snscf eval`` itself."""
     parser.add_argument(
         "--dataset",
         default="sequences",
@@ -40,20 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="layout of the data set (default sequences: NAME/img/ and NAME/groundtruth_rect.txt)",
     )
     parser.add_argument("--root", type=Path, help="folder that the data set lies in")
-    parser.add_argument("--sequences", help="only these, separated by commas")
-    parser.add_argument(
-        "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
-    )
-    parser.add_argument(
-        "--mode",
-        default="auto",
-        help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
-    )
+    add_candidate_arguments(parser)
     add_run_arguments(parser)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands ``snscf eval compare`` and ``snscf eval paper``."""
+    """Add the commands ``snscf eval compare`` and ``snscf eval paper``."""
     comparing = commands.add_parser("compare", help="whether trackers differ: bootstrap over sequences")
     comparing.add_argument(
         "reports", nargs="+", metavar="REPORT", help="folder of a report, or FOLDER:TRACKER; the first is compared with"
@@ -69,10 +63,23 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     papering.set_defaults(run=run_paper)
 
 
+def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose sequences, trackers and modes."""
+    parser.add_argument("--sequences", help="only these, separated by commas")
+    parser.add_argument(
+        "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
+    )
+    parser.add_argument(
+        "--mode",
+        default="auto",
+        help=f"of our networks, separated by commas: auto, {', '.join(MODES)}, or all (default auto)",
+    )
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """How our networks run, how many processes there are, and where results go."""
+    """Add the options that say how our networks run, how many processes to use, and where results go."""
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
-    # not the fastest of the moment: a figure must not depend on what that is
+    # Not the fastest engine at hand: results must not depend on which that is.
     parser.add_argument(
         "--engine", default="torch", help=f"of our networks, separated by commas; {ENGINE_HELP} (default torch)"
     )
@@ -90,17 +97,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a run that failed."""
+    """Run ``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a failed run."""
     if options.root is None:
         raise ValueError("say where the data set lies with --root FOLDER")
     dataset = read_dataset(options.dataset, options.root, listed(options.sequences) if options.sequences else None)
-    trackers = candidates(
-        listed(options.tracker),
-        listed(options.mode),
-        options.device,
-        listed(options.engine),
-        sizes_of(options.search_size),
-    )
+    trackers = chosen_candidates(options)
     found = _run(dataset, trackers, options.output, options)
     if found is None:
         return
@@ -113,10 +114,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> None:
-    """``snscf eval compare``. Raises ValueError or FileNotFoundError."""
+    """Run ``snscf eval compare``. Raises ValueError or FileNotFoundError."""
     runs = [run for source in options.reports for run in compare.read_runs(source)]
     names = [run.name for run in runs]
-    if len(set(names)) < len(names):  # the same tracker from several reports: tell them by the folder
+    if len(set(names)) < len(names):  # Several reports have the same tracker: add the report's folder to its name.
         sources = [source for source in options.reports for _ in compare.read_runs(source)]
         runs = [
             compare.Run(f"{source}:{run.name}", run.dataset, run.values, run.frames, run.pooled)
@@ -129,7 +130,7 @@ def run_compare(options: argparse.Namespace) -> None:
 
 
 def run_paper(options: argparse.Namespace) -> None:
-    """``snscf eval paper``. Raises ValueError or FileNotFoundError."""
+    """Run ``snscf eval paper``. Raises ValueError or FileNotFoundError."""
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("say where the data lies with --otb, --vot or --lasot")
@@ -137,44 +138,71 @@ def run_paper(options: argparse.Namespace) -> None:
     if len(sizes) != 1:
         raise ValueError("the paper's tables have one tracker in several modes: give one --search-size")
     trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], sizes)
-    evaluations: dict[str, Evaluation] = {}
-    results: Mapping[str, paper.VotResult] = {}
-    coverage, complaints = [], []
-    for name, root in roots.items():
-        if root is None:
-            coverage.append(f"{name.upper()} was not given.")
-            continue
-        dataset = read_dataset(name, root)
-        folder = options.output / name if options.output else None
-        found = _run(dataset, trackers, folder, options)
-        if found is None:
-            continue
-        evaluations[name] = runner.evaluation(dataset, trackers, found)
-        by_name = vot_results(dataset, trackers, found)
-        if name == "vot":
-            results = {tracker.mode: by_name[tracker.name] for tracker in trackers if tracker.name in by_name}
-        coverage.append(_coverage(dataset))
-        complaints.append(found)
-        if folder:
-            _write(evaluations[name], dataset, folder, _tables(evaluations[name], by_name))
-    if not evaluations:
+    runs = {name: _paper_run(name, root, trackers, options) for name, root in roots.items() if root is not None}
+    finished = {name: run for name, run in runs.items() if run is not None}
+    if not finished:
         return
-    speeds = {t.description["mode"]: t.fps for t in evaluations["vot"].trackers} if "vot" in evaluations else None
-    measured = paper.Measured(evaluations.get("otb"), evaluations.get("lasot"), results, speeds, coverage)
-    tables = paper.tables(measured)
+    # A set whose run another process gathers has no line; a set that was not given has one that says so.
+    coverage = [
+        f"{name.upper()} was not given." if root is None else _coverage(finished[name].dataset)
+        for name, root in roots.items()
+        if root is None or name in finished
+    ]
+    _print_paper(paper.tables(_measured(finished, trackers, coverage)), options.output)
+    for run in finished.values():
+        _complain(run.found)
+
+
+@dataclass(frozen=True)
+class _PaperRun:
+    """Holds the results on one of the paper's data sets. vot: results with resets by tracker, empty but for VOT."""
+
+    dataset: Dataset
+    found: Found
+    evaluation: Evaluation
+    vot: Mapping[str, paper.VotResult]
+
+
+def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: argparse.Namespace) -> _PaperRun | None:
+    """Run the trackers on a data set and write its report; None in processes that only help another under torchrun."""
+    dataset = read_dataset(name, root)
+    folder = options.output / name if options.output else None
+    found = _run(dataset, trackers, folder, options)
+    if found is None:
+        return None
+    run = _PaperRun(dataset, found, runner.evaluation(dataset, trackers, found), vot_results(dataset, trackers, found))
+    if folder:
+        _write(run.evaluation, dataset, folder, _tables(run.evaluation, run.vot))
+    return run
+
+
+def _measured(
+    finished: Mapping[str, _PaperRun], trackers: Sequence[Candidate], coverage: Sequence[str]
+) -> paper.Measured:
+    """Gather what the paper's tables need from the runs by data set."""
+    evaluations = {name: run.evaluation for name, run in finished.items()}
+    results: Mapping[str, paper.VotResult] = {}
+    speeds = None
+    if "vot" in finished:
+        by_name = finished["vot"].vot
+        results = {tracker.mode: by_name[tracker.name] for tracker in trackers if tracker.name in by_name}
+        speeds = {tracker.description["mode"]: tracker.fps for tracker in evaluations["vot"].trackers}
+    return paper.Measured(evaluations.get("otb"), evaluations.get("lasot"), results, speeds, coverage)
+
+
+def _print_paper(tables: Sequence[Table], output: Path | None) -> None:
+    """Print the tables, and write them to ``paper.md`` if there is an output folder."""
     for table in tables:
         print_table(table)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
         text = "\n\n".join(f"## {table.title}\n\n{table.markdown()}\n\n{table.note}" for table in tables)
-        (options.output / "paper.md").write_text(f"# The paper's tables, measured\n\n{text}\n")
-        print(f"\n{options.output / 'paper.md'}")
-    for found in complaints:
-        _complain(found)
+        (output / "paper.md").write_text(f"# The paper's tables, measured\n\n{text}\n")
+        print(f"\n{output / 'paper.md'}")
 
 
 def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -> dict[str, paper.VotResult]:
-    """Results with resets, by tracker, over the sequences that each has run; none unless it is a VOT data set."""
+    """Score the runs with resets, by tracker, over the sequences that each finished; empty unless the set is VOT's."""
     sequences = [one for one in dataset.sequences if isinstance(one, VotSequence)]
     results = {}
     for tracker in trackers:
@@ -197,12 +225,7 @@ def _run(
 ) -> Found | None:
     experiments = (runner.ONE_PASS, *((BASELINE,) if isinstance(dataset.sequences[0], VotSequence) else ()))
     quiet = os.environ.get("RANK", "0") != "0"
-    with tqdm(unit="frame", desc=dataset.name, file=sys.stderr, disable=True if quiet else None) as bar:
-
-        def advance(frames: int, total: int) -> None:
-            bar.total = total
-            bar.update(frames)
-
+    with frames_bar(dataset.name, quiet) as advance:
         return runner.run(
             dataset,
             trackers,
@@ -212,6 +235,18 @@ def _run(
             advance=advance,
             tell=functools.partial(tqdm.write, file=sys.stderr),
         )
+
+
+@contextmanager
+def frames_bar(title: str | None = None, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error, if that is a terminal. Call the result with frames done and in all."""
+    with tqdm(unit="frame", desc=title, file=sys.stderr, disable=True if quiet else None) as bar:
+
+        def advance(frames: int, total: int) -> None:
+            bar.total = total
+            bar.update(frames)
+
+        yield advance
 
 
 def _write(evaluation: Evaluation, dataset: Dataset, folder: Path, tables: Sequence[Table]) -> Path:
@@ -302,7 +337,7 @@ def _coverage(dataset: Dataset) -> str:
 
 
 def _complain(found: Found) -> None:
-    """Raises ValueError if anything failed, so that the exit status says so; each failure has been told already."""
+    """Raise ValueError if a run failed, so that the exit status is not 0. Each failure has been printed already."""
     if found.failed:
         names = ", ".join(f"{tracker} on {sequence}" for tracker, sequence, _ in found.failed)
         raise ValueError(f"{len(found.failed)} runs failed and are left out: {names}")
@@ -312,13 +347,24 @@ def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
+def chosen_candidates(options: argparse.Namespace) -> list[Candidate]:
+    """Return the trackers that the options choose. Raises as `candidates` does, and ValueError for a bad size."""
+    return candidates(
+        listed(options.tracker),
+        listed(options.mode),
+        options.device,
+        listed(options.engine),
+        sizes_of(options.search_size),
+    )
+
+
 def listed(text: str) -> list[str]:
-    """The parts between commas."""
+    """Split a text at commas and drop empty parts."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def sizes_of(text: str) -> list[int]:
-    """The numbers of ``--search-size``. Raises ValueError."""
+    """Read the numbers of ``--search-size``. Raises ValueError."""
     try:
         return [int(part) for part in listed(text)]
     except ValueError:

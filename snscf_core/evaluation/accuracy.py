@@ -1,15 +1,16 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Success and precision of trackers under `CONDITIONS`, from several starts in each sequence, on several sets.
+"""Measure success and precision of trackers under `CONDITIONS`, from several starts in each sequence, on several sets.
 
-Every run is stored at once under the fingerprint of all that it depends on (tracker, weights, code, condition, images,
-boxes), and found again there: another tracker or condition adds its own runs and repeats none.
+Each run is stored at once under a fingerprint of everything that it depends on (tracker, weights, code, condition,
+images, boxes). A later call finds it there: another tracker or condition adds its own runs and repeats none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import zlib
@@ -31,7 +32,7 @@ from .sequences import ImageSequence, read_frame
 from .starts import MOVES, first_frames, moved
 from .trackers import Candidate, read_result, write_result
 
-# The given box counts as right, also where it is a moved one.
+# The box given at the start counts as right, even where it was moved off the true one.
 RULES = Rules(first="truth")
 
 Key = tuple[str, str, str]  # names of a tracker, a set and a condition
@@ -40,8 +41,12 @@ Sets = Mapping[str, Sequence[ImageSequence]]
 
 @dataclass(frozen=True, eq=False)
 class Filmed(ImageSequence):
-    """A sequence from one of its starts, under a condition. ``boxes`` are those of its own frames, the first the given
-    one; ``truth`` N x 4 are the true ones in the pixels of the original images. subset: the set that it belongs to."""
+    """Shows a sequence from one of its starts, under a condition.
+
+    boxes: N x 4 (x, y, w, h) in pixels of the changed frames; the first is the one given to the tracker.
+    truth: N x 4 true boxes in pixels of the original images.
+    subset: name of the set that the sequence belongs to.
+    """
 
     condition: Condition = AS_IT_IS
     start: int = 0
@@ -53,28 +58,28 @@ class Filmed(ImageSequence):
 
     def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
         for index in indices:
-            # the same noise for all trackers, whatever they run beside
+            # Seed by frame, so that all trackers see the same noise however they are run.
             rng = np.random.default_rng([zlib.crc32(self.name.encode()), self.start, index])
             yield self.condition.change(read_frame(self.files[index]), index, rng)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that the frames and the given box depend on."""
+        """Return a fingerprint of everything that the frames and the given box depend on."""
         images = [(file.name, file.stat().st_size) for file in self.files]
         text = json.dumps([self.condition.fingerprint, self.name, self.start, self.boxes.tolist(), images])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def score(self, boxes: Array) -> Scores:
-        """The measures of N x 4 boxes in this one's frames; pixels are those of the original images."""
+        """Score N x 4 boxes in pixels of the changed frames; errors are in pixels of the original images."""
         return metrics.score(boxes / self.condition.scale, self.truth, RULES)
 
 
 def film(
     sequence: ImageSequence, condition: Condition, start: int = 0, starts: int = 1, subset: str = "", frames: int = 0
 ) -> Filmed:
-    """Returns one of ``starts`` starts in a sequence, or in its first ``frames`` frames.
+    """Return one of ``starts`` starts in a sequence, or in its first ``frames`` frames; 0 frames stand for all.
 
-    Raises ValueError if the target is never there.
+    Raises ValueError if the target never appears.
     """
     shown = len(sequence) if frames == 0 else min(frames, len(sequence))
     first = first_frames(sequence.boxes[:shown], starts)[start]
@@ -95,8 +100,12 @@ def film(
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured. trackers: descriptions by name. scores: of each start of each sequence, of those sequences
-    whose starts have all been run. failed: runs and why they gave nothing."""
+    """Holds what was measured.
+
+    trackers: descriptions by name.
+    scores: by tracker, set and condition, then by sequence, one for each start; only sequences with all starts run.
+    failed: error text of each run without a result.
+    """
 
     trackers: Mapping[str, Mapping[str, str]]
     conditions: tuple[Condition, ...]
@@ -108,7 +117,7 @@ class Accuracy:
     def values(
         self, tracker: str, subsets: Sequence[str], condition: str, measure: str
     ) -> dict[tuple[str, str], float]:
-        """A measure of ``metrics.Scores``, mean over the starts, by set and sequence."""
+        """Return a measure of ``metrics.Scores``, averaged over the starts, by set and sequence."""
         return {
             (subset, name): float(np.mean([getattr(one, measure) for one in starts]))
             for subset in subsets
@@ -128,11 +137,15 @@ def measure(
     advance: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Accuracy:
-    """All trackers under all conditions, from all starts.
+    """Measure all trackers under all conditions, from all starts.
 
-    sets: sequences by the name of their set. folder: where runs are kept. frames: of each sequence at most, 0 for all.
-    advance: called with frames done and frames to do. tell: gets a text for each failure. Raises ValueError for
-    trackers that are stored results, and for a sequence whose target is never there.
+    sets: sequences by the name of their set.
+    folder: where runs are kept.
+    frames: length at which each sequence is cut, 0 for all of it.
+    advance: called with the frames done since its last call and all frames to do.
+    tell: called with a text for each failure.
+
+    Raises ValueError for trackers that are stored results, and for a sequence whose target never appears.
     """
     if stored := [tracker.name for tracker in trackers if tracker.stored is not None]:
         raise ValueError(f"{stored[0]} is stored results, which can't be had under other conditions")
@@ -143,55 +156,90 @@ def measure(
         for sequence in sequences
         for start in range(starts)
     ]
-    # The longest first, so that no process is left with one at the end.
+    # The longest first, so that no process is left with a long one at the end.
     films.sort(key=len, reverse=True)
-    folders = {tracker.name: folder / f"{tracker.name}-{_opened(tracker, folder)}" for tracker in trackers}
-
-    def file(job: Job) -> Path:
-        one = job.sequence
-        assert isinstance(one, Filmed)
-        return folders[job.candidate.name] / one.condition.name / f"{one.name}-{one.start}-{one.fingerprint}.txt"
-
+    store = _RunStore({tracker.name: _opened(tracker, folder) for tracker in trackers})
     found: dict[tuple[Key, str, int], Scores] = {}
-    failed: dict[str, str] = {}
-
-    def keep(job: Job, boxes: Array) -> None:
-        one = job.sequence
-        assert isinstance(one, Filmed)
-        found[(job.candidate.name, one.subset, one.condition.name), one.name, one.start] = one.score(boxes)
-
     todo = []
-    for job in (Job(tracker, one) for tracker in trackers for one in films):
-        if file(job).is_file():
-            keep(job, read_result(file(job))[0])
-        else:
-            todo.append(job)
-    total = sum(len(job.sequence) for job in todo)
-    factory = Factory(max(1, (os.cpu_count() or 1) // max(1, workers)))
-    for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
-        if isinstance(done.result, jobs.Failure):
-            one = done.job.sequence
-            assert isinstance(one, Filmed)
-            what = f"{done.job.candidate.name} on {one.name}, {one.condition.title}, start {one.start}"
-            failed[what] = done.result.error
-            tell(f"{what}: {done.result.error}\n{done.result.details}")
-        else:
-            assert isinstance(done.result, Outcome)
-            write_result(file(done.job), done.result.boxes, done.result.seconds)
-            keep(done.job, done.result.boxes)
-    scores: dict[Key, dict[str, tuple[Scores, ...]]] = {}
     for tracker in trackers:
-        for condition in conditions:
-            for subset, sequences in sets.items():
-                key = tracker.name, subset, condition.name
-                runs = {one.name: [found.get((key, one.name, start)) for start in range(starts)] for one in sequences}
-                scores[key] = {name: tuple(r for r in of if r) for name, of in runs.items() if all(of)}
+        for one in films:
+            if (boxes := store.load(tracker, one)) is not None:
+                found[_place(tracker, one)] = one.score(boxes)
+            else:
+                todo.append(Job(tracker, one))
+    made, failed = _run(todo, store, workers, advance, tell)
+    scores = _complete({**found, **made}, sets, trackers, conditions, starts)
     descriptions = {tracker.name: tracker.description() for tracker in trackers}
     return Accuracy(descriptions, tuple(conditions), tuple(sets), starts, scores, failed)
 
 
+@dataclass(frozen=True)
+class _RunStore:
+    """Keeps one file of boxes and times for each run. folders: by the tracker's name."""
+
+    folders: Mapping[str, Path]
+
+    def load(self, candidate: Candidate, one: Filmed) -> Array | None:
+        """Return the stored N x 4 boxes, None if there are none."""
+        file = self._file(candidate, one)
+        return read_result(file)[0] if file.is_file() else None
+
+    def save(self, candidate: Candidate, one: Filmed, outcome: Outcome) -> None:
+        write_result(self._file(candidate, one), outcome.boxes, outcome.seconds)
+
+    def _file(self, candidate: Candidate, one: Filmed) -> Path:
+        folder = self.folders[candidate.name] / one.condition.name
+        return folder / f"{one.name}-{one.start}-{one.fingerprint}.txt"
+
+
+def _place(candidate: Candidate, one: Filmed) -> tuple[Key, str, int]:
+    return (candidate.name, one.subset, one.condition.name), one.name, one.start
+
+
+def _run(
+    todo: Sequence[Job],
+    store: _RunStore,
+    workers: int,
+    advance: Callable[[int, int], None],
+    tell: Callable[[str], None],
+) -> tuple[dict[tuple[Key, str, int], Scores], dict[str, str]]:
+    """Run and store the jobs. Return the scores by place, and the error of each failed run by its description."""
+    scores: dict[tuple[Key, str, int], Scores] = {}
+    failed: dict[str, str] = {}
+    total = sum(len(job.sequence) for job in todo)
+    factory = Factory(max(1, (os.cpu_count() or 1) // max(1, workers)))
+    for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
+        candidate, one = done.job.candidate, done.job.sequence
+        assert isinstance(one, Filmed)
+        if isinstance(done.result, jobs.Failure):
+            what = f"{candidate.name} on {one.name}, {one.condition.title}, start {one.start}"
+            failed[what] = done.result.error
+            tell(f"{what}: {done.result.error}\n{done.result.details}")
+        else:
+            assert isinstance(done.result, Outcome)
+            store.save(candidate, one, done.result)
+            scores[_place(candidate, one)] = one.score(done.result.boxes)
+    return scores, failed
+
+
+def _complete(
+    found: Mapping[tuple[Key, str, int], Scores],
+    sets: Sets,
+    trackers: Sequence[Candidate],
+    conditions: Sequence[Condition],
+    starts: int,
+) -> dict[Key, dict[str, tuple[Scores, ...]]]:
+    """Group the scores by tracker, set and condition; leave out sequences without a score for every start."""
+    scores: dict[Key, dict[str, tuple[Scores, ...]]] = {}
+    for tracker, condition, (subset, sequences) in itertools.product(trackers, conditions, sets.items()):
+        key = tracker.name, subset, condition.name
+        runs = {one.name: [found.get((key, one.name, start)) for start in range(starts)] for one in sequences}
+        scores[key] = {name: tuple(run for run in of if run) for name, of in runs.items() if all(of)}
+    return scores
+
+
 def fingerprint(candidate: Candidate) -> str:
-    """Returns 12 hexadecimal digits of what a tracker's boxes depend on, its code included."""
+    """Return 12 hexadecimal digits for everything that a tracker's boxes depend on, its code included."""
     kind = candidate.source.partition(":")[0]
     code = ""
     if kind in peers.PEERS:
@@ -202,10 +250,9 @@ def fingerprint(candidate: Candidate) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _opened(candidate: Candidate, folder: Path) -> str:
-    """The fingerprint; what it stands for is written down beside the runs."""
-    found = fingerprint(candidate)
-    file = folder / f"{candidate.name}-{found}" / "tracker.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n")
-    return found
+def _opened(candidate: Candidate, folder: Path) -> Path:
+    """Make the folder of a tracker's runs, named after its fingerprint, and write there what that stands for."""
+    own = folder / f"{candidate.name}-{fingerprint(candidate)}"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "tracker.json").write_text(json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n")
+    return own

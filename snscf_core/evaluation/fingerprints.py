@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-_NOT_TRACKING = ("cli", "options", "scenes")
+_TRACKING = (".", "engines", "model", "online")  # folders of the package
+_NOT_TRACKING = ("scenes",)
 
 
 def of_code(sources: Iterable[str]) -> str:
@@ -29,8 +30,13 @@ def of_code(sources: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def tracking_files() -> list[Path]:
+    """List the files of the code that our trackers run."""
+    files = sorted(file for folder in _TRACKING for file in (_PACKAGE / folder).glob("*.py"))
+    return [file for file in files if file.stem not in _NOT_TRACKING]
+
+
 @cache
 def of_tracking() -> str:
-    """Returns the fingerprint of the code that our trackers run: the library's without data, training, evaluation."""
-    files = sorted([*_PACKAGE.glob("*.py"), *(_PACKAGE / "engines").glob("*.py")])
-    return of_code(file.read_text(encoding="utf-8") for file in files if file.stem not in _NOT_TRACKING)
+    """Return the fingerprint of the code that our trackers run."""
+    return of_code(file.read_text(encoding="utf-8") for file in tracking_files())

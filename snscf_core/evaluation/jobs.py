@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Work in processes of its own: what crashes takes nothing with it but itself."""
+"""Run jobs in worker processes: a job that crashes its process loses only its own result."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ _Job = TypeVar("_Job")
 
 
 class Work(Protocol):
-    """What a process does with each job: made once in each process, from a picklable factory."""
+    """Does the jobs given to one process. A picklable factory makes it once in each process."""
 
     def __call__(self, job: Any, advance: Callable[[int], None]) -> Any:
-        """The result of a job, picklable; ``advance`` tells how many frames have been done since the last time."""
+        """Return the job's result, picklable. Calls ``advance`` with the frames done since its last call."""
         ...
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no result. error: one line. details: the traceback, empty if the process itself ended."""
+    """Explains why a job has no result.
+
+    error: one line.
+    details: the traceback, empty if the process itself ended.
+    """
 
     error: str
     details: str = ""
@@ -39,6 +43,21 @@ class _Worker:
         self.process.start()
         theirs.close()
 
+    def send(self, job: object) -> None:
+        try:
+            self.connection.send(job)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # The process has ended: `receive` reports that as this job's failure.
+
+    def receive(self) -> tuple[str, Any]:
+        """Return ``("advance", frames)``, ``("done", result)``, or ``("ended", Failure)`` if the process has ended."""
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.end()
+            return "ended", Failure(f"its process ended with exit code {self.process.exitcode}")
+        return kind, value
+
     def end(self) -> None:
         self.connection.close()
         self.process.join(5)
@@ -49,7 +68,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class Done(Generic[_Job]):
-    """A job and its result, or why there is none."""
+    """Pairs a job with its result, or with a `Failure`."""
 
     job: _Job
     result: Any
@@ -61,22 +80,21 @@ def run(
     workers: int = 1,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Done[_Job]]:
-    """Every job as it is done, by ``workers`` processes; a job that raises or ends its process gives a `Failure`."""
+    """Do the jobs in ``workers`` processes and yield each when it is done.
+
+    A job that raises or ends its process gives a `Failure`.
+    """
     waiting = iter(jobs)
     at_work: dict[Connection, tuple[_Worker, _Job]] = {}
 
     def give(worker: _Worker | None) -> None:
         job = next(waiting, None)
-        if job is None:
-            if worker is not None:
-                worker.end()
-            return
-        worker = worker or _Worker(factory)
-        at_work[worker.connection] = worker, job
-        try:
-            worker.connection.send(job)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has ended already: seen below
+        if job is not None:
+            worker = worker or _Worker(factory)
+            at_work[worker.connection] = worker, job
+            worker.send(job)
+        elif worker is not None:
+            worker.end()
 
     try:
         for _ in range(max(1, workers)):
@@ -85,20 +103,13 @@ def run(
             for connection in wait(list(at_work)):
                 assert isinstance(connection, Connection)
                 worker, job = at_work[connection]
-                try:
-                    kind, value = connection.recv()
-                except (EOFError, ConnectionResetError):
-                    del at_work[connection]
-                    worker.end()
-                    yield Done(job, Failure(f"its process ended with exit code {worker.process.exitcode}"))
-                    give(None)
-                    continue
+                kind, value = worker.receive()
                 if kind == "advance":
                     advance(value)
-                else:
-                    del at_work[connection]
-                    yield Done(job, value)
-                    give(worker)
+                    continue
+                del at_work[connection]
+                yield Done(job, value)
+                give(worker if kind == "done" else None)
     finally:
         for worker, _ in at_work.values():
             worker.process.kill()

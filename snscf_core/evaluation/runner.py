@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Runs trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
+"""Run trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
 
-Every finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A
-tracker that crashes on a sequence loses that sequence only, and the result says so.
+Each finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A
+tracker that crashes on a sequence loses only that sequence, and the result says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """One tracker on one sequence. experiment: `ONE_PASS`, or `vot.BASELINE` with resets."""
+    """Names one tracker on one sequence. experiment: `ONE_PASS`, or `vot.BASELINE` with resets."""
 
     candidate: Candidate
     sequence: ImageSequence
@@ -46,13 +46,17 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """Names of the tracker, the sequence and the experiment."""
+        """Return the names of the tracker, the sequence and the experiment."""
         return self.candidate.name, self.sequence.name, self.experiment
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job found. boxes: N x 4, NaN for none, the first the given one. seconds: N."""
+    """Holds the result of a one-pass job.
+
+    boxes: N x 4 (x, y, w, h) in pixels; NaN where the tracker gave no box; the first is the given one.
+    seconds: N times of the tracker's calls.
+    """
 
     boxes: Array
     seconds: Array
@@ -61,7 +65,7 @@ class Outcome:
 def one_pass(
     tracker: OnlineTracker, sequence: ImageSequence, advance: Callable[[int], None] = lambda _: None
 ) -> Outcome:
-    """Tracks through a sequence from the first frame's true box; reading of images does not count as time."""
+    """Track through a sequence from the first frame's true box. The time to read images does not count."""
     boxes, seconds = np.full((len(sequence), 4), np.nan), np.zeros(len(sequence))
     for index, frame in enumerate(sequence.frames()):
         start = time.perf_counter()
@@ -75,27 +79,29 @@ def one_pass(
         if (index + 1) % _TELL_EVERY == 0:
             advance(_TELL_EVERY)
     advance(len(sequence) % _TELL_EVERY)
-    # as they are stored, so that what is read again scores the same
+    # Round as the stored files do, so that results read from disk score the same.
     return Outcome(np.round(boxes, 4), seconds)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Results of jobs by their `Job.key`, and why where there are none."""
+    """Holds the results of jobs by their `Job.key`, and an error text for each job without one."""
 
     outcomes: dict[Key, Outcome | Run]
     failed: dict[Key, str]
 
 
 class Store:
-    """Results of a run in a folder: ``raw/TRACKER/NAME.txt``; GOT-10k's are ``raw/TRACKER/NAME/NAME_001.txt``, and runs
-    with resets ``raw/TRACKER/baseline/NAME/NAME_001.txt``."""
+    """Keeps the results of a run in a folder, as ``raw/TRACKER/NAME.txt``.
+
+    GOT-10k's are ``raw/TRACKER/NAME/NAME_001.txt``, and runs with resets ``raw/TRACKER/baseline/NAME/NAME_001.txt``.
+    """
 
     def __init__(self, folder: Path, nested: bool) -> None:
         self.folder, self._nested = folder / "raw", nested
 
     def open(self, candidate: Candidate) -> None:
-        """Raises ValueError if the results in the folder were made by a tracker other than this."""
+        """Claim the tracker's folder. Raises ValueError if it holds results of another tracker of that name."""
         file = self.folder / candidate.name / "tracker.json"
         text = json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n"
         if file.is_file() and file.read_text() != text:
@@ -113,7 +119,7 @@ class Store:
             write_result(self._file(job), result.boxes, result.seconds)
 
     def load(self, job: Job) -> Outcome | Run | None:
-        """What a job found earlier; None if it has not been done, or is not of this sequence's length."""
+        """Return a job's stored result; None if there is no result of this sequence's length."""
         length = len(job.sequence)
         if job.experiment == BASELINE:
             try:
@@ -142,10 +148,13 @@ def run(
     advance: Callable[[int, int], None] = lambda frames, total: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Found | None:
-    """All trackers on all sequences in all experiments: what was found, and why where nothing was.
+    """Run all trackers on all sequences in all experiments.
 
-    folder: where results are stored and found again. advance: called with frames done and frames to do. tell: gets a
-    text for each failure. Under torchrun every process takes its share, and only the first gets a result, others None.
+    folder: where results are stored, and found again by a later run.
+    advance: called with the frames done since its last call and all frames to do.
+    tell: called with a text for each failure.
+
+    Under torchrun every process takes its share; the first returns all results, the others None.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     store = Store(folder, nested=dataset.name.startswith("got10k")) if folder else None
@@ -153,22 +162,8 @@ def run(
         for tracker in trackers:
             if tracker.stored is None:
                 store.open(tracker)
-    everything = [Job(t, s, e) for t in trackers for e in experiments for s in dataset.sequences]
-    # A tracker at a time, as making one takes time; its longest first, so that no process is left with one at the end.
-    places = {tracker.name: place for place, tracker in enumerate(trackers)}
-    mine = sorted(everything, key=lambda job: (places[job.candidate.name], -len(job.sequence)))[rank::world]
-    results = Found({}, {})
-    todo = []
-    for job in mine:
-        if job.candidate.stored is not None:
-            try:
-                results.outcomes[job.key] = _stored(job)
-            except (FileNotFoundError, ValueError) as error:
-                results.failed[job.key] = str(error)
-        elif store is not None and (earlier := store.load(job)) is not None:
-            results.outcomes[job.key] = earlier
-        else:
-            todo.append(job)
+    mine = _ordered(dataset, trackers, experiments)[rank::world]
+    results, todo = _known(mine, store)
     total = sum(len(job.sequence) for job in todo)
     threads = max(1, (os.cpu_count() or 1) // max(1, workers))
     factory = Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
@@ -185,12 +180,38 @@ def run(
     return results
 
 
+def _ordered(dataset: Dataset, trackers: Sequence[Candidate], experiments: Sequence[str]) -> list[Job]:
+    """List all jobs, grouped by tracker because making one takes time.
+
+    Each tracker's longest sequences come first, so that no process is left with a long one at the end.
+    """
+    places = {tracker.name: place for place, tracker in enumerate(trackers)}
+    everything = [Job(t, s, e) for t in trackers for e in experiments for s in dataset.sequences]
+    return sorted(everything, key=lambda job: (places[job.candidate.name], -len(job.sequence)))
+
+
+def _known(mine: Iterable[Job], store: Store | None) -> tuple[Found, list[Job]]:
+    """Return the results that are on disk already, and the jobs still to do."""
+    results, todo = Found({}, {}), []
+    for job in mine:
+        if job.candidate.stored is not None:
+            try:
+                results.outcomes[job.key] = _stored(job)
+            except (FileNotFoundError, ValueError) as error:
+                results.failed[job.key] = str(error)
+        elif store is not None and (earlier := store.load(job)) is not None:
+            results.outcomes[job.key] = earlier
+        else:
+            todo.append(job)
+    return results, todo
+
+
 def evaluation(
     dataset: Dataset,
     trackers: Sequence[Candidate],
     found: Found,
 ) -> Evaluation:
-    """The one-pass results of a run."""
+    """Gather the one-pass results of a run by tracker."""
     sizes: dict[str, tuple[int, int]] = {}
     results = []
     for tracker in trackers:
@@ -202,7 +223,7 @@ def evaluation(
             if dataset.rules.bounded and sequence.name not in sizes:
                 height, width = read_frame(sequence.files[0]).shape[:2]
                 sizes[sequence.name] = width, height
-            count = min(len(outcome.boxes), len(sequence))  # as the kits: the shorter length counts
+            count = min(len(outcome.boxes), len(sequence))  # like the toolkits, score the shorter length
             sequences[sequence.name] = SequenceResult(
                 sequence.name,
                 outcome.boxes[:count],
@@ -225,7 +246,8 @@ def evaluation(
 class Factory:
     """Makes, in each process, the function that turns a job into its `Outcome`.
 
-    threads: how many the process may use. gpu: the number of this process's GPU under torchrun.
+    threads: number of CPU threads that the process may use.
+    gpu: number of this process's GPU under torchrun.
     """
 
     threads: int
@@ -251,7 +273,7 @@ class _Work:
         if self._device and candidate.device == "auto":
             candidate = replace(candidate, device=self._device)
         if self._made is None or self._made[0] != candidate:
-            self._made = None  # first let go of the one before
+            self._made = None  # free the previous tracker before making the next
             self._made = candidate, candidate.make()
         tracker = self._made[1]
         try:
@@ -262,7 +284,7 @@ class _Work:
             else:
                 result = one_pass(tracker, job.sequence, advance)
         except Exception:
-            self._made = None  # whatever state it is in, the next sequence gets a new one
+            self._made = None  # its state is unknown now, so the next sequence gets a new tracker
             raise
         return result
 
@@ -278,7 +300,7 @@ def _stored(job: Job) -> Outcome | Run:
 
 
 def _gathered(rank: int, world: int, mine: Iterable[Job], found: Found, store: Store | None) -> Found | None:
-    """Everybody's results at the first process, which stores those that it does not see on its own disk."""
+    """Gather all processes' results at the first, which stores those that are missing on its own disk."""
     import torch.distributed as distributed
 
     distributed.init_process_group("gloo", timeout=timedelta(days=7))

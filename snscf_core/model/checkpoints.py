@@ -81,36 +81,44 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
     ImageNet backbones are considered. Raises WeightsError.
     """
     if str(model) in MODELS:
-        folders = search_folders()
-        named = os.environ.get(WEIGHTS_VARIABLE)
-        if named and not folders[0].exists():
-            raise WeightsError(f"{WEIGHTS_VARIABLE} names {named!r}, which does not exist")
-        for names in (_imagenet_files,) if untrained else (_trained_files, _imagenet_files):
-            for folder in folders:
-                # The variable may also name the file itself.
-                fits = folder.name == IMAGENET_FILES[str(model)] if untrained else _name_of(folder) == model
-                if folder.is_file() and fits:
-                    return _shards(folder)
-                if files := names(folder, str(model)):
-                    return files
-        places = ", ".join(str(folder) for folder in folders)
-        kind, wanted = ("ImageNet weights", "") if untrained else ("weights", f"{model}.safetensors or ")
-        raise WeightsError(
-            f"no {kind} of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder that has "
-            f"{wanted}{IMAGENET_FILES[str(model)]}, or give the file's path as the model"
-        )
+        return _find_by_name(str(model), untrained)
     path = Path(model).expanduser()
     if path.is_file():
         return _shards(path)
     if path.is_dir():
-        for names in (_trained_files, _imagenet_files):
-            found = [files for name in MODELS if (files := names(path, name))]
-            if len(found) > 1:
-                raise WeightsError(f"{path} holds weights of {len(found)} networks: name one of the files")
-            if found:
-                return found[0]
-        raise WeightsError(f"there are no weights in {path}")
+        return _find_in_folder(path)
     raise WeightsError(f"{str(model)!r} is neither a model ({', '.join(MODELS)}) nor an existing file or folder")
+
+
+def _find_by_name(model: str, untrained: bool) -> tuple[Path, ...]:
+    folders = search_folders()
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    if named and not folders[0].exists():
+        raise WeightsError(f"{WEIGHTS_VARIABLE} names {named!r}, which does not exist")
+    for names in (_imagenet_files,) if untrained else (_trained_files, _imagenet_files):
+        for folder in folders:
+            # The variable may also name the file itself.
+            fits = folder.name == IMAGENET_FILES[model] if untrained else _name_of(folder) == model
+            if folder.is_file() and fits:
+                return _shards(folder)
+            if files := names(folder, model):
+                return files
+    places = ", ".join(str(folder) for folder in folders)
+    kind, wanted = ("ImageNet weights", "") if untrained else ("weights", f"{model}.safetensors or ")
+    raise WeightsError(
+        f"no {kind} of {model} in {places}: set {WEIGHTS_VARIABLE} to the folder that has "
+        f"{wanted}{IMAGENET_FILES[model]}, or give the file's path as the model"
+    )
+
+
+def _find_in_folder(folder: Path) -> tuple[Path, ...]:
+    for names in (_trained_files, _imagenet_files):
+        found = [files for name in MODELS if (files := names(folder, name))]
+        if len(found) > 1:
+            raise WeightsError(f"{folder} holds weights of {len(found)} networks: name one of the files")
+        if found:
+            return found[0]
+    raise WeightsError(f"there are no weights in {folder}")
 
 
 def load(model: str | Path, channels: int | None = None, *, untrained: bool = False) -> tuple[SNSCF, Weights]:

@@ -16,7 +16,7 @@ import pytest
 
 from snscf_core.commands.accuracy import chosen, read_sets
 from snscf_core.commands.cli import main
-from snscf_core.evaluation import accuracy
+from snscf_core.evaluation import accuracy, fingerprints
 from snscf_core.evaluation.conditions import CONDITIONS
 from snscf_core.evaluation.datasets import read_dataset
 from snscf_core.evaluation.reports import accuracy_report
@@ -191,6 +191,11 @@ def test_the_command_measures_reports_and_repeats_nothing(workshop, capsys):
     told = capsys.readouterr().err
     assert "6 runs failed" in told and "no colour" in told
     assert report(workshop / "out")["sequences"]["first"]["Bright"]["grey"] == {}
+
+
+def test_the_fingerprint_of_our_trackers_covers_all_their_folders():
+    names = {f"{file.parent.name}/{file.name}" for file in fingerprints.tracking_files()}
+    assert {"snscf_core/boxes.py", "engines/torch_engine.py", "model/network.py", "online/tracker.py"} <= names
 
 
 def test_the_code_of_a_tracker_is_part_of_its_fingerprint(workshop):

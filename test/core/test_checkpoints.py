@@ -48,7 +48,7 @@ def test_saved_weights_come_back_in_their_stored_precision(saved):
 
 def test_a_name_is_looked_up_in_the_variable_the_package_and_the_cache(saved, tmp_path, monkeypatch):
     _, folder = saved
-    shipped = Path(checkpoints.__file__).parent / "weights"
+    shipped = Path(checkpoints.__file__).parents[1] / "weights"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("SNSCF_WEIGHTS", str(folder))
     assert find(NAME)[0].parent == folder

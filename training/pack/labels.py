@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Labels of our own: boxes of a target through the frames of a public video, in a file apart from its pictures."""
+"""Read our own labels: boxes of a target in the frames of a public video, kept in a file apart from its pictures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from .sources import Report
 
 @dataclass(frozen=True)
 class Label:
-    """One target of a video, or of a folder of pictures (``path`` is a pattern then).
+    """Holds the boxes of one target in a video, or in a folder of pictures.
 
-    frames: numbers of the labelled frames, from 0. boxes: N x 4 (x, y, w, h), in pixels of a frame of ``size`` (width,
-    height); NaN where the target is absent. kind: who made the boxes. marks: words for the index.
+    path: the video, or a pattern that matches the pictures.
+    size: width and height of a frame in pixels.
+    kind: who made the boxes.
+    frames: numbers of the labelled frames, from 0.
+    boxes: N x 4 (x, y, w, h) in pixels; NaN where the target is absent.
+    marks: words for the index.
     """
 
     repository: str
@@ -42,7 +46,7 @@ class Label:
 
 
 def load_labels(file: Path) -> list[Label]:
-    """Reads a labels file; training/README.md describes its keys.
+    """Read a labels file; training/README.md describes its keys.
 
     Raises OSError, or ValueError that names the entry and what is wrong with it.
     """
@@ -62,18 +66,24 @@ def load_labels(file: Path) -> list[Label]:
 
 
 def read_frames(path: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
-    """Yields the number and the picture of each wanted frame, in order. Raises OSError if there is no such video."""
-    if "*" in path or "?" in path:
-        names = snapshot.matching(path)
-        if not names:
-            raise FileNotFoundError(f"the snapshot has no {path}")
-        for number, name in enumerate(names):
-            if number in wanted:
-                try:
-                    yield number, read_image(snapshot.file(name))
-                except (OSError, ValueError) as error:
-                    report(name, str(error))
-        return
+    """Yield the number and the picture of each wanted frame, in order. Raises OSError if there is no such video."""
+    read = _read_pictures if "*" in path or "?" in path else _read_video
+    yield from read(path, snapshot, wanted, report)
+
+
+def _read_pictures(pattern: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
+    names = snapshot.matching(pattern)
+    if not names:
+        raise FileNotFoundError(f"the snapshot has no {pattern}")
+    for number, name in enumerate(names):
+        if number in wanted:
+            try:
+                yield number, read_image(snapshot.file(name))
+            except (OSError, ValueError) as error:
+                report(name, str(error))
+
+
+def _read_video(path: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
     video = cv2.VideoCapture(str(snapshot.file(path)))
     try:
         if not video.isOpened():
