@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The same network on several runtimes."""
+"""Runs the same network on several runtimes."""
 
 from .engine_selection import ENGINES, Engine, make
 from .network_spec import NetworkSpec

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which engine runs the network: the one that is asked for, or the fastest that agrees with torch."""
+"""Selects the engine that runs the network: the requested engine, or the fastest that agrees with torch."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ HELP = (
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
-# Of the difference to torch, relative to torch's values (root mean squares), for each output on the example: with f32
-# the boxes are the same to a hundredth of a pixel; TensorFloat-32, which GPUs use for it, needs the room.
+# Largest difference to torch, relative to torch's values (root mean squares), of each output on the example. With f32
+# the boxes agree to a hundredth of a pixel; the limit leaves room for TensorFloat-32, which GPUs use instead.
 TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
-# IoU of the box that torch scores highest on the example with what is said there.
+# Smallest IoU between the box that torch scores highest on the example and the engine's box for the same proposal.
 OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
-_KEPT = 8  # of the exports of one format that are made in seconds
-_WORTHWHILE = 0.95  # of torch's time: what is hardly faster is not worth another library
+_KEPT = 8  # most exports of one format in the cache
+_WORTHWHILE = 0.95  # share of torch's time; a smaller gain does not justify another library
 _LOG = logging.getLogger(__name__)
 
 
@@ -60,39 +60,47 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """One of ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8`` where that is its precision."""
+        """One of ``ENGINES``, followed by ``-fp16``, ``-bf16`` or ``-int8`` if that is its precision."""
         ...
 
     @property
     def threads(self) -> bool:
-        """It has threads of its own, not torch's."""
+        """Whether the engine uses its own thread pool instead of torch's."""
         ...
 
     def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
-        """What the network says of N search crops.
+        """Runs the network on N search crops.
 
-        crops: N x S x S x 3 uint8 BGR; kernels: N x `SNSCF.kernel_shape`, None without the heads; both on the tracker's
-        device, like the result, which may be overwritten by the next call.
+        All tensors are on the tracker's device. The next call may overwrite the result.
+
+        crops: N x S x S x 3 uint8 BGR.
+        kernels: N x `SNSCF.kernel_shape`; None without the heads.
         """
         ...
 
     def recorded(self, step: Step[Result]) -> Step[Result]:
-        """The same step, of which ``search`` may be a part, in the form in which this engine runs it fastest.
+        """Returns the step, which may include ``search``, in the form that this engine runs fastest.
 
-        What it returns may be overwritten by its next call. Calls raise RecordingError where that form fails.
+        A call may overwrite the result of the call before. Calls raise RecordingError if that form fails.
         """
         ...
 
     def prepare(self) -> None:
-        """Makes what would else be made beside tracking, once there is more than one crop; may take seconds."""
+        """Builds now what would otherwise be built in the background when a second crop first appears.
+
+        This may take seconds.
+        """
         ...
 
 
 def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
-    """The engine of this name (see ``ENGINES``, with ``-fp16``, ``-bf16`` or ``-int8``), in this folder, or ``auto``.
+    """Makes the engine that ``wanted`` names.
 
-    What can't be had is refused with ValueError or FileNotFoundError. What can be had but fails, or disagrees with
-    torch by more than ``TOLERANCE`` and ``OVERLAP`` allow, is replaced by torch with a warning.
+    wanted: a name in ``ENGINES``, also with ``-fp16``, ``-bf16`` or ``-int8``; a folder that `export` wrote; or
+        ``auto``, the fastest installed engine.
+
+    Raises ValueError or FileNotFoundError if the engine is not available. If it fails, or disagrees with torch by more
+    than ``TOLERANCE`` and ``OVERLAP`` allow, logs a warning and returns torch instead.
     """
     reference = TorchEngine(spec)
     if wanted == "torch":
@@ -111,13 +119,13 @@ def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
 
 
 class Disagreement(RuntimeError):
-    """An engine's results are not torch's."""
+    """Reports that an engine's results differ too much from torch's."""
 
 
 def check(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
-    """The relative difference between two engines on the example, of the output that differs most.
+    """Returns the relative difference between two engines on the example, for the output that differs most.
 
-    Raises Disagreement where it is beyond `TOLERANCE`, or where the box is another one, see `OVERLAP`.
+    Raises Disagreement if it exceeds `TOLERANCE`, or if the best boxes overlap by less than `OVERLAP`.
     """
     crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
     assert crops is not None
@@ -130,7 +138,7 @@ def check(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
             continue
         difference = float((a - b).norm() / a.norm().clamp(min=1e-6))
         worst = max(worst, difference)
-        if not difference <= allowed:  # also where it is not a number
+        if not difference <= allowed:  # also true for NaN
             raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
     if expected.scores is not None:
         best = expected.scores[0].argmax()
@@ -142,7 +150,7 @@ def check(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
 
 
 def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.float32]:
-    """(x, y, w, h) of one proposal of the first crop."""
+    """Returns (x, y, w, h) of one proposal of the first crop."""
     assert found.deltas is not None
     boxes = decode(found.deltas[:1], anchors.to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
     cx, cy, w, h = boxes[index].cpu().numpy()
@@ -150,7 +158,10 @@ def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.
 
 
 def seconds(engines: list[Engine], spec: NetworkSpec, rounds: int = 7) -> list[float]:
-    """Of one crop, the best of some rounds, in turns, so that what else goes on hits all alike."""
+    """Returns the seconds that each engine takes for one crop, the best of several rounds.
+
+    The engines take turns, so that other load on the machine affects all alike.
+    """
     crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
     assert crops is not None
     best = [float("inf")] * len(engines)
@@ -159,17 +170,17 @@ def seconds(engines: list[Engine], spec: NetworkSpec, rounds: int = 7) -> list[f
         for turn in range(rounds + 2):
             for index, search in enumerate(searches):
                 began = time.perf_counter()
-                search(crops, kernels).features.sum().item()  # waits for a GPU
+                search(crops, kernels).features.sum().item()  # so that a GPU finishes
                 if turn >= 2:
                     best[index] = min(best[index], time.perf_counter() - began)
     return best
 
 
 def installed(spec: NetworkSpec) -> list[str]:
-    """The engines in full precision that could run here."""
+    """Returns the names of the engines in full precision that can run here."""
     if spec.device.type == "cuda":
         found = ["torch", "cuda_graphs"]
-        if find_spec("tensorrt") and _exported("tensorrt", "f32", spec):  # takes minutes to make: only if made
+        if find_spec("tensorrt") and _exported("tensorrt", "f32", spec):  # only if built already: that takes minutes
             found.append("tensorrt")
         return found
     if spec.device.type != "cpu":
@@ -205,11 +216,11 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
     return _READERS[Manifest.read(folder).format](folder, spec)
 
 
-# What is kept in the user's cache -------------------------------------------------------------------------------------
+# The user's cache -----------------------------------------------------------------------------------------------------
 
 
 def cache_folder() -> Path:
-    """Where exported networks and choices are kept."""
+    """Returns the folder for exported networks and remembered choices."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snscf" / "engines"
 
 
@@ -218,12 +229,12 @@ def _exported(kind: str, precision: str, spec: NetworkSpec) -> Path | None:
     if not (folder / MANIFEST).is_file():
         return None
     with suppress(OSError):
-        os.utime(folder)  # so that it is not discarded soon
+        os.utime(folder)  # marks it as used, so that it is discarded last
     return folder
 
 
 def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
-    """Exports into the cache, or where that can't be written, for this once."""
+    """Exports into the cache. If the cache can't be written, exports for this process alone."""
     folder = cache_folder() / folder_name(spec, kind, precision)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +248,7 @@ def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
 
 
 def _discard_oldest(pattern: str) -> None:
-    """All exports like that but the ones used last: each new weight file leaves one."""
+    """Discards all matching exports but the most recently used, because each new weight file leaves an export."""
     with suppress(OSError):
         made = sorted(cache_folder().glob(pattern), key=lambda folder: folder.stat().st_mtime, reverse=True)
         for folder in made[_KEPT:]:
@@ -270,7 +281,7 @@ def _fastest(spec: NetworkSpec, reference: Engine) -> Engine:
 
 
 def _tried(name: str, spec: NetworkSpec, reference: Engine) -> Engine | None:
-    """The engine, if it works and agrees with torch; else a warning."""
+    """Returns the engine if it works and agrees with torch; else logs a warning and returns None."""
     try:
         engine = _engine(name, spec)
         check(engine, reference, spec)
@@ -281,7 +292,7 @@ def _tried(name: str, spec: NetworkSpec, reference: Engine) -> Engine | None:
 
 
 def _machine(names: list[str], spec: NetworkSpec) -> str:
-    """All that the fastest engine depends on, as one line."""
+    """Describes in one line all that the choice of the fastest engine depends on."""
     versions = [f"torch {torch.__version__}"]
     for library in dict.fromkeys(library for name in names if name in _LIBRARIES for library in _LIBRARIES[name]):
         with suppress(metadata.PackageNotFoundError):
@@ -299,7 +310,7 @@ def _machine(names: list[str], spec: NetworkSpec) -> str:
 
 
 def processor() -> str:
-    """What the CPU calls itself."""
+    """Returns the CPU's model name."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -325,7 +336,7 @@ def _remember(file: Path, key: str, value: dict[str, object]) -> None:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """One process chooses, the others wait for its choice; without a lock where there can be none."""
+    """Lets one process choose while others wait for its choice. Does without a lock if none can be made."""
     try:
         import fcntl
 

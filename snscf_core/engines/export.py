@@ -29,9 +29,11 @@ from .network_spec import NetworkSpec
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("f32", "fp16", "bf16", "int8")
 _OPSET = 17
-# Not in 8 bits: the templates' correlations and what follows them, which decide between neighbouring boxes, the first
-# layers, whose errors all levels inherit, and MobileNetV2's other projections but the last, the sums over hundreds of
-# channels of very different sizes that make up most of the difference to torch.
+# Layers that are not quantised to 8 bits:
+# - the correlations with the template and all later layers, because they decide between neighbouring boxes;
+# - the first layers, because all levels inherit their errors;
+# - MobileNetV2's projections but the last. They sum hundreds of channels of very different magnitude, which causes most
+#   of the difference to torch.
 _FLOAT = (
     r"/Conv(_[0-9]+)?(/.*)?|/(middle|last)[./].*|/backbone/(conv1|features\.[0-6])/.*"
     r"|/backbone/features\.([7-9]|1[0-6])/conv/conv\.2/.*"
@@ -39,7 +41,7 @@ _FLOAT = (
 
 
 def folder_name(spec: NetworkSpec, kind: str, precision: str) -> str:
-    """Tells apart what is exported of one network from all others, by name and digest."""
+    """Returns a folder name that is unique to the exported network, by its name and digest."""
     parts = (VERSION, *spec.digests, *spec.levels, spec.proposals, spec.search_size)
     what = "+".join(map(str, parts))
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
@@ -55,10 +57,14 @@ def export(
     batch: int = 1,
     calibration: Sequence[tuple[Tensor, Tensor | None]] = (),
 ) -> Manifest:
-    """Writes a folder that `choice.make` reads; whole or not at all, in place of one that is there.
+    """Writes a folder that `engine_selection.make` reads, atomically; replaces an existing folder.
 
-    kind: one of ``FORMATS``. precision: one of ``PRECISIONS``; ``int8`` needs ``calibration``: crops and kernels
-    as of `Engine.search`, a batch each. batch: crops in one run. Raises ValueError for what can't be made.
+    kind: one of ``FORMATS``.
+    precision: one of ``PRECISIONS``; ``int8`` needs ``calibration``.
+    batch: crops in one run.
+    calibration: crops and kernels as for `Engine.search`, a batch each.
+
+    Raises ValueError for an impossible combination, and if the export fails.
     """
     if kind not in FORMATS or precision not in PRECISIONS:
         raise ValueError(f"can't export {kind} in {precision}; there are {', '.join(FORMATS)}, {', '.join(PRECISIONS)}")
@@ -67,7 +73,7 @@ def export(
     if precision == "bf16" and kind == "onnx":
         raise ValueError("ONNX Runtime has no bf16 on a CPU: use f32 or int8")
     if precision == "int8" and not calibration:
-        raise ValueError("int8 has to be calibrated on frames like those it will see")
+        raise ValueError("int8 needs calibration on frames like those to be tracked")
     if batch < 1:
         raise ValueError(f"a batch has at least 1 crop, got {batch}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +126,7 @@ def _write(
             model = open_vino.apart(lambda: _quantised(model, calibration))
             made_with["nncf"] = metadata.version("nncf")
         openvino.save_model(model, str(folder / open_vino.GRAPH), compress_to_fp16=False)
-        del model  # it reads from the file
+        del model  # the model maps the file, which is deleted next
         graph.unlink()
     elif precision == "int8":
         _quantise_onnx(graph, calibration, symmetric=kind == "tensorrt")
@@ -132,7 +138,7 @@ def _write(
 
 
 def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bool = False) -> None:
-    """The graph as one ONNX file with inputs ``crops`` (and ``kernels``), outputs ``features`` (and ``proposals``).
+    """Writes the graph as an ONNX file with inputs ``crops`` (``kernels``) and outputs ``features`` (``proposals``).
 
     interleaved: see `SearchGraph.read_interleaved`.
     """
@@ -144,7 +150,7 @@ def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bo
     inputs = (crops,) if kernels is None else (crops, kernels)
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
-        options["dynamo"] = False  # needs nothing that is not installed with torch and onnx
+        options["dynamo"] = False  # needs no library besides torch and onnx
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -159,8 +165,8 @@ def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bo
 
 
 def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) -> Any:
-    """An OpenVINO model with 8-bit weights and activations, whose ranges are those of the calibration."""
-    os.environ.setdefault("NNCF_CI", "1")  # else it reports each use to its makers
+    """Quantises an OpenVINO model to 8-bit weights and activations, with ranges from the calibration data."""
+    os.environ.setdefault("NNCF_CI", "1")  # disables NNCF's telemetry
     nncf = required("nncf", "openvino-int8")
     nncf.set_log_level(logging.WARNING)
     return nncf.quantize(
@@ -172,7 +178,7 @@ def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) 
 
 
 def _quantise_onnx(graph: Path, calibration: Sequence[tuple[Tensor, Tensor | None]], *, symmetric: bool) -> None:
-    """The same for an ONNX file, in its place; TensorRT wants ranges that are symmetric around zero."""
+    """Quantises an ONNX file in place. TensorRT needs ranges that are symmetric around zero."""
     quantization = required("onnxruntime.quantization", "onnxruntime-int8")
     onnx = required("onnx", "onnxruntime-int8")
     names = [node.name for node in onnx.load(str(graph)).graph.node]

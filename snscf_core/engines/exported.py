@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Folders that hold a network for one runtime, and what all engines that read them share."""
+"""Describes folders with an exported network, and runs them: the base class of all engines that read such folders."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ from .recording import Result, Step
 
 MANIFEST = "engine.json"
 Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run
-VERSION = 3  # raise it when graphs made before can't be used any more, or are slower
+VERSION = 3  # raise it when older exports can't be used any more, or are slower
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an exported network was made of.
+    """Describes an exported network.
 
-    format: ``onnx``, ``openvino`` or ``tensorrt``. precision: ``f32``, ``fp16``, ``bf16`` or ``int8``. weights: sha256
-    of each file. levels, proposals, search_size: see `NetworkSpec`. batch: crops in one run. made_with: versions
-    and, for int8, how many frames it was calibrated on.
+    format: ``onnx``, ``openvino`` or ``tensorrt``.
+    precision: ``f32``, ``fp16``, ``bf16`` or ``int8``.
+    weights: sha256 of each file.
+    levels, proposals, search_size: see `NetworkSpec`.
+    batch: crops in one run.
+    made_with: versions of the libraries and, for int8, the number of calibration frames.
     """
 
     format: str
@@ -50,7 +53,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Raises FileNotFoundError or ValueError if the folder holds no exported network."""
+        """Reads a folder's manifest. Raises FileNotFoundError or ValueError if it holds no exported network."""
         file = folder / MANIFEST
         if not file.is_file():
             raise FileNotFoundError(f"{folder} holds no exported network: there is no {MANIFEST}")
@@ -65,7 +68,7 @@ class Manifest:
         raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
 
     def check(self, folder: Path, spec: NetworkSpec) -> None:
-        """Raises ValueError if it can't serve the spec, above all if it was made of other weights."""
+        """Raises ValueError if the export does not match the spec, for example if it was made from other weights."""
         if self.weights != spec.digests:
             raise ValueError(
                 f"{folder} was exported from other weights of {self.model} (sha256 {self.weights[0][:12]}...) than the "
@@ -83,7 +86,7 @@ class Manifest:
 
 
 class ExportedEngine:
-    """Runs a graph of fixed batch size, as often as the targets need; a subclass says how one batch is run."""
+    """Runs a graph of fixed batch size as often as the targets need; subclasses run one batch."""
 
     name = ""
     threads = True
@@ -129,23 +132,27 @@ class ExportedEngine:
         """See `Engine`."""
 
     def _kernels(self, kernels: Tensor | None, crops: Tensor) -> Tensor | None:
-        """Those given, or any at all for a graph whose heads nobody asks."""
+        """Returns the given kernels, or zeros for a graph whose heads are not used."""
         if kernels is not None or not self.manifest.proposals:
             return kernels
         return torch.zeros(len(crops), *self.spec.network.kernel_shape, device=crops.device)
 
     def run_all(self, batches: Sequence[Batch]) -> None:
-        """All batches, one after the other."""
+        """Runs all batches, one after the other."""
         for inputs, outputs in batches:
             self.run(inputs, outputs)
 
     def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        """One batch: crops and kernels, as far as the graph has them, into features and proposals."""
+        """Runs one batch.
+
+        inputs: crops and, if the graph has heads, kernels.
+        outputs: tensors to fill with features and, if the graph has heads, proposals.
+        """
         raise NotImplementedError
 
 
 def required(module: str, engine: str) -> Any:
-    """An optional library. Raises ValueError if it is not installed."""
+    """Imports an optional library. Raises ValueError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

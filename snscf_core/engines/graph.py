@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The part of the network that runs on every frame, rewritten to compute the same with fewer and larger steps."""
+"""Rewrites the part of the network that runs on every frame to compute the same with fewer and larger steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from ..model.ssf import spatially_semantic_features
 
 
 class SearchOutput(NamedTuple):
-    """What the network says of N search crops, float32; sizes are those of crops of 255 pixels.
+    """The network's output for N search crops, float32. Sizes are given for crops of 255 pixels.
 
-    features: N x C x 31 x 31, what the filters work on: the reduced features of all levels side by side, or the
-    backbone's taps where the heads are untrained. scores: N x 5 x 25 x 25 fused logits, deltas: N x 5 x 4 x 25 x 25
-    (eq 3); both None from a graph without heads. Light heads: N x 1 x 15 x 15 and N x 1 x 4 x 15 x 15.
+    features: N x C x 31 x 31, input of the correlation filters: the reduced features of all levels side by side, or the
+        backbone's taps if the heads are untrained.
+    scores: N x 5 x 25 x 25 fused logits (eq 3), N x 1 x 15 x 15 from light heads; None without heads.
+    deltas: N x 5 x 4 x 25 x 25 (eq 3), N x 1 x 4 x 15 x 15 from light heads; None without heads.
     """
 
     features: Tensor
@@ -33,10 +34,10 @@ class SearchOutput(NamedTuple):
 
 
 class SearchGraph(nn.Module):
-    """N x S x S x 3 uint8 BGR crops to the features of `SearchOutput`.
+    """Computes the features of `SearchOutput` from N x S x S x 3 uint8 BGR crops.
 
-    The network is copied, its batch norms and the normalisation of the pixels are folded into the convolutions. The
-    features are those that the filters of the trained network work on (``reduce``), or the taps on one grid.
+    The network is copied. Batch norms and the normalisation of the pixels are folded into its convolutions. With
+    ``reduce``, the features are those that the filters of a trained network use; else they are the taps on one grid.
     """
 
     def __init__(self, network: SNSCF, levels: Sequence[int], *, reduce: bool) -> None:
@@ -58,14 +59,14 @@ class SearchGraph(nn.Module):
             count, rows, columns, colours = (int(size) for size in crops.shape)
             images = crops.float().reshape(count, 1, rows, columns * colours)
         else:
-            # Crops are interleaved, so this is channels-last already.
+            # The colours of a pixel are adjacent in a crop, so this view is channels-last without a copy.
             images = crops.permute(0, 3, 1, 2).float()
         return list(self.backbone(images, self.levels))
 
     def read_interleaved(self) -> None:
-        """Has the first convolution read crops as they lie in memory: the colours of a row's pixels as one long row.
+        """Makes the first convolution read crops in their memory layout, where a row holds the colours pixel by pixel.
 
-        The sums are the same, but OpenVINO and ONNX Runtime need not rearrange each crop.
+        The sums are the same, but OpenVINO and ONNX Runtime need not transpose each crop.
         """
         name, first = next((name, part) for name, part in self.backbone.named_modules() if isinstance(part, nn.Conv2d))
         out, colours, rows, columns = first.weight.shape
@@ -83,7 +84,7 @@ class SearchGraph(nn.Module):
         return [reduction(tap) for reduction, tap in zip(self.reductions, taps, strict=True)]
 
     def features(self, taps: Sequence[Tensor]) -> Tensor:
-        """All levels side by side on the grid of the shallowest tap."""
+        """Returns all levels side by side on the grid of the shallowest tap."""
         grid = int(max(tap.shape[-1] for tap in taps))
         return torch.cat(spatially_semantic_features(self.reduced(taps), grid), 1)
 
@@ -92,11 +93,11 @@ class SearchGraph(nn.Module):
 
 
 class ProposalGraph(SearchGraph):
-    """Crops and the templates' kernels (N x 3 x 2C x 5 x 5, see ``SNSCF.kernels``) to features and proposals.
+    """Computes features and proposals from crops and template kernels (N x 3 x 2C x 5 x 5, see ``SNSCF.kernels``).
 
     Returns features and N x 25 x 25 x 25: 5 scores and 20 deltas of each cell. Classification and regression run as one
-    convolution on each level. Where a tap has fewer channels than the heads, its linear reduction is multiplied into
-    the convolution that follows; the weighted sum of eq 3 is multiplied into the last one.
+    convolution on each level. If a tap has fewer channels than the heads, its linear reduction is multiplied into the
+    next convolution. The weighted sum of eq 3 is multiplied into the last convolution.
     """
 
     def __init__(self, network: SNSCF) -> None:
@@ -134,7 +135,7 @@ class ProposalGraph(SearchGraph):
 
 
 class LightProposalGraph(SearchGraph):
-    """Crops and the templates' kernels (N x 3 x 49 x C, see ``SNSCFNano.kernels``) to features and proposals.
+    """Computes features and proposals from crops and template kernels (N x 3 x 49 x C, see ``SNSCFNano.kernels``).
 
     Returns features and N x 5 x 15 x 15: the score and the 4 deltas of each cell.
     """
@@ -168,7 +169,7 @@ class LightProposalGraph(SearchGraph):
 
 
 def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
-    """What a graph returned, by its parts."""
+    """Splits the result of a graph into features, scores and deltas."""
     if proposals is None:
         return SearchOutput(features, None, None)
     anchors = proposals.shape[1] // 5
@@ -176,7 +177,7 @@ def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
 
 
 def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
-    # Sizes as numbers, not as tensors: runtimes want the groups of a convolution fixed.
+    # Sizes are converted to numbers because runtimes need the groups of a convolution to be constant.
     n, channels, height, width = (int(size) for size in search.shape)
     rows, columns = (int(size) for size in kernel.shape[-2:])
     out = F.conv2d(
@@ -188,7 +189,7 @@ def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Multiplies each batch norm that follows a convolution, in the order of registration, into it."""
+    """Folds each batch norm into the convolution registered before it."""
     before: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and before is not None and isinstance(before[1], nn.Conv2d):
@@ -200,7 +201,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def fold_normalisation(network: SNSCF) -> None:
-    """Multiplies the backbone's normalisation of pixels into its first convolution, which does not pad."""
+    """Folds the backbone's normalisation of pixels into its first convolution, which must not pad."""
     backbone = network.backbone
     shift = backbone.normalise(torch.zeros(1, 3, 1, 1))
     matrix = (backbone.normalise(torch.eye(3).view(3, 3, 1, 1)) - shift)[..., 0, 0].T.double()
@@ -217,12 +218,12 @@ def _as_it_is(images: Tensor) -> Tensor:
 
 
 def _side_by_side(parts: Sequence[Any], groups: int = 1) -> nn.Conv2d:
-    """One convolution for several: of the same input, or of one part of the input each."""
+    """Joins convolutions of the same input, or with ``groups`` of one part of the input each, into one convolution."""
     return _convolution(torch.cat([one.weight for one in parts]), torch.cat([one.bias for one in parts]), groups)
 
 
 def _composed(second: nn.Conv2d, first: nn.Conv2d) -> nn.Conv2d:
-    """The convolution that does the 1 x 1 convolution ``first`` and then ``second``, which does not pad."""
+    """Merges the 1 x 1 convolution ``first`` and then ``second``, which must not pad, into one convolution."""
     assert first.bias is not None and second.bias is not None
     weight = second.weight.double()
     return _convolution(

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an engine runs: one network, as one tracker needs it."""
+"""Specifies the network that an engine runs for one tracker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from .graph import LightProposalGraph, ProposalGraph, SearchGraph
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """network: with its weights, in evaluation mode. levels: of the backbone. proposals: the heads are needed, too.
+    """Specifies a network, its weights and the parts of it that one tracker needs.
+
+    network: with its weights, in evaluation mode.
+    levels: of the backbone.
+    proposals: whether the heads are needed.
     search_size: pixels a side of a crop.
     """
 
@@ -32,7 +36,7 @@ class NetworkSpec:
     search_size: int = SEARCH_SIZE
 
     def graph(self) -> SearchGraph:
-        """A new module on the CPU that does what is needed on every frame."""
+        """Makes a module on the CPU that does the work of every frame."""
         if self.proposals and isinstance(self.network, SNSCFNano):
             return LightProposalGraph(self.network).eval()
         if self.proposals:
@@ -41,18 +45,18 @@ class NetworkSpec:
 
     @property
     def sections(self) -> tuple[int, ...]:
-        """Channels of each level of the features that the filters work on."""
+        """Number of channels per level of the features that the correlation filters use."""
         if self.weights.trained:
             return (self.network.filter_channels,) * len(self.levels)
         return tuple(self.network.backbone.channels[level] for level in self.levels)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """sha256 of the weights' files."""
+        """The sha256 of each file of weights."""
         return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in self.weights.files)
 
     def example(self, count: int = 1) -> tuple[Tensor, Tensor | None]:
-        """Crops and kernels, on the CPU, of random blobs: the same ones every time."""
+        """Returns crops and kernels of random blobs on the CPU, the same on every call."""
         generator = torch.Generator().manual_seed(0)
         blobs = torch.rand(count, 3, 24, 24, generator=generator) * 255
         images = torch.nn.functional.interpolate(blobs, [self.search_size] * 2, mode="bicubic").clamp(0, 255)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The exported network in ONNX Runtime, on a CPU."""
+"""Runs the exported network in ONNX Runtime on a CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ GRAPH = "search.onnx"
 
 
 class OnnxRuntimeEngine(ExportedEngine):
-    """Raises ValueError or FileNotFoundError if the folder or the library can't be used."""
+    """Runs an exported folder in ONNX Runtime.
+
+    Raises ValueError or FileNotFoundError if the folder or the library can't be used.
+    """
 
     name = "onnxruntime"
 
@@ -29,7 +32,7 @@ class OnnxRuntimeEngine(ExportedEngine):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        # Threads that spin between two frames take the time of everything else on the machine.
+        # Threads that spin between frames would slow down all other work on the machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = runtime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
         self._inputs = [one.name for one in self._session.get_inputs()]

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The exported network in OpenVINO, on a CPU."""
+"""Runs the exported network in OpenVINO on a CPU."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _T = TypeVar("_T")
 
 
 def apart(work: Callable[[], _T]) -> _T:
-    """Does it in a thread of its own, and waits.
+    """Runs ``work`` in a separate thread and returns its result.
 
-    OpenVINO's CPU plugin gives the thread that loads it another stack for signals, and frees that when it is unloaded,
-    from whatever thread: if that was the main thread's, the next signal to it crashes the process.
+    OpenVINO's CPU plugin replaces the signal stack of the thread that loads it. It frees that stack when it is unloaded
+    from any thread. If the main thread had loaded it, the next signal to the main thread would crash the process.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
@@ -37,7 +37,7 @@ def apart(work: Callable[[], _T]) -> _T:
 
 @cache
 def core() -> Any:
-    """The process's one ``openvino.Core``, with the CPU plugin loaded."""
+    """Returns the ``openvino.Core`` that the whole process shares, with the CPU plugin loaded."""
 
     def load() -> Any:
         made = required("openvino", "openvino").Core()
@@ -48,7 +48,10 @@ def core() -> Any:
 
 
 class OpenVinoEngine(ExportedEngine):
-    """Raises ValueError or FileNotFoundError if the folder or the library can't be used."""
+    """Runs an exported folder in OpenVINO.
+
+    Raises ValueError or FileNotFoundError if the folder or the library can't be used.
+    """
 
     name = "openvino"
 
@@ -61,9 +64,9 @@ class OpenVinoEngine(ExportedEngine):
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self._threads,
-            # By itself it ties each process to the same first cores.
+            # By default, OpenVINO pins every process to the same first cores.
             "ENABLE_CPU_PINNING": False,
-            # By itself it takes bfloat16 where the CPU has it, which is neither as exact nor always faster.
+            # By default, OpenVINO uses bfloat16 if the CPU has it, which is less exact and not always faster.
             "INFERENCE_PRECISION_HINT": "bf16" if self.manifest.precision == "bf16" else "f32",
         }
         self._model = core().read_model(str(folder / GRAPH))
@@ -76,12 +79,12 @@ class OpenVinoEngine(ExportedEngine):
         self._request.infer()
 
     def run_all(self, batches: Sequence[Batch]) -> None:
-        """Two at a time, where there are two: each with half of the threads they waste less time waiting."""
+        """Runs two batches at a time: with half of the threads each, they waste less time waiting."""
         pair = self._pair() if len(batches) > 1 and self._threads > 1 else []
         while pair and len(batches) > 1:
             for request, batch in zip(pair, batches, strict=False):
                 self._prepare(request, *batch)
-            with ExitStack() as stack:  # whatever happens, none may go on writing into memory that is given back
+            with ExitStack() as stack:  # on errors too, no request may go on writing into memory that is freed
                 for request in pair:
                     stack.callback(request.wait)
                     request.start_async()
@@ -94,7 +97,7 @@ class OpenVinoEngine(ExportedEngine):
             self._started().result()
 
     def _pair(self) -> list[Any]:
-        """Two requests that run side by side; none until they are made, which takes a second beside what goes on."""
+        """Returns two requests that run side by side, or an empty list until a background thread has made them."""
         pair = self._started()
         return pair.result() if pair.done() else []
 
@@ -103,7 +106,7 @@ class OpenVinoEngine(ExportedEngine):
             worker = ThreadPoolExecutor(1)
             try:
                 self._pairs = worker.submit(self._side_by_side)
-            except RuntimeError as error:  # no thread to be had
+            except RuntimeError as error:  # no thread could be started
                 _LOG.warning("several targets are run one after the other: %s", error)
                 self._pairs = Future()
                 self._pairs.set_result([])
@@ -111,7 +114,11 @@ class OpenVinoEngine(ExportedEngine):
         return self._pairs
 
     def _side_by_side(self) -> list[Any]:
-        """None where they do not give the same bits as the one: results must not depend on when they are ready."""
+        """Makes two requests that run side by side; this takes about a second.
+
+        Returns an empty list if their results differ in any bit from those of the single request. Otherwise results
+        would depend on when the two are ready.
+        """
         settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 2}
         try:
             model = core().compile_model(self._model, "CPU", settings)
@@ -122,7 +129,7 @@ class OpenVinoEngine(ExportedEngine):
             for request in (self._compiled.create_infer_request(), *pair):
                 request.infer(given)
                 results.append([request.get_output_tensor(index).data.copy() for index in range(len(model.outputs))])
-        except Exception as error:  # such as for want of memory
+        except Exception as error:  # for example, too little memory
             _LOG.warning("several targets are run one after the other: %s", error)
             return []
         same = all(np.array_equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))

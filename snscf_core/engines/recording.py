@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Steps of tensors that are recorded once and replayed from then on."""
+"""Records steps of tensor operations once and replays them from then on."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-# in quotes, so that the documentation is made without torch
+# Quoted, so that the documentation can be built without torch.
 Inputs: TypeAlias = "tuple[Tensor | None, ...]"
 Result = TypeVar("Result", bound="tuple[Tensor | None, ...]")
-# A function of tensors that all have N in front, or are None; it returns a NamedTuple of such.
+# A function of tensors with N rows, or None, that returns a NamedTuple of tensors with N rows, or None.
 Step = Callable[..., Result]
 
-_SAME = 1e-3  # of the largest value: what replaying may change
+_SAME = 1e-3  # largest change by replaying, relative to the largest value
 
 
 class RecordingError(RuntimeError):
-    """A step can't be recorded, or its replay gives something else than the step."""
+    """Reports that a step can't be recorded, or that its replay gives other results than the step."""
 
 
 class _Recording(NamedTuple):
@@ -33,10 +33,10 @@ class _Recording(NamedTuple):
 
 
 class Recorded(ABC, Generic[Result]):
-    """A step, recorded for 1, 2, 4, 8, ... rows when they are first needed; other numbers run in the next larger one.
+    """A step that is recorded for 1, 2, 4, 8, ... rows when first needed; other numbers use the next larger recording.
 
-    What a call returns lies in the recordings' memory and is valid until the next call. Raises RecordingError where
-    a recording does not give what the step gives.
+    The result of a call lies in the recording's memory and is valid until the next call. Calls raise RecordingError if
+    recording fails or gives other results than the step.
     """
 
     def __init__(self, step: Step[Result]) -> None:
@@ -55,9 +55,9 @@ class Recorded(ABC, Generic[Result]):
         return _rows(recording.result, count)
 
     def _checked(self, size: int, count: int, given: Inputs) -> _Recording:
-        """A new recording, made of nothing and then tried with what is given."""
+        """Records the step on zeros, then compares its replay on the given tensors with the step itself."""
         inputs = tuple(None if part is None else part.new_zeros(size, *part.shape[1:]) for part in given)
-        self.step(*inputs)  # what is wrong with the step itself is no matter of recording
+        self.step(*inputs)  # so that the step's own errors are not reported as errors of recording
         try:
             replay, result = self.record(inputs)
         except RuntimeError as error:
@@ -70,21 +70,25 @@ class Recorded(ABC, Generic[Result]):
                 if a.is_complex():
                     a, b = (torch.view_as_real(part).flatten(-2) for part in (a, b))
                 a, b = a.nan_to_num(), b.nan_to_num()
-                # Of each place in the last dimension, as these may mean different things.
+                # The limit is per column of the last dimension, because columns may have different units.
                 most = _SAME * a.abs().flatten(0, -2).amax(0)
                 if bool(((a - b).abs() > most).any()):
-                    raise RecordingError(f"replayed, {name} are up to {float((a - b).abs().max()):.2g} off")
+                    raise RecordingError(f"replaying changes {name} by up to {float((a - b).abs().max()):.2g}")
         return _Recording(inputs, replay, result)
 
     @abstractmethod
     def record(self, inputs: Inputs) -> tuple[Callable[[], object], Result]:
-        """What does the step anew with what is in ``inputs`` then, and where it puts the result."""
+        """Records the step.
+
+        Returns a function that repeats it on the current content of ``inputs``, and the result that it overwrites.
+        """
 
 
 class CudaRecorded(Recorded[Result]):
-    """As CUDA graphs. After one that failed CUDA may refuse others in the same process.
+    """Records steps as CUDA graphs.
 
-    Graphs use the plans that torch caches for Fourier transforms, so that cache must not be cleared.
+    After a failed recording, CUDA may refuse others in the same process. Graphs use the plans that torch caches for
+    Fourier transforms, so that cache must not be cleared.
     """
 
     _one_at_a_time = threading.Lock()
@@ -100,9 +104,9 @@ class CudaRecorded(Recorded[Result]):
         graph = torch.cuda.CUDAGraph()
         with self._one_at_a_time, torch.cuda.device(self.device):
             outer = torch.cuda.current_stream()
-            with torch.cuda.stream(self._stream):  # which ends with the stream before, even if the capture fails
+            with torch.cuda.stream(self._stream):  # restores the stream before, even if the capture fails
                 self._stream.wait_stream(outer)
-                # Libraries choose their kernels and get their workspaces before the recording.
+                # Warm up, so that libraries choose kernels and allocate workspaces before the recording.
                 for _ in range(3):
                     self.step(*inputs)
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
@@ -118,6 +122,6 @@ def _fill(inputs: Inputs, given: Inputs) -> None:
 
 
 def _rows(result: Result, count: int) -> Result:
-    """The first rows of all parts."""
+    """Returns the first ``count`` rows of all parts."""
     parts = (None if part is None else part[:count] for part in result)
     return cast(Result, cast(Any, type(result))._make(parts))

@@ -1,7 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The exported network in TensorRT, on an NVIDIA GPU. A plan serves only the GPU and the version it was built with."""
+"""Runs the exported network in TensorRT on an NVIDIA GPU.
+
+A plan works only with the GPU and the TensorRT version that it was built with.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ GRAPH = "search.plan"
 
 
 class TensorRtEngine(ExportedEngine):
-    """Raises ValueError or FileNotFoundError if the folder, the library or the device can't be used."""
+    """Runs an exported folder in TensorRT.
+
+    Raises ValueError or FileNotFoundError if the folder, the library or the device can't be used.
+    """
 
     name = "tensorrt"
     threads = False
@@ -47,9 +53,9 @@ class TensorRtEngine(ExportedEngine):
 
 
 def build(graph: Path, plan: Path, precision: str) -> str:
-    """Builds the plan of an ONNX file for the current GPU, which takes minutes; returns TensorRT's version.
+    """Builds the plan of an ONNX file for the current GPU and returns TensorRT's version. This takes minutes.
 
-    Raises ValueError if TensorRT is not installed or can't build it.
+    Raises ValueError if TensorRT is not installed or can't build the plan.
     """
     tensorrt = required("tensorrt", "tensorrt")
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
@@ -60,7 +66,7 @@ def build(graph: Path, plan: Path, precision: str) -> str:
     if not parser.parse_from_file(str(graph)):
         raise ValueError(f"TensorRT can't read the network: {parser.get_error(0)}")
     config = builder.create_builder_config()
-    if precision != "f32":  # for int8, the ranges are in the graph
+    if precision != "f32":  # for int8, the graph already contains the ranges
         flag = getattr(tensorrt.BuilderFlag, precision.upper(), None)
         if flag is None:
             raise ValueError(f"TensorRT {tensorrt.__version__} can't build a network in {precision}")

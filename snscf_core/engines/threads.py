@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How many threads torch may use beside an engine."""
+"""Limits torch's threads while an engine uses its own thread pool; two pools would compete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 class _OneThread:
-    """Limits torch to one thread while any thread has entered it; then torch has as many as before."""
+    """Limits torch to one thread while any thread is inside the context; then restores the number before."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), 0, 1

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The network in PyTorch: the engine that is always there, and what the others are compared with."""
+"""Runs the network in PyTorch: the engine that is always available and the reference for the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TorchEngine:
 
 
 class CudaGraphEngine(TorchEngine):
-    """The same; steps that it is a part of are recorded and replayed, which spares the launch of each kernel."""
+    """Runs the folded graph as CUDA graphs: steps are recorded and replayed, which saves the launch of each kernel."""
 
     name = "cuda_graphs"
 

@@ -706,7 +706,7 @@ def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, m
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step, fault))
     tracker = Tracker(heads, device="cpu", engine="torch")
     if fault != "mixed":  # one crop can't be mixed up
-        said = "failed: operation not" if fault == "refused" else r"replayed, (features|scores) are .* off"
+        said = "failed: operation not" if fault == "refused" else r"replaying changes (features|scores) by up to"
         with pytest.raises(RecordingError, match=said):
             engine_selection.check(tracker.runtime, plain.runtime, tracker.spec)
     (frame, box), *rest = pictures(3)
