@@ -1,4 +1,4 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Parses the command line of ``snscf``: track, eval, train and export."""
+"""Implements the command line of ``snscf``: track, eval, train and export."""

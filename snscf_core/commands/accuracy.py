@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command ``snscf eval accuracy``: trackers on several sets, under several conditions."""
+"""Implements ``snscf eval accuracy``: evaluates trackers on several data sets under several conditions."""
 
 from __future__ import annotations
 
@@ -25,27 +25,31 @@ OUTPUT = Path("accuracy_output")
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to those of ``snscf eval``."""
-    parser = commands.add_parser("accuracy", help="trackers on several sets, under other light, noise, rates, sizes")
+    parser = commands.add_parser(
+        "accuracy", help="evaluate trackers on several data sets, also with changed light, noise, rate and size"
+    )
     parser.add_argument(
         "--root",
         action="append",
         required=True,
         metavar="NAME=FOLDER",
-        help="a set: its name, and a folder with NAME/img/ and NAME/groundtruth_rect.txt; several may be given",
+        help="a data set: its name, and a folder with NAME/img/ and NAME/groundtruth_rect.txt; repeatable",
     )
     add_candidate_arguments(parser)
     parser.add_argument(
         "--conditions", default="all", help=f"separated by commas: {', '.join(CONDITIONS)}; or all (default all)"
     )
-    parser.add_argument("--starts", type=int, default=3, help="first frames and boxes in each sequence (default 3)")
-    parser.add_argument("--frames", type=int, default=0, help="of each sequence, for a quick look (default 0: all)")
+    parser.add_argument("--starts", type=int, default=3, help="number of start frames in each sequence (default 3)")
+    parser.add_argument("--frames", type=int, default=0, help="most frames of each sequence (default 0: all)")
     add_run_arguments(parser)
     parser.set_defaults(run=run, output=OUTPUT)
 
 
 def run(options: argparse.Namespace) -> None:
-    """``snscf eval accuracy``. Raises ValueError or FileNotFoundError for a request that can't be met, or if a run
-    failed."""
+    """Runs ``snscf eval accuracy``.
+
+    Raises ValueError or FileNotFoundError for unusable options and data, and ValueError if a run failed.
+    """
     if options.starts < 1 or options.frames < 0:
         raise ValueError(f"--starts must be at least 1 and --frames 0, got {options.starts} and {options.frames}")
     conditions = chosen(listed(options.conditions))
@@ -71,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def chosen(names: Sequence[str]) -> list[Condition]:
-    """Conditions by their names, ``all`` for all. Raises ValueError for an unknown one, or none."""
+    """Returns conditions by name; ``all`` selects every condition. Raises ValueError for an unknown or missing name."""
     if unknown := [name for name in names if name not in CONDITIONS and name != "all"]:
         raise ValueError(f"unknown condition {unknown[0]!r}; there are all, {', '.join(CONDITIONS)}")
     if not names:
@@ -80,9 +84,13 @@ def chosen(names: Sequence[str]) -> list[Condition]:
 
 
 def read_sets(roots: Sequence[str], names: Sequence[str] | None = None) -> dict[str, tuple[ImageSequence, ...]]:
-    """Sequences by set, of ``NAME=FOLDER`` each; of all, or of those with these names.
+    """Reads the sequences of each data set.
 
-    Raises ValueError for a set without a name, two of one name, and names that no set has; FileNotFoundError.
+    roots: ``NAME=FOLDER`` for each set.
+    names: of the sequences to keep; None keeps all.
+
+    Raises ValueError for a set without a name, two sets with the same name, and a sequence that no set has. Raises
+    FileNotFoundError for a missing folder.
     """
     sets: dict[str, tuple[ImageSequence, ...]] = {}
     for root in roots:

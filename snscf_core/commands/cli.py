@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command ``snscf``: track in a video or sequence, evaluate on data sets and recordings, train, export."""
+"""Track a target in a video or sequence, evaluate trackers on data sets and recordings, train and export networks."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     track = commands.add_parser("track", help="follow one target through a video or a folder of images")
     track.add_argument("input", type=Path, help="video file, folder of images, or folder in OTB's layout")
-    track.add_argument("--box", help="x,y,w,h of the target in the first frame (default: the first true box, if any)")
+    track.add_argument("--box", help="x,y,w,h of the target in the first frame (default: from groundtruth_rect.txt)")
     track.add_argument(
         "--output", type=Path, help="text file for x,y,w,h,score,state per frame (default: standard output)"
     )
     track.add_argument("--video", type=Path, help="also write a video (.mp4) with the boxes drawn")
     track.set_defaults(run=_track)
 
-    evaluation = commands.add_parser("eval", help="trackers on data sets and recordings: tables and a report")
+    evaluation = commands.add_parser("eval", help="evaluate trackers on data sets and recordings; write a report")
     add_evaluation_arguments(evaluation)
     evaluation.set_defaults(run=evaluate)
     evaluations = evaluation.add_subparsers(title="instead of a data set", metavar="{accuracy,bag,compare,paper}")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_training_arguments(training)
     training.set_defaults(run=train)
 
-    exporting = commands.add_parser("export", help="the network for another runtime, also in 8 bits")
+    exporting = commands.add_parser("export", help="export the network for another runtime, also in 8 bits")
     add_export_arguments(exporting)
     exporting.set_defaults(run=export)
 
@@ -107,12 +107,14 @@ def _add_bag_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     evaluations: argparse._SubParsersAction[argparse.ArgumentParser],
 ) -> None:
-    """``snscf eval bag`` and ``snscf bag`` belong to the ROS side, which may not be there; this library knows nothing
-    of ROS, so it asks for them by name."""
+    """Adds ``snscf eval bag`` and ``snscf bag`` if the ROS package is installed.
+
+    This library does not depend on ROS, so it imports that package by name.
+    """
     if importlib.util.find_spec(_BAGS) is None:
         return
     bags = importlib.import_module(_BAGS)
-    replay = evaluations.add_parser("bag", help="a recording of ROS 1 or 2, replayed without ROS or through the node")
+    replay = evaluations.add_parser("bag", help="track in a recording of ROS 1 or 2, without ROS or through the node")
     bags.add_eval_arguments(replay)
     replay.set_defaults(run=bags.evaluate)
     making = commands.add_parser("bag", help="make recordings from sequences and videos")
@@ -120,7 +122,7 @@ def _add_bag_commands(
 
 
 def _frames(source: Path) -> tuple[Iterator[Frame], int | None]:
-    """The frames of a video, or of a folder's images in order of their names; and how many, if known."""
+    """Reads the frames of a video, or of a folder's images sorted by name; returns them and their number, if known."""
     if source.is_dir():
         folder = source / "img" if (source / "img").is_dir() else source
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
@@ -138,7 +140,7 @@ def _first_box(options: argparse.Namespace) -> list[float]:
     truth = options.input / "groundtruth_rect.txt"
     if truth.is_file() and len(boxes := read_boxes(truth)):
         return [float(value) for value in boxes[0]]
-    raise ValueError("say what to follow with --box x,y,w,h")
+    raise ValueError("give the target's first box with --box x,y,w,h")
 
 
 def _video_writer(path: Path, frame: Frame) -> cv2.VideoWriter:

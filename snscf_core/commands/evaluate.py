@@ -41,20 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(DATASETS),
         help="layout of the data set (default sequences: NAME/img/ and NAME/groundtruth_rect.txt)",
     )
-    parser.add_argument("--root", type=Path, help="folder that the data set lies in")
+    parser.add_argument("--root", type=Path, help="folder of the data set")
     add_candidate_arguments(parser)
     add_run_arguments(parser)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands ``snscf eval compare`` and ``snscf eval paper``."""
-    comparing = commands.add_parser("compare", help="whether trackers differ: bootstrap over sequences")
+    comparing = commands.add_parser("compare", help="test whether trackers differ: bootstrap over sequences")
     comparing.add_argument(
-        "reports", nargs="+", metavar="REPORT", help="folder of a report, or FOLDER:TRACKER; the first is compared with"
+        "reports", nargs="+", metavar="REPORT", help="folder of a report, or FOLDER:TRACKER; the first is the reference"
     )
     comparing.set_defaults(run=run_compare)
 
-    papering = commands.add_parser("paper", help="Tables 1 to 4 and Figure 4 of the paper, for the data that is there")
+    papering = commands.add_parser("paper", help="make Tables 1 to 4 and Figure 4 of the paper from the given data")
     papering.add_argument("--otb", type=Path, help="folder of OTB-2015")
     papering.add_argument("--vot", type=Path, help="folder of VOT-2018")
     papering.add_argument("--lasot", type=Path, help="folder of LaSOT")
@@ -65,7 +65,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose sequences, trackers and modes."""
-    parser.add_argument("--sequences", help="only these, separated by commas")
+    parser.add_argument("--sequences", help="names of the sequences to use, separated by commas (default: all)")
     parser.add_argument(
         "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
     )
@@ -88,18 +88,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default=str(SEARCH_SIZE),
         help=f"of our networks, separated by commas; {SEARCH_SIZE_HELP} (default {SEARCH_SIZE})",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="sequences tracked at once, a process each (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each tracking one sequence (default 1)")
     parser.add_argument(
         "--output",
         type=Path,
-        help="folder for the report (report.html, results.json, plots) and raw boxes; what is in it is not run again",
+        help="folder for the report (report.html, results.json, plots) and raw boxes; finished runs in it are reused",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run ``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a failed run."""
     if options.root is None:
-        raise ValueError("say where the data set lies with --root FOLDER")
+        raise ValueError("give the data set's folder with --root FOLDER")
     dataset = read_dataset(options.dataset, options.root, listed(options.sequences) if options.sequences else None)
     trackers = chosen_candidates(options)
     found = _run(dataset, trackers, options.output, options)
@@ -133,10 +133,10 @@ def run_paper(options: argparse.Namespace) -> None:
     """Run ``snscf eval paper``. Raises ValueError or FileNotFoundError."""
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
-        raise ValueError("say where the data lies with --otb, --vot or --lasot")
+        raise ValueError("give the data sets' folders with --otb, --vot or --lasot")
     sizes = sizes_of(options.search_size)
     if len(sizes) != 1:
-        raise ValueError("the paper's tables have one tracker in several modes: give one --search-size")
+        raise ValueError("the paper's tables compare modes of one tracker: give a single --search-size")
     trackers = candidates([options.tracker], paper.MODES, options.device, [options.engine], sizes)
     runs = {name: _paper_run(name, root, trackers, options) for name, root in roots.items() if root is not None}
     finished = {name: run for name, run in runs.items() if run is not None}
@@ -155,7 +155,10 @@ def run_paper(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _PaperRun:
-    """Holds the results on one of the paper's data sets. vot: results with resets by tracker, empty but for VOT."""
+    """Holds the results on one of the paper's data sets.
+
+    vot: results with resets by tracker; empty for other data sets than VOT.
+    """
 
     dataset: Dataset
     found: Found
@@ -301,7 +304,7 @@ def _print(evaluation: Evaluation, tables: Sequence[Table]) -> None:
     for table in tables:
         print_table(table)
     if evaluation.missing:
-        print(f"\n{len(evaluation.missing)} sequences were not there: {', '.join(evaluation.missing)}")
+        print(f"\n{len(evaluation.missing)} sequences were missing: {', '.join(evaluation.missing)}")
 
 
 def _one_tracker(evaluation: Evaluation) -> Table:
@@ -324,7 +327,7 @@ def _one_tracker(evaluation: Evaluation) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Prints a table with its title and note."""
+    """Print a table with its title and note."""
     print(f"\n{table.title}\n\n{table.markdown()}")
     if table.note:
         print(f"\n{table.note}")

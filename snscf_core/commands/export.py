@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command ``snscf export``: the network for another runtime."""
+"""Implements ``snscf export``: writes the network for another runtime."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``snscf export``."""
+    """Adds the options of ``snscf export``."""
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="default f32; int8 needs --calibrate")
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
-    parser.add_argument("--mode", default="auto", help=f"that it has to serve: auto, {', '.join(MODES)} (default auto)")
+    parser.add_argument("--mode", default="auto", help=f"mode to export for: auto, {', '.join(MODES)} (default auto)")
     add_search_size(parser)
-    parser.add_argument("--batch", type=int, default=1, help="targets in one run (default 1, best on a CPU)")
+    parser.add_argument("--batch", type=int, default=1, help="crops in one run (default 1, best on a CPU)")
     parser.add_argument(
         "--calibrate",
         type=Path,
@@ -40,18 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for int8: a sequence in OTB's layout, a folder of such, or a video with --box; repeatable",
     )
     parser.add_argument("--box", help="x,y,w,h of a target in the first frame of the video")
-    parser.add_argument("--frames", type=int, default=300, help="to calibrate on (default 300)")
+    parser.add_argument("--frames", type=int, default=300, help="number of calibration frames (default 300)")
     parser.add_argument("--output", type=Path, help="folder to write (default: where --engine NAME looks for it)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises ValueError or FileNotFoundError for a request that can't be met, WeightsError for unusable weights."""
+    """Runs ``snscf export``.
+
+    Raises ValueError or FileNotFoundError for unusable options and data, and WeightsError for unusable weights.
+    """
     if options.precision == "int8" and not options.calibrate:
-        raise ValueError("int8 has to be calibrated: --calibrate with frames like those it will see")
+        raise ValueError("int8 needs calibration: give --calibrate with frames like those to be tracked")
     if options.calibrate and options.precision != "int8":
         raise ValueError("--calibrate is for --precision int8")
     if options.frames < 1:
-        raise ValueError(f"--frames is at least 1, got {options.frames}")
+        raise ValueError(f"--frames must be at least 1, got {options.frames}")
     sources = [one for path in options.calibrate for one in quantisation_data.sources(path, _box(options.box))]
     device = "cuda" if options.format == "tensorrt" else "cpu"
     config = tuned_config(options.model, search_size=options.search_size)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command-line options that say which tracker, as several commands have them."""
+"""Defines the command-line options that select a tracker, shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser, engine: str) -> None:
-    """``engine``: what it is by default."""
+    """Adds the options that `tracker_of` reads. ``engine``: the default engine."""
     parser.add_argument("--model", default=MODELS[0], help=f"{', '.join(MODELS)}, or a path (default {MODELS[0]})")
     parser.add_argument("--mode", default="auto", help=f"auto, {', '.join(MODES)} (default auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
@@ -27,13 +27,13 @@ def add_tracker_arguments(parser: argparse.ArgumentParser, engine: str) -> None:
 
 
 def add_search_size(parser: argparse.ArgumentParser) -> None:
-    """Only that one."""
+    """Adds the option ``--search-size`` alone."""
     parser.add_argument(
         "--search-size", type=int, default=SEARCH_SIZE, help=f"{SEARCH_SIZE_HELP} (default {SEARCH_SIZE})"
     )
 
 
 def tracker_of(options: argparse.Namespace) -> Tracker:
-    """Raises as ``Tracker`` and ``TrackerConfig`` do."""
+    """Makes the tracker that the options select. Raises the errors of ``Tracker`` and ``TrackerConfig``."""
     config = tuned_config(options.model, search_size=options.search_size)
     return Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)

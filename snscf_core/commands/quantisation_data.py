@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the network sees while it tracks: the frames that 8-bit ranges are taken from."""
+"""Collects the network's inputs during tracking, from which 8-bit ranges are calibrated."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from ..evaluation.sequences import read_sequence, read_sequences, read_video
 if TYPE_CHECKING:
     from ..online.tracker import Tracker
 
-STEP = 3  # every third frame is kept: neighbours are nearly the same
+STEP = 3  # every third frame is kept, because neighbouring frames are nearly equal
 Source = tuple[Iterable[Frame], Sequence[float]]  # frames, and the box (x, y, w, h) of a target in the first one
 
 
 def sources(path: Path, box: Sequence[float] | None = None) -> list[Source]:
-    """A sequence in OTB's layout, a folder of such, or a video file with the box of a target in its first frame.
+    """Opens a sequence in OTB's layout, a folder of such sequences, or a video file.
 
-    Raises FileNotFoundError, or ValueError for what can't be read.
+    box: (x, y, w, h) of a target in the first frame of a video.
+
+    Raises FileNotFoundError for a missing path, and ValueError for unreadable data and a video without a box.
     """
     if path.is_dir():
         whole = (path / "groundtruth_rect.txt").is_file()
         sequences = [read_sequence(path)] if whole else read_sequences(path)
         return [(one.frames(), [float(value) for value in one.boxes[0]]) for one in sequences]
     if box is None and path.is_file():
-        raise ValueError(f"say what to follow in {path} with --box x,y,w,h")
+        raise ValueError(f"give a target's first box in {path} with --box x,y,w,h")
     video = read_video(path)
-    assert box is not None  # a path without a file has been refused
+    assert box is not None  # read_video has refused a path without a file
     return [(video.frames, box)]
 
 
 def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple[Tensor, Tensor | None]]:
-    """Crops and kernels of about ``count`` searches, spread evenly over the sources, in batches of one.
+    """Collects crops and kernels of about ``count`` searches in batches of one, evenly from all sources.
 
-    Raises ValueError if the sources are too short to give any.
+    Raises ValueError if no source has two frames.
     """
     kept: list[tuple[Tensor, Tensor | None]] = []
     each = -(-count // max(1, len(given)))

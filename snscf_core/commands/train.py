@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""``snscf train``: from data sets on disk to a trained network."""
+"""Implements ``snscf train``: trains a network on data sets on disk."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ..training.trainer import Summary, TrainConfig, train
 from ..training.validation import hold_out
 
 PROBLEMS = "left_out.txt"
-_HELP = "train a network on annotated clips and stills, or go on with a run that was stopped"
+_HELP = "train a network on annotated clips and stills, or continue a stopped run"
 _NESTED = ("schedule", "losses", "labels", "pairs", "filters")
 _FIXED = ("filters",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that ``run`` understands."""
+    """Adds the options of ``snscf train``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = f"{_HELP}."
     parser.epilog = "settings for --set, and their defaults:\n" + "\n".join(_listed())
@@ -45,18 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="LAYOUT=DIR[:WEIGHT]",
-        help=f"a data set ({', '.join(READERS)}) and how often it is chosen, relative to the others (1); repeatable",
+        help=f"a data set ({', '.join(READERS)}) and how often it is drawn, relative to the others (1); repeatable",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one that is there goes on")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is continued")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default auto)")
-    parser.add_argument("--pool", type=Path, help="file with the decoded images; written if it is not there")
+    parser.add_argument("--pool", type=Path, help="file with the decoded images; written if missing")
     parser.add_argument("--cache", type=Path, help="folder of --cache-pairs (default: cache in the run's folder)")
     parser.add_argument("--longest-side", type=int, default=480, help="larger images are shrunk to this (default 480)")
-    parser.add_argument("--frames-per-clip", type=int, help="of longer clips keep only so many, evenly spaced")
-    parser.add_argument("--validation-share", type=float, default=0.1, help="of the videos, kept for validation (0.1)")
-    parser.add_argument("--validation-clips", type=int, default=16, help="at most so many (default 16)")
-    parser.add_argument("--terms", default="", help="terms of the data, for the model card")
-    parser.add_argument("--paper", action="store_true", help="the learning rates of the paper")
+    parser.add_argument("--frames-per-clip", type=int, help="most frames kept of each clip, evenly spaced")
+    parser.add_argument("--validation-share", type=float, default=0.1, help="share of the videos to hold out (0.1)")
+    parser.add_argument("--validation-clips", type=int, default=16, help="most videos to hold out (default 16)")
+    parser.add_argument("--terms", default="", help="licence terms of the data, for the model card")
+    parser.add_argument("--paper", action="store_true", help="use the learning rates of the paper")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="see below; repeatable")
     for item, kind in _settings(TrainConfig):
         if item.name in _NESTED:
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains as the options say. Raises ValueError, WeightsError, TrainingError, FileNotFoundError."""
+    """Runs ``snscf train``. Raises ValueError, WeightsError, TrainingError, FileNotFoundError."""
     started = time.monotonic()
     config = _config(options)
     with processes(options.device) as (own, device):
@@ -108,23 +108,23 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _source(pool: ImagePool, config: TrainConfig, own: Processes, device: torch.device) -> PairSource:
-    """Makes pairs by OpenCV on a CPU, where that costs far less, unless some are to be composited."""
+    """Makes the source of pairs. On a CPU it uses OpenCV, which is far cheaper, unless some pairs are composited."""
     place = {"seed": config.seed, "rank": own.rank, "world": own.count}
     if device.type == "cpu" and config.pairs.composited == 0:
         teacher = _teacher(config) if config.teacher else None
         return CpuPairSource(pool, config.pairs, every=config.losses.ridge_every, teacher=teacher, **place)
     if config.teacher:
-        raise ValueError("a teacher serves pairs that are made on the CPU: --device cpu --set pairs.composited=0")
+        raise ValueError("a teacher needs pairs made on the CPU: use --device cpu --set pairs.composited=0")
     return PairSource(pool, config.pairs, compiled=config.compile_pairs, **place)
 
 
 def _teacher(config: TrainConfig) -> Teacher:
-    """Raises ValueError if the network or the teacher is another one, FileNotFoundError."""
+    """Loads the teacher. Raises ValueError for an unknown teacher or with cached pairs, and FileNotFoundError."""
     kind, *files = config.teacher.split(":")
     if kind != "fear":
-        raise ValueError(f"a teacher is written fear:TEMPLATE.onnx:TRACK.onnx, got {config.teacher!r}")
+        raise ValueError(f"a teacher must be fear:TEMPLATE.onnx:TRACK.onnx, got {config.teacher!r}")
     if config.cache_pairs:
-        raise ValueError("a teacher says nothing of cached pairs: leave out --cache-pairs")
+        raise ValueError("a teacher can't be used with cached pairs: leave out --cache-pairs")
     return Teacher([Path(file) for file in files])
 
 
@@ -132,10 +132,10 @@ def _cached(
     options: argparse.Namespace, config: TrainConfig, source: PairSource, own: Processes, device: torch.device
 ) -> CachedPairs:
     if own.count > 1:
-        raise ValueError("a cache of pairs serves one process")
+        raise ValueError("cached pairs need a single process")
     network, conv5_new = start(config.model, config.channels, config.seed, config.conv5)
     if conv5_new:
-        raise ValueError(f"{config.model} has a conv5 that is to be trained from the start: that can't be cached")
+        raise ValueError(f"{config.model} has an untrained conv5, whose features change: its pairs can't be cached")
     return CachedPairs(
         source,
         network,
@@ -150,7 +150,7 @@ def _cached(
 def _told(summary: Summary, out: Path) -> str:
     if not summary.finished:
         of = f" of {summary.steps}" if summary.steps else ""
-        return f"stopped at step {summary.step}{of}; the same command goes on"
+        return f"stopped at step {summary.step}{of}; run the same command to continue"
     scores = ", ".join(f"{mode} {aucs['mean']:.3f}" for mode, aucs in summary.validation.items())
     return f"finished {summary.step} steps: {out / 'weights'}" + (f", validation AUC {scores}" if scores else "")
 
@@ -158,14 +158,17 @@ def _told(summary: Summary, out: Path) -> str:
 def _pool(
     options: argparse.Namespace, clips: list[Clip], device: torch.device, own: Processes, problems: list[str]
 ) -> ImagePool:
-    """The images of the clips; what is left out of them and, as ``problems`` says, of their annotations is told."""
+    """Loads or builds the pool of the clips' images.
+
+    Writes ``problems`` and the images that were left out to a file in the run's folder.
+    """
     kept = options.pool is not None and options.pool.is_file()
     if kept:
         pool = ImagePool.load(options.pool, device)
         known = {(clip.source, clip.name) for clip in clips}
         sources = [pool.sources[int(index)] for index in pool.clip_source]
         if not known.issuperset(zip(sources, pool.clip_names, strict=True)):
-            raise ValueError(f"{options.pool} has clips that are not in this run's training data: name another file")
+            raise ValueError(f"{options.pool} has clips that are not in this run's training data: use another file")
         if pool.longest_side != options.longest_side:
             raise ValueError(f"{options.pool} has images of {pool.longest_side} pixels, not of {options.longest_side}")
     else:
@@ -188,7 +191,7 @@ def _pool(
 
 
 def _data(text: str) -> tuple[str, Path, float]:
-    """``LAYOUT=DIR[:WEIGHT]``"""
+    """Parses ``LAYOUT=DIR[:WEIGHT]``. Raises ValueError, and FileNotFoundError for a missing folder."""
     layout, _, rest = text.partition("=")
     folder, _, weight = rest.rpartition(":")
     try:
@@ -222,7 +225,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
 
 
 def _with(config: Any, path: list[str], value: str, name: str) -> Any:
-    """The config with one setting, somewhere inside, replaced."""
+    """Returns the config with one setting, possibly nested, replaced."""
     kinds = {item.name: kind for item, kind in _settings(type(config))}
     if path[0] not in kinds or name.startswith(_FIXED):
         raise ValueError(f"there is no setting {name!r}; snscf train --help lists them")

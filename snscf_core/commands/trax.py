@@ -11,7 +11,7 @@ Needs the package ``vot-trax``. The toolkit's ``trackers.ini`` names the Python 
     command = /path/to/venv/bin/python -m snscf_core.commands.trax --device cpu
     timeout = 120
 
-The tracker announces that it works with rectangles: the toolkit hands it those that enclose the polygons.
+The tracker announces that it works with rectangles, so the toolkit converts polygons to their bounding rectangles.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import trax
     except ImportError:
-        print("snscf: the VOT toolkit is spoken to by the package vot-trax: pip install vot-trax", file=sys.stderr)
+        print("snscf: the TraX protocol needs the package vot-trax: pip install vot-trax", file=sys.stderr)
         return 1
     try:
         tracker = tracker_of(options)
@@ -81,19 +81,19 @@ def serve(tracker: Tracker, server: Any) -> None:
         frame = _frame(request.image["color"])
         if request.type == trax.TraxStatus.INITIALIZE:
             if len(request.objects) != 1:
-                raise ValueError(f"one target can be followed, the client asks for {len(request.objects)}")
+                raise ValueError(f"the tracker follows one target, the client asks for {len(request.objects)}")
             target = tracker.init(frame, _box(request.objects[0][0]))
             box, score = target.box, 1.0
         elif target is not None:
             track = tracker.update(frame, target)
             box, score = track.box, track.score
         else:
-            raise ValueError("the client sends a frame before it has said what to follow")
+            raise ValueError("the client sent a frame before it initialised a target")
         server.status([(trax.Rectangle.create(*box), {"confidence": f"{score:.4f}"})])
 
 
 def _frame(image: Any) -> Frame:
-    """A TraX image as H x W x 3 uint8 BGR."""
+    """Converts a TraX image to H x W x 3 uint8 BGR."""
     import trax
 
     if image.type() == trax.Image.PATH:
@@ -103,12 +103,12 @@ def _frame(image: Any) -> Frame:
         return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_GRAY2BGR))
     frame = cv2.imdecode(np.frombuffer(image.buffer(), np.uint8), cv2.IMREAD_COLOR)
     if frame is None:
-        raise ValueError("the client sends an image that can't be decoded")
+        raise ValueError("the client sent an image that can't be decoded")
     return np.asarray(frame, np.uint8)
 
 
 def _box(region: Any) -> Box:
-    """A TraX rectangle, or the rectangle that encloses a polygon, as (x, y, w, h)."""
+    """Converts a TraX rectangle, or the bounding rectangle of a polygon, to (x, y, w, h)."""
     import trax
 
     if region.type == trax.Region.POLYGON:
@@ -118,7 +118,7 @@ def _box(region: Any) -> Box:
     if region.type == trax.Region.RECTANGLE:
         x, y, w, h = region.bounds()
         return x, y, w, h
-    raise ValueError(f"the client describes the target by a {region.type}; a rectangle is needed")
+    raise ValueError(f"the client describes the target as {region.type}; a rectangle or polygon is needed")
 
 
 if __name__ == "__main__":

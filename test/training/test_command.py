@@ -76,7 +76,7 @@ def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys)
     options += ["--pool", str(tmp_path / "pool.safetensors"), "--terms", "made here"]
     assert command(*options, "--stop-after-minutes", "0") == 0
     said = capsys.readouterr()
-    assert said.out == "stopped at step 1 of 3; the same command goes on\n"
+    assert said.out == "stopped at step 1 of 3; run the same command to continue\n"
     assert "clip2" in (tmp_path / "run" / "left_out.txt").read_text() and "left out" in said.err
     assert (tmp_path / "pool.safetensors").is_file()
 
@@ -138,7 +138,7 @@ def test_a_pool_of_other_clips_is_refused(command, tmp_path, capsys):
         (["--steps", "1", "--model", "snscf_r18"], "'snscf_r18' is neither a model"),
         (["--steps", "1", "--device", "cuda:77"], "is not there: torch finds"),
         (["--steps", "1", "--batch", "0"], "batch must be positive, got 0"),
-        (["--steps", "1", "--teacher", "fear:a:b"], "a teacher serves pairs that are made on the CPU"),
+        (["--steps", "1", "--teacher", "fear:a:b"], "a teacher needs pairs made on the CPU"),
         (["--steps", "1", "--set", "pairs.composited=0", "--teacher", "owl:a:b"], "fear:TEMPLATE.onnx:TRACK.onnx"),
         (["--steps", "1", "--set", "pairs.composited=0", "--teacher", "fear:a:b"], "a does not exist"),
     ],
