@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Conditions under which a sequence is filmed anew: other light, a worse camera, fewer or smaller images.
+"""Changes a sequence as if filmed under other conditions: other light, a worse camera, fewer or smaller images.
 
-Each changes one frame at a time: ``(frame, index, rng) -> frame``, H x W x 3 uint8 BGR both; ``index`` counts frames
-from the one that the tracker is given the box in, ``rng`` is drawn from by noise alone. The functions are pure: the
-same arguments give the same frame. Each stands by itself, so that `Condition.fingerprint` knows all of it.
+Each function changes one frame at a time: ``(frame, index, rng) -> frame``, H x W x 3 uint8 BGR both. ``index`` counts
+frames from the one with the given box. Only noise draws from ``rng``. The functions are pure: the same arguments give
+the same frame. None calls another function of this module, so `Condition.fingerprint` covers all of its code.
 """
 
 from __future__ import annotations
@@ -25,58 +25,63 @@ Change = Callable[[Frame, int, np.random.Generator], Frame]
 
 
 def as_it_is(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """The frame itself."""
+    """Returns the frame itself."""
     return frame
 
 
 def grey(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """Luminance alone, in all three channels."""
+    """Keeps only the luminance, in all three channels."""
     return np.asarray(cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 def inverted_grey(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """Luminance upside down about mid-grey and at 0.4 of its contrast, as a thermal camera may show it: 77 to 179."""
+    """Inverts the luminance about mid-grey at 0.4 of its contrast (77 to 179), as a thermal camera may show it."""
     luminance = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
     return np.repeat(np.rint(127.5 + 0.4 * (127.5 - luminance)).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def dimming(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """All levels times a factor that goes from 1 to 0.25 and back within 120 frames, as a cosine, again and again."""
+    """Multiplies all levels by a cosine that goes from 1 to 0.25 and back every 120 frames."""
     factor = 0.625 + 0.375 * np.cos(2 * np.pi * index / 120)
     return np.rint(frame * np.float32(factor)).astype(np.uint8)
 
 
 def light_steps(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """All levels times 0.4 in every other 30 frames; the first 30 are as they are."""
+    """Multiplies all levels by 0.4 in every second block of 30 frames; the first block is unchanged."""
     return np.rint(frame * np.float32(0.4)).astype(np.uint8) if index // 30 % 2 else frame
 
 
 def noise(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """Gaussian noise of sigma 20 levels, of each pixel and channel alone."""
+    """Adds Gaussian noise of sigma 20 levels, independently to each pixel and channel."""
     grain = rng.standard_normal(frame.shape, np.float32) * 20
     return np.clip(np.rint(frame + grain), 0, 255).astype(np.uint8)
 
 
 def jpeg(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """Compressed as JPEG of quality 12."""
+    """Compresses the frame as JPEG of quality 12."""
     _, file = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 12])
     return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
 
 
 def motion_blur(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """The mean of 9 neighbouring pixels in a row, as when a camera pans."""
+    """Averages 9 neighbouring pixels in a row, as if the camera were panning."""
     return np.asarray(cv2.blur(frame, (9, 1)), np.uint8)
 
 
 def half_size(frame: Frame, index: int, rng: np.random.Generator) -> Frame:
-    """Half as wide and high, averaged over areas."""
+    """Halves width and height by area averaging."""
     return np.asarray(cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """title: in tables and plots. change: of each frame. step: frames from one that is shown to the next. scale: of the
-    changed frames' width and height."""
+    """Describes a condition.
+
+    title: its name in tables and plots
+    change: what happens to each frame
+    step: distance in frames from one shown frame to the next
+    scale: factor on the frames' width and height
+    """
 
     name: str
     title: str
@@ -86,7 +91,7 @@ class Condition:
 
     @property
     def fingerprint(self) -> str:
-        """Of all that the frames depend on."""
+        """Returns a checksum of all that the frames depend on."""
         text = f"{of_code([inspect.getsource(self.change)])} {self.step} {self.scale}"
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The benchmarks, in the layouts in which they are published. Nothing is ever downloaded.
+"""Reads the benchmarks, in the layouts in which they are published. Nothing is ever downloaded.
 
-Every reader takes the folder that a data set was unpacked into. A folder that does not hold it is a FileNotFoundError
-with the tree that is expected; sequences that are not there are named in `Dataset.missing`, and one whose images do not
-fit its boxes is a ValueError.
+Every reader takes the folder that a data set was unpacked into. A folder without the data set raises FileNotFoundError
+with the expected tree. Missing sequences are named in `Dataset.missing`. A sequence whose images do not match its boxes
+raises ValueError.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sequences, the rules by which they are scored, and the names of those that are not there."""
+    """Holds sequences, the rules by which they are scored, and the names of missing ones."""
 
     name: str
     rules: Rules
@@ -60,7 +60,10 @@ class Dataset:
 
 
 def read_dataset(name: str, root: Path, names: Sequence[str] | None = None) -> Dataset:
-    """A data set of `DATASETS`, or sequences of it. Raises as the module says, and ValueError for unknown names."""
+    """Reads a data set of `DATASETS`, or some of its sequences.
+
+    Raises as the module says, and ValueError for unknown names.
+    """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; there are {', '.join(DATASETS)}")
     dataset = DATASETS[name](Path(root))
@@ -89,7 +92,7 @@ def _otb(name: str, listed: Iterable[str]) -> Callable[[Path], Dataset]:
             boxes, images = read_boxes(truth), _numbered(folder / "img")
             if video in OTB_FRAMES:
                 first, last = OTB_FRAMES[video]
-                # some copies annotate the frames before the first that counts, too
+                # some copies also annotate frames before the first one that counts
                 boxes = boxes[max(0, len(boxes) - (last - first + 1)) :]
                 images = {n: file for n, file in images.items() if first <= n <= last}
             attributes = _attributes(root, ("anno/att", "att"), target, _OTB_ATTRIBUTES)
@@ -157,9 +160,9 @@ def _got10k(split: str) -> Callable[[Path], Dataset]:
                 continue
             boxes, files = read_boxes(truth), list(_numbered(folder / name).values())
             if len(boxes) == 1 < len(files):
-                # the test set: only its server knows the rest
+                # in the test set, only the benchmark's server knows the other boxes
                 boxes = np.concatenate([boxes, np.full((len(files) - 1, 4), np.nan)])
-            # cover is how much of the target can be seen, from 0 (nothing) to 8 (all); the first box is always given
+            # cover is the visible share of the target, from 0 (nothing) to 8 (all); the first box is always given
             hidden = ~_flags(folder / name / "cover.label", len(boxes), default=1)
             hidden |= _flags(folder / name / "absence.label", len(boxes))
             hidden[:1] = False
@@ -210,7 +213,7 @@ def _some(found: Sequence[ImageSequence], root: Path, name: str, tree: str) -> N
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    """The images of a folder by the number that their names are, in its order."""
+    """Maps the number in each image's name to the image, in ascending order."""
     if not folder.is_dir():
         return {}
     files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.stem.isdigit()]
@@ -218,7 +221,7 @@ def _numbered(folder: Path) -> dict[int, Path]:
 
 
 def _flags(file: Path, count: int, default: int = 0) -> np.ndarray:
-    """``count`` truths from numbers separated by commas, spaces or lines."""
+    """Reads ``count`` flags from numbers separated by commas, spaces or lines."""
     if not file.is_file():
         return np.full(count, bool(default))
     values = np.array([float(v) for v in re.split(r"[,\s]+", file.read_text().strip(" \n\t,"))]) > 0

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Fingerprints of code: two sources that do the same have the same, whatever their comments and docstrings say."""
+"""Computes fingerprints of code: equal for sources that do the same, whatever their comments and docstrings say."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def of_code(sources: Iterable[str]) -> str:
 
 
 def tracking_files() -> list[Path]:
-    """List the files of the code that our trackers run."""
+    """Lists the files of the code that our trackers run."""
     files = sorted(file for folder in _TRACKING for file in (_PACKAGE / folder).glob("*.py"))
     return [file for file in files if file.stem not in _NOT_TRACKING]
 
 
 @cache
 def of_tracking() -> str:
-    """Return the fingerprint of the code that our trackers run."""
+    """Returns the fingerprint of the code that our trackers run."""
     return of_code(file.read_text(encoding="utf-8") for file in tracking_files())

@@ -1,13 +1,16 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How well a tracker knows where its target is not: long-term measures, events of loss and return, calibration.
+"""Measures how well a tracker knows that its target is absent: long-term scores, losses and returns, calibration.
 
 Sources: tracking precision, recall and F-score of the VOT-LT challenges (Lukežič et al., "Now you see me: evaluating
-performance in long-term visual tracking", 2018); expected calibration error (Naeini et al., 2015).
+    performance in long-term visual tracking", 2018); expected calibration error (Naeini et al., 2015).
 
-For N frames: overlaps with the true box, NaN where the target is absent; scores in [0, 1]; reported, whether the
-tracker says that it has the target.
+Arguments for N frames:
+
+overlaps: IoU with the true box, NaN where the target is absent
+scores: in [0, 1]
+reported: whether the tracker says that it has the target
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LongTermScores:
-    """The largest F-score over all thresholds on the score; precision, recall and that threshold. All in [0, 1]."""
+    """Holds the largest F-score over all score thresholds, with its precision, recall and threshold.
+
+    All are in [0, 1].
+    """
 
     f_score: float
     precision: float
@@ -34,11 +40,11 @@ class LongTermScores:
 
 
 def f_score(overlaps: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) -> LongTermScores:
-    """VOT-LT's measures over the frames of all sequences, each an array of its own.
+    """Returns VOT-LT's measures over the frames of all sequences, each an array of its own.
 
-    At a threshold, precision is the mean overlap of the frames in which the tracker reports a target, 0 where there is
-    none; recall is the mean overlap over all frames with a target, 0 where none is reported. Raises ValueError if there
-    is no frame with a target, or the numbers of frames differ.
+    At a threshold, precision is the mean overlap of the frames with a reported target, where a frame without a true
+    target counts 0. Recall is the mean overlap over all frames with a true target, where an unreported one counts 0.
+    Raises ValueError if no frame has a target, or the numbers of frames differ.
     """
     overlap = np.concatenate([np.asarray(one, np.float64) for one in overlaps] or [np.empty(0)])
     score = np.concatenate([np.asarray(one, np.float64) for one in scores] or [np.empty(0)])
@@ -61,8 +67,13 @@ def f_score(overlaps: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike]) 
 
 @dataclass(frozen=True)
 class Events:
-    """returns: how often the target came back after an absence; found: how often it was reported again, on the target,
-    within the time given. absences: how many there were; false: in how many the tracker reported a target."""
+    """Counts losses and returns.
+
+    returns: how often the target came back after an absence
+    found: how often it was then reported again, on the target, within the given time
+    absences: how many there were
+    false: in how many absences the tracker reported a target
+    """
 
     returns: int
     found: int
@@ -87,12 +98,12 @@ def events(
     grace: int = 5,
     enough: float = 0.5,
 ) -> Events:
-    """Losses and returns in one sequence.
+    """Counts losses and returns in one sequence.
 
-    An absence is a stretch of at least ``shortest`` frames without a true box. It ends in a return if the target is
-    then there for ``within`` frames, or to the end if that comes sooner; the return is found if in one of them it is
-    reported with an overlap of more than ``enough``. The absence has a false report if the tracker reports a target in
-    any of its frames but the first ``grace``, whether it never noticed or took something else for the target.
+    An absence is a stretch of at least ``shortest`` frames without a true box. It ends in a return if the target then
+    stays for ``within`` frames, or to the end if that comes sooner. The return is found if the tracker reports it in
+    one of these frames with an overlap above ``enough``. The absence has a false report if the tracker reports a target
+    in any of its frames after the first ``grace``, whether it missed the loss or followed something else.
     """
     overlap = np.asarray(overlaps, np.float64)
     says = np.asarray(reported, bool)
@@ -112,8 +123,13 @@ def events(
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram of B bins of equal width: mean score, share of hits and number of frames in each (NaN and 0
-    for empty ones), and the expected calibration error: the mean distance of the first two, weighted by the third."""
+    """Holds a reliability diagram of B bins of equal width.
+
+    scores: B mean scores, NaN for empty bins
+    hits: B shares of hits, NaN for empty bins
+    counts: B numbers of frames
+    error: expected calibration error, the mean distance of scores and hits, weighted by counts
+    """
 
     scores: Array
     hits: Array
@@ -122,7 +138,10 @@ class Reliability:
 
 
 def reliability(scores: npt.ArrayLike, hits: npt.ArrayLike, bins: int = 10) -> Reliability:
-    """How far scores are probabilities of ``hits`` (N bool). Raises ValueError for none, or scores outside [0, 1]."""
+    """Measures how well scores predict the probability of ``hits`` (N bool).
+
+    Raises ValueError if there are none, their numbers differ, or scores lie outside [0, 1].
+    """
     score, hit = np.asarray(scores, np.float64), np.asarray(hits, bool)
     if not score.size or score.shape != hit.shape:
         raise ValueError(f"there are {score.size} scores and {hit.size} hits; both must be equally many and some")

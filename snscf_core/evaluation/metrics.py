@@ -1,13 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One-pass evaluation: success, precision, normalised precision and overlap, as the benchmarks' own kits count them.
+"""Computes one-pass measures (success, precision, normalised precision, overlap) as the benchmarks' own kits do.
 
 Boxes are N x 4, ``(x, y, w, h)``; NaN where the target is absent (truth) or where a tracker gave no box (prediction).
-What a kit does with the first frame, with absent targets and with sequences of different lengths is its `Rules`.
+`Rules` say how a kit treats the first frame, absent targets and sequences of different lengths.
 
 Sources: OTB (Wu et al., 2013 and 2015), UAV123 (Mueller et al., 2016), LaSOT (Fan et al., 2019), GOT-10k (Huang et al.,
-2019), normalised precision from TrackingNet (Müller et al., 2018); and their published evaluation code.
+    2019), normalised precision from TrackingNet (Müller et al., 2018); and their published evaluation code.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from ..boxes import Array, iou, xywh_to_cxcywh
 OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
 ERROR_THRESHOLDS = np.arange(51.0)  # pixels
 NORMALISED_THRESHOLDS = np.arange(51) / 100  # of the true width and height
-_PRECISION, _NORMALISED = 20, 20  # where on those two a single figure is read: 20 pixels, 0.2
+_PRECISION, _NORMALISED = 20, 20  # indices of the two single figures on those: 20 pixels, 0.2
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What counts.
+    """Sets which frames count, and how.
 
-    first: the frame that the tracker was given: ``truth`` (counts as the true box, whatever the result says),
-    ``scored`` (as it stands in the result) or ``left_out``. absent: frames without a true box: ``left_out``, ``missed``
-    (they count and are never a success) or ``precise`` (missed, but a hit of precision: the kit gives them an error of
-    -1). repeated: a result that is no box is replaced by the one before. pooled: every frame counts the same, rather
-    than every sequence. bounded: what lies outside the image is cut off before boxes are compared.
+    first: the frame with the given box: ``truth`` (counts as the true box, whatever the result says), ``scored`` (as in
+        the result) or ``left_out``
+    absent: frames without a true box: ``left_out``, ``missed`` (they count and are never a success) or ``precise``
+        (missed, but a hit of precision: the kit gives them an error of -1)
+    repeated: an invalid box in the result is replaced by the one before
+    pooled: every frame counts the same, rather than every sequence
+    bounded: boxes are clipped to the image before they are compared
     """
 
     first: Literal["truth", "scored", "left_out"] = "truth"
@@ -56,11 +58,14 @@ RULES = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Result on one sequence, or the mean over several.
+    """Holds the result on one sequence, or the mean over several. All but frames and centre_error are in [0, 1].
 
-    frames: that count. In [0, 1]: success_auc, overlap_success (IoU > 0.5), overlap_success_75 (IoU > 0.75),
-    average_overlap, precision (centre error <= 20 px), normalised_precision (centre error <= 0.2 of the true width and
-    height). centre_error: mean in pixels, over the frames with a true box.
+    frames: number of frames that count
+    overlap_success: share with IoU > 0.5
+    overlap_success_75: share with IoU > 0.75
+    precision: share with a centre error <= 20 px
+    normalised_precision: share with a centre error <= 0.2 of the true width and height
+    centre_error: mean in pixels, over the frames with a true box
     """
 
     frames: int
@@ -87,8 +92,13 @@ GOT10K_NAMES = {"average_overlap": "AO", "overlap_success": "SR@0.5", "overlap_s
 
 @dataclass(frozen=True)
 class Frames:
-    """What the measures are made from, for the frames that count: overlaps (0 to 1), centre errors in pixels and
-    relative to the true size, each M; ``found``: frames with a true box, M bool."""
+    """Holds the data of the measures for the M frames that count.
+
+    overlaps: M, 0 to 1
+    errors: M centre errors in pixels
+    normalised_errors: M centre errors relative to the true size
+    found: M bool, frames with a true box
+    """
 
     overlaps: Array
     errors: Array
@@ -98,8 +108,12 @@ class Frames:
 
 @dataclass(frozen=True)
 class Curves:
-    """Success over `OVERLAP_THRESHOLDS` (21), precision over `ERROR_THRESHOLDS` (51), normalised precision over
-    `NORMALISED_THRESHOLDS` (51): shares of frames, NaN without frames."""
+    """Holds the three plots, as shares of frames; NaN without frames.
+
+    success: over `OVERLAP_THRESHOLDS` (21)
+    precision: over `ERROR_THRESHOLDS` (51)
+    normalised_precision: over `NORMALISED_THRESHOLDS` (51)
+    """
 
     success: Array
     precision: Array
@@ -107,13 +121,13 @@ class Curves:
 
 
 def centre_errors(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
-    """Distance in pixels between the centres of two sets of boxes."""
+    """Returns the distances in pixels between the centres of two sets of boxes."""
     difference: Array = xywh_to_cxcywh(a)[..., :2] - xywh_to_cxcywh(b)[..., :2]
     return np.hypot(difference[..., 0], difference[..., 1])
 
 
 def success_auc(overlaps: npt.ArrayLike) -> float:
-    """Area under the success plot: the mean over 21 thresholds from 0 to 1 of the share of overlaps above each."""
+    """Returns the area under the success plot: the mean share of overlaps above each of 21 thresholds."""
     return float(_above(np.asarray(overlaps, np.float64)).mean())
 
 
@@ -123,10 +137,10 @@ def compare(
     rules: Rules = RULES["plain"],
     frame_size: tuple[int, int] | None = None,
 ) -> Frames:
-    """Overlaps and errors of the frames that count, by these rules.
+    """Returns overlaps and errors of the frames that count by these rules.
 
-    ``frame_size``: (width, height), needed where rules are bounded. Raises ValueError if the boxes are not N x 4 and
-    equally many, or the frame size is missing.
+    ``frame_size``: (width, height), needed if rules are bounded. Raises ValueError if the boxes are not N x 4 and
+        equally many, or the frame size is missing.
     """
     boxes, true = np.array(predicted, np.float64), np.array(truth, np.float64)
     if boxes.shape != true.shape or boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -147,7 +161,7 @@ def compare(
     else:
         overlaps = iou(boxes, true)
     difference = xywh_to_cxcywh(boxes)[:, :2] - xywh_to_cxcywh(true)[:, :2]
-    # A tracker that gave no box (NaN) in a frame overlaps by nothing and is nowhere near.
+    # A frame without a box from the tracker (NaN) has overlap 0 and an infinite error.
     absent_error = -1.0 if rules.absent == "precise" else np.inf
 
     def length(of: Array) -> Array:
@@ -162,7 +176,7 @@ def compare(
 
 
 def scores_of(frames: Frames) -> Scores:
-    """All measures of the frames of one sequence."""
+    """Computes all measures of the frames of one sequence."""
     curves = curves_of(frames)
     errors = frames.errors[frames.found]
     return Scores(
@@ -178,7 +192,7 @@ def scores_of(frames: Frames) -> Scores:
 
 
 def curves_of(frames: Frames) -> Curves:
-    """The three plots of one sequence."""
+    """Computes the three plots of one sequence."""
     if not len(frames.overlaps):
         return Curves(*(np.full(len(t), np.nan) for t in (OVERLAP_THRESHOLDS, ERROR_THRESHOLDS, NORMALISED_THRESHOLDS)))
     return Curves(
@@ -194,14 +208,14 @@ def score(
     rules: Rules = RULES["plain"],
     frame_size: tuple[int, int] | None = None,
 ) -> Scores:
-    """All measures of one sequence. Raises as `compare` does."""
+    """Computes all measures of one sequence. Raises as `compare` does."""
     return scores_of(compare(predicted, truth, rules, frame_size))
 
 
 def mean(scores: Sequence[Scores], pooled: bool = False) -> Scores:
-    """Every sequence counts the same, however long it is, or every frame if ``pooled``; ``frames`` is the sum.
+    """Averages over sequences regardless of their lengths, or over frames if ``pooled``; ``frames`` is the sum.
 
-    Sequences without frames that count do not count. ValueError for an empty list.
+    Sequences without frames that count are ignored. Raises ValueError for an empty list.
     """
     if not scores:
         raise ValueError("there are no scores to average")
@@ -210,7 +224,7 @@ def mean(scores: Sequence[Scores], pooled: bool = False) -> Scores:
 
     def average(name: str) -> float:
         values = np.array([getattr(one, name) for one in counted], np.float64)
-        known = ~np.isnan(values)  # the centre error of a sequence whose target never shows
+        known = ~np.isnan(values)  # a sequence that never shows its target has no centre error
         return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
 
     names = [field.name for field in fields(Scores) if field.name != "frames"]
@@ -218,7 +232,7 @@ def mean(scores: Sequence[Scores], pooled: bool = False) -> Scores:
 
 
 def mean_curves(curves: Sequence[Curves], weights: npt.ArrayLike | None = None) -> Curves:
-    """The mean plots over sequences; ``weights``: one for each (frames, where rules are pooled)."""
+    """Averages plots over sequences; ``weights``: one for each (frames, if rules are pooled)."""
 
     def average(name: str) -> Array:
         values = np.stack([getattr(one, name) for one in curves])
@@ -242,7 +256,7 @@ def _share(hits: npt.NDArray[np.bool_]) -> float:
 
 
 def _repeat(boxes: Array) -> None:
-    """Boxes without numbers or without area become the one before them, in place."""
+    """Replaces boxes with NaN or without area by the ones before them, in place."""
     for row in range(1, len(boxes)):
         if not np.isfinite(boxes[row]).all() or boxes[row, 2] <= 0 or boxes[row, 3] <= 0:
             boxes[row] = boxes[row - 1]

@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""FEAR-XS and NanoTrack by ONNX Runtime: small Siamese trackers of others, to compare with and to learn from.
+"""Runs FEAR-XS and NanoTrack with ONNX Runtime: small published Siamese trackers, to compare with and learn from.
 
-Only their networks are files of others; what is done before and after them follows the published code: FEAR (Borsuk et
-al., ECCV 2022) and NanoTrack (a light SiamBAN, published as code only). Both have ``init(image, box)`` and
-``update(image)`` as in ``trackers.OnlineTracker``. Boxes are (x, y, w, h) in pixels, images H x W x 3 uint8 BGR.
+Only their networks are published files. The code around them follows the published code: FEAR (Borsuk et al., ECCV
+2022) and NanoTrack (a light SiamBAN, published as code only). Both have ``init(image, box)`` and ``update(image)`` as
+in ``trackers.OnlineTracker``. Boxes are (x, y, w, h) in pixels, images H x W x 3 uint8 BGR.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Part = tuple[int, int, int, int]  # a box in whole pixels
 Maps = npt.NDArray[np.float32]
 Network = Callable[..., list[Maps]]  # a function of the graph's inputs that returns its outputs
 
-STRIDE = 16  # pixels of the search crop a cell of the maps, for both
+STRIDE = 16  # pixels of the search crop per cell of the maps, for both
 
 # Names as arguments, and the model files that each needs.
 PEERS = {
@@ -42,7 +42,7 @@ TITLES = {"fear": "FEAR", "nanotrack2": "NanoTrack v2", "nanotrack3": "NanoTrack
 
 
 def make(kind: str, files: list[Path]) -> FearTracker | NanoTracker:
-    """Returns one of `PEERS` with its networks, which run in as many threads as OpenCV is set to.
+    """Returns one of `PEERS` with its networks, which run in as many threads as OpenCV uses.
 
     Raises ValueError if the files are not the ones needed or ONNX Runtime is not installed, FileNotFoundError.
     """
@@ -59,7 +59,7 @@ def fear_networks(files: list[Path]) -> tuple[Network, Network]:
 
 
 def _checked(kind: str, files: list[Path]) -> list[Path]:
-    """Returns the files. Raises ValueError if they are too many or too few, FileNotFoundError."""
+    """Checks the files and returns them. Raises ValueError if their number is wrong, FileNotFoundError."""
     if len(files) != len(PEERS[kind]):
         wanted = ":".join([kind, *(f"{name.upper()}.onnx" for name in PEERS[kind])])
         raise ValueError(f"{kind} has {len(PEERS[kind])} model files, got {len(files)}: write {wanted}")
@@ -70,16 +70,18 @@ def _checked(kind: str, files: list[Path]) -> list[Path]:
 
 
 def version() -> str:
-    """Returns the version of ONNX Runtime. Raises ValueError where it is not installed."""
+    """Returns the version of ONNX Runtime. Raises ValueError if it is not installed."""
     return str(_required("onnxruntime").__version__)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a box is chosen on P x P places, with the figures that a tracker has been published with.
+    """Chooses a box on P x P places, with a tracker's published parameters.
 
-    places: P. window_influence: share of the cosine window in the rank of a place. change_penalty: on boxes of another
-    size or shape than the one before. size_rate: how fast the size follows.
+    places: P
+    window_influence: share of the cosine window in the rank of a place
+    change_penalty: penalty on boxes of another size or shape than the previous one
+    size_rate: how fast the size follows
     """
 
     places: int
@@ -90,8 +92,9 @@ class Choice:
     def __call__(self, edges: Array, scores: Maps, before: Array) -> tuple[Array, Array]:
         """Returns the centre and the size (2 each) of the chosen box, in pixels of the crop.
 
-        edges: left, top, right and bottom of the box of each place, 4 x P x P in pixels of the crop. scores: P x P, 0
-        to 1. before: width and height of the box before, in pixels of the crop.
+        edges: left, top, right and bottom of the box of each place, 4 x P x P in pixels of the crop
+        scores: P x P, 0 to 1
+        before: width and height of the previous box, in pixels of the crop
         """
         left, top, right, bottom = edges
         penalties = self._penalties(right - left, bottom - top, before)
@@ -102,7 +105,7 @@ class Choice:
         return (low + high) / 2, before * (1 - rate) + (high - low) * rate
 
     def _penalties(self, widths: Array, heights: Array, before: Array) -> Array:
-        """At most 1, P x P; NaN for what is no box."""
+        """Returns P x P factors of at most 1; NaN for invalid boxes."""
 
         def extents(widths: Any, heights: Any) -> Any:
             context = (widths + heights) / 2
@@ -122,12 +125,13 @@ NANO = {"nanotrack2": Choice(16, 0.490, 0.150, 0.385), "nanotrack3": Choice(15, 
 
 
 class FearTracker:
-    """FEAR: one template of 128 pixels with a fifth of the box around it, and search crops of five boxes a side.
+    """Runs FEAR: a template of 128 pixels with a fifth of the box around it, and search crops of five boxes a side.
 
     Crops have the shape of the box, so the network sees every target as a square. Boxes are whole pixels.
 
-    template: 1 x 3 x 128 x 128 RGB (0 to 255, float32) -> [features]. search: 1 x 3 x 256 x 256 RGB, features ->
-    [distances 1 x 4 x 16 x 16 from each cell to left, top, right and bottom in crop pixels, logits 1 x 1 x 16 x 16].
+    template: 1 x 3 x 128 x 128 RGB (0 to 255, float32) -> [features]
+    search: 1 x 3 x 256 x 256 RGB, features -> [distances 1 x 4 x 16 x 16 from each cell to left, top, right and bottom
+        in crop pixels, logits 1 x 1 x 16 x 16]
     """
 
     TEMPLATE, SEARCH = 128, 256
@@ -152,7 +156,7 @@ class FearTracker:
             raise ValueError("update before init")
         crop, part = self._crop(image, around=2.0, size=self.SEARCH)
         distances, logits = self._search_network(crop, self._features)
-        pixels = np.array(part[2:]) / self.SEARCH  # of the image for one of the crop, across and down
+        pixels = np.array(part[2:]) / self.SEARCH  # image pixels per crop pixel, across and down
         edges = _edges(self._columns, self._rows, distances[0])
         centre, size = FEAR(edges, 1 / (1 + np.exp(-logits[0, 0])), np.array(self._box[2:]) / pixels)
         x, y = (round(value) for value in (centre - size / 2) * pixels + part[:2])
@@ -162,14 +166,14 @@ class FearTracker:
         return float(x), float(y), float(w), float(h)
 
     def _crop(self, image: Frame, around: float, size: int) -> tuple[Maps, Part]:
-        """The network's input, and the part of the image that it shows: the box with so many more on each side."""
+        """Returns the network's input and its part of the image: the box, widened by ``around`` boxes on each side."""
         x, y, w, h = self._box
         wide = 1 + 2 * around
         part = round(x - w * around), round(y - h * around), round(w * wide), round(h * wide)
         return _input(_cut(image, part, size, self._fill)[..., ::-1]), part
 
     def _inside(self, box: Part, image: Frame) -> Part:
-        """The part of a box that lies in the image, at least `_SMALLEST` wide and high."""
+        """Clips a box to the image, at least `_SMALLEST` wide and high."""
         (x, w), (y, h) = (
             self._side(start, start + side, limit)
             for start, side, limit in zip(box[:2], box[2:], image.shape[1::-1], strict=True)
@@ -184,11 +188,12 @@ class FearTracker:
 
 
 class NanoTracker:
-    """NanoTrack: template of 127 and search crop of 255 pixels, square and with context as in SiamFC.
+    """Runs NanoTrack: a template of 127 and search crops of 255 pixels, square and with context as in SiamFC.
 
-    template, search: 1 x 3 x S x S BGR (0 to 255, float32) -> [features]. head: features of the template, features of
-    the search crop -> logits 1 x 2 x P x P, of which the second is the target's, and distances 1 x 4 x P x P from each
-    cell to left, top, right and bottom in crop pixels, in whatever order.
+    template, search: 1 x 3 x S x S BGR (0 to 255, float32) -> [features]
+    head: features of the template, features of the search crop -> logits 1 x 2 x P x P, of which the second is the
+        target's, and distances 1 x 4 x P x P from each cell to left, top, right and bottom in crop pixels, in either
+        order
     """
 
     TEMPLATE, SEARCH = 127, 255
@@ -212,7 +217,7 @@ class NanoTracker:
         if self._features is None:
             raise ValueError("update before init")
         side = context_side(*self._size)
-        pixels = side / self.TEMPLATE  # of the image for one of the crop
+        pixels = side / self.TEMPLATE  # image pixels per crop pixel
         (seen,) = self._search_network(self._crop(image, side * self.SEARCH / self.TEMPLATE, self.SEARCH))
         logits, distances = sorted((one[0] for one in self._head(self._features, seen)), key=len)
         edges = _edges(self._columns, self._rows, distances)
@@ -224,20 +229,20 @@ class NanoTracker:
         return float(x), float(y), float(w), float(h)
 
     def _crop(self, image: Frame, side: float, size: int) -> Maps:
-        """The network's input: the square around the centre."""
+        """Returns the network's input: the square around the centre."""
         pixels = round(side)
         left, top = (math.floor(middle - (pixels + 1) / 2 + 0.5) for middle in self._centre)
         return _input(_cut(image, (left, top, pixels, pixels), size, self._fill))
 
 
 def _grid(places: npt.NDArray[np.int_]) -> tuple[Array, Array]:
-    """Columns and rows of the middles of P x P cells, in pixels of the crop."""
+    """Returns columns and rows of the middles of P x P cells, in pixels of the crop."""
     columns, rows = np.meshgrid(places * float(STRIDE), places * float(STRIDE))
     return columns, rows
 
 
 def _edges(columns: Array, rows: Array, distances: Maps) -> Array:
-    """Left, top, right and bottom, 4 x P x P, from the distances to them."""
+    """Returns left, top, right and bottom, 4 x P x P, from the distances to them."""
     left, top, right, bottom = distances
     return np.stack([columns - left, rows - top, columns + right, rows + bottom])
 
@@ -248,7 +253,7 @@ def _window(places: int) -> Array:
 
 
 def _cut(image: Frame, part: Part, size: int, fill: list[float]) -> Frame:
-    """A part (x, y, w, h) of an image, resized to a square; what lies outside has the colour ``fill``."""
+    """Resizes a part (x, y, w, h) of an image to a square; pixels outside the image have the colour ``fill``."""
     x, y, w, h = part
     rows, columns = image.shape[:2]
     seen: Any = image[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
@@ -269,12 +274,12 @@ def _softmax(logits: Maps) -> Maps:
 
 
 def _network(file: Path, side: int | None = None) -> Network:
-    """The graph of a file. side: of the square input image, where it is another than the one in the file."""
+    """Loads the graph of a file. side: of the square input image, if different from the file's."""
     runtime = _required("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = max(1, cv2.getNumThreads())
     options.log_severity_level = 3
-    # Threads that spin on after a run take the time of everything else on the machine.
+    # Threads that keep spinning after a run would slow down everything else on the machine.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     graph: str | bytes = str(file) if side is None else _resized(file, side)
     session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -287,7 +292,7 @@ def _call(session: Any, names: list[str], *inputs: Maps) -> list[Maps]:
 
 
 def _resized(file: Path, side: int) -> bytes:
-    """The graph for another size of images: the sizes that the file says for what follows no longer hold."""
+    """Changes the graph's image size. The file's sizes of later tensors no longer hold, so they are removed."""
     model = _required("onnx").load(str(file))
     for index in (2, 3):
         model.graph.input[0].type.tensor_type.shape.dim[index].dim_value = side

@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Regions of the VOT challenges: how they are written, and how much they overlap.
+"""Reads and writes regions of the VOT challenges, and measures their overlaps.
 
 A region is the four numbers of a rectangle ``(x, y, w, h)``, the eight of a polygon ``(x1, y1, ..., x4, y4)``, or one
-of the codes below. Arrays of polygons are N x 8, with NaN where there is a code instead of a region.
+of the codes below. Arrays of polygons are N x 8, with NaN for codes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ UNKNOWN, INITIALISED, FAILED = 0, 1, 2
 
 Region = int | tuple[float, ...]
 
-_ROWS_AT_ONCE = 100_000  # of pixels; bounds the memory that rasterising takes
-_NOWHERE = np.int64(2**40)  # the column of a crossing that there is not, right of every picture
+_ROWS_AT_ONCE = 100_000  # of pixels; bounds the memory for rasterising
+_NOWHERE = np.int64(2**40)  # stands for a missing crossing: a column to the right of every picture
 
 _Floats = npt.NDArray[np.float32]
 _Integers = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ _Spans = list[tuple[_Integers, _Integers]]
 
 
 def parse_region(text: str) -> Region:
-    """One line of a VOT result or of true regions. A region with a NaN in it is ``UNKNOWN``, as in the VOT toolkit.
+    """Parses one line of a VOT result or of true regions. A region with a NaN is ``UNKNOWN``, as in the VOT toolkit.
 
     Raises ValueError for anything but a code, a rectangle, or a polygon of four corners (masks are not supported).
     """
@@ -46,14 +46,14 @@ def parse_region(text: str) -> Region:
 
 
 def format_region(region: Region) -> str:
-    """The region as a line of a VOT result, with four decimals."""
+    """Formats the region as a line of a VOT result, with four decimals."""
     return str(region) if isinstance(region, int) else ",".join(f"{value:.4f}" for value in region)
 
 
 def read_regions(file: Path) -> list[Region]:
-    """All regions of a text file, or of a ``.bin`` file of the VOT toolkit for Python.
+    """Reads all regions of a text file, or of a ``.bin`` file of the VOT toolkit for Python.
 
-    Raises FileNotFoundError, and ValueError naming the line that is wrong.
+    Raises FileNotFoundError, and ValueError naming the invalid line.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; expected one region or code per line")
@@ -73,7 +73,7 @@ def read_regions(file: Path) -> list[Region]:
 
 
 def _parse_binary(data: bytes) -> list[Region]:
-    """``write_trajectory_binary`` of the toolkit: version and count, then each region's kind and its numbers."""
+    """Reads the toolkit's ``write_trajectory_binary``: version and count, then each region's kind and its numbers."""
     version, count = struct.unpack_from("<hI", data)
     if version != 1:
         raise ValueError(f"expected version 1 of the toolkit's binary regions, got {version}")
@@ -81,7 +81,7 @@ def _parse_binary(data: bytes) -> list[Region]:
     regions: list[Region] = []
     for _ in range(count):
         (kind,) = struct.unpack_from("<B", data, at)
-        # A polygon tells how many corners it has.
+        # A polygon states its number of corners.
         head, numbers = {0: ("<B", "<I"), 1: ("<B", "<4f"), 2: ("<BH", "<8f")}.get(kind, ("", ""))
         if not head or (kind == 2 and struct.unpack_from(head, data, at)[1] != 4):
             raise ValueError(f"region {len(regions) + 1} is no code, rectangle or polygon of four corners")
@@ -93,14 +93,14 @@ def _parse_binary(data: bytes) -> list[Region]:
 
 
 def write_regions(file: Path, regions: Sequence[Region]) -> None:
-    """Writes one region or code per line; the file appears when it is whole."""
+    """Writes one region or code per line; the file appears once it is complete."""
     part = file.with_name(f".{file.name}.part")
     part.write_text("".join(f"{format_region(region)}\n" for region in regions))
     part.replace(file)
 
 
 def corners(regions: Sequence[Region]) -> Array:
-    """The regions as N x 8 polygons, NaN for codes; a rectangle starts at its top left and goes round by the right."""
+    """Returns the regions as N x 8 polygons, NaN for codes; a rectangle goes clockwise from its top left."""
     polygons = np.full((len(regions), 8), np.nan)
     for polygon, region in zip(polygons, regions, strict=True):
         if isinstance(region, int):
@@ -114,21 +114,21 @@ def corners(regions: Sequence[Region]) -> Array:
 
 
 def enclosing_boxes(polygons: npt.ArrayLike) -> Array:
-    """The smallest upright rectangles around N x 8 polygons: N x 4, ``(x, y, w, h)``."""
+    """Returns the smallest upright rectangles around N x 8 polygons: N x 4, ``(x, y, w, h)``."""
     points = np.asarray(polygons, np.float64).reshape(-1, 4, 2)
     low = points.min(1)
     return np.hstack([low, points.max(1) - low])
 
 
 def overlaps(a: npt.ArrayLike, b: npt.ArrayLike, bounds: npt.ArrayLike | None = None, *, legacy: bool = False) -> Array:
-    """Intersection over union of N x 8 polygons in whole pixels: N values in [0, 1], NaN where a polygon has NaN.
+    """Returns the IoU of N x 8 polygons in whole pixels: N values in [0, 1], NaN where a polygon has NaN.
 
-    bounds: the largest x and y that belong to the picture, for all pairs (2) or each (N x 2); None for no picture.
+    bounds: the largest x and y that belong to the picture, for all pairs (2) or each (N x 2); None for no picture
+    legacy: selects the "legacy rasterisation" of the VOT region library, which the Matlab toolkit uses to measure
 
-    Follows ``compute_polygon_overlap`` of the VOT region library, to single precision. legacy: its "legacy
-    rasterisation", which the Matlab toolkit asks for when it measures. It leaves out the last column, and its rows
-    begin where the regions do; without it corners are rounded and pixels filled up to them, as in pysot's toolkit.
-    Where the library divides by zero, as no pixel is filled, the overlap is 0.
+    Follows ``compute_polygon_overlap`` of that library, to single precision. The legacy rasterisation leaves out the
+    last column, and its rows begin where the regions do. Without it, corners are rounded and pixels filled up to them,
+    as in pysot's toolkit. Where the library divides by zero because no pixel is filled, the overlap is 0.
     """
     a, b = np.asarray(a, np.float32).reshape(-1, 4, 2), np.asarray(b, np.float32).reshape(-1, 4, 2)
     if len(a) != len(b):
@@ -144,7 +144,7 @@ def overlaps(a: npt.ArrayLike, b: npt.ArrayLike, bounds: npt.ArrayLike | None = 
     size = (np.maximum(high_a, high_b) - origin).astype(np.int64) + 1
     meet = (np.minimum(high_a, high_b) > np.maximum(low_a, low_b)).all(1)
     area_a, area_b = np.prod(high_a - low_a, 1, np.float64), np.prod(high_b - low_b, 1, np.float64)
-    # The library calls regions of such different sizes disjoint, so that one gone astray can't fill the memory.
+    # The library treats regions of such different sizes as disjoint, so that a diverged one can't fill the memory.
     comparable = np.minimum(area_a, area_b) >= 1e-10 * np.maximum(area_a, area_b)
     pairs = np.flatnonzero(meet & comparable)
     group = np.cumsum(size[pairs, 1]) // _ROWS_AT_ONCE
@@ -156,7 +156,7 @@ def overlaps(a: npt.ArrayLike, b: npt.ArrayLike, bounds: npt.ArrayLike | None = 
 
 
 def _extent(polygons: _Floats, limit: _Floats | None, legacy: bool) -> tuple[_Floats, _Floats]:
-    """Lowest and highest x and y of N x 4 x 2 polygons, both N x 2, inside the picture."""
+    """Returns the lowest and highest x and y of N x 4 x 2 polygons inside the picture, both N x 2."""
     low, high = polygons.min(1), polygons.max(1)
     if not legacy:
         low, high = np.floor(low), np.ceil(high)
@@ -164,7 +164,7 @@ def _extent(polygons: _Floats, limit: _Floats | None, legacy: bool) -> tuple[_Fl
 
 
 def _overlaps_on_grid(a: _Floats, b: _Floats, size: _Integers, legacy: bool) -> Array:
-    """Overlaps of N x 4 x 2 polygons, each pair on a grid of its own of ``size`` (N x 2: columns, rows)."""
+    """Returns the overlaps of N x 4 x 2 polygons, each pair on its own grid of ``size`` (N x 2: columns, rows)."""
     rows = size[:, 1]
     starts = np.cumsum(rows) - rows
     pair = np.repeat(np.arange(len(rows)), rows)
@@ -187,9 +187,10 @@ def _overlaps_on_grid(a: _Floats, b: _Floats, size: _Integers, legacy: bool) -> 
 
 
 def _legacy_spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers) -> _Spans:
-    """The two runs of pixels, [begin, end), that a polygon of four corners can have in each row; they may be empty.
+    """Returns the two runs of pixels, [begin, end), of a four-cornered polygon in each row; they may be empty.
 
-    polygons: N x 4 x 2. pair, row, columns: M each, the polygon of a row, its y, and the width of its grid.
+    polygons: N x 4 x 2
+    pair, row, columns: M each, the polygon of a row, its y, and the width of its grid
     """
     x, y = polygons[..., 0], polygons[..., 1]
     crossings = np.full((len(row), 4), _NOWHERE)
@@ -199,7 +200,7 @@ def _legacy_spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _In
         xi, yi = x[edge, i], y[edge, i]
         crossings[at, i] = _whole(xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi))
     crossings.sort(1)
-    # One pixel more is lost at the right where a region reaches further than its grid.
+    # The library loses one more pixel at the right if a region extends beyond its grid.
     return [
         (np.maximum(begin, 0), np.where(begin >= columns, 0, np.where(end > columns, columns - 1, end)))
         for begin, end in ((crossings[:, 0], crossings[:, 1]), (crossings[:, 2], crossings[:, 3]))
@@ -207,12 +208,12 @@ def _legacy_spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _In
 
 
 def _whole(columns: _Floats | Array) -> _Integers:
-    """Cut off towards zero; what is far outside of any picture is kept from overflowing."""
+    """Truncates towards zero; clips values far outside any picture so that they do not overflow."""
     return np.clip(columns, -1e9, 1e9).astype(np.int64)
 
 
 def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers) -> _Spans:
-    """What ``_legacy_spans`` gives, filled the newer way."""
+    """Returns the same as ``_legacy_spans``, filled in the newer way."""
     rounded = np.sign(polygons) * np.floor(np.abs(polygons.astype(np.float64)) + 0.5)
     x, y = rounded[..., 0], rounded[..., 1]
     crossings = np.full((len(row), 4), _NOWHERE)
@@ -224,7 +225,7 @@ def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers)
         crossings[at, i] = _whole(xi + (row[at] - yi) / (y[edge, j] - yi) * (x[edge, j] - xi))
     crossings.sort(1)
     n0, n1, n2, n3 = crossings.T
-    # A corner is a crossing of both its edges: of two equal crossings the first does not count.
+    # A corner is a crossing of both its edges, so the first of two equal crossings does not count.
     first = n0 != n1
     begin, end = np.where(first, n0, np.where(n1 != n2, n1, n2)), np.where(first, n1, np.where(n1 != n2, n2, n3))
     spans = [_filled(begin, end, columns)]
@@ -234,6 +235,6 @@ def _spans(polygons: _Floats, pair: _Integers, row: _Floats, columns: _Integers)
 
 
 def _filled(begin: _Integers, end: _Integers, columns: _Integers) -> tuple[_Integers, _Integers]:
-    """Pixels from one crossing to another, both included, as [begin, end)."""
+    """Returns the pixels from one crossing to another, both included, as [begin, end)."""
     empty = (begin >= columns) | (begin == end) | (end == _NOWHERE)
     return np.maximum(begin, 0), np.where(empty, 0, np.minimum(end, columns - 1) + 1)

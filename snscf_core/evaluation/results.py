@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an evaluation found: boxes and scores of every tracker on every sequence."""
+"""Holds what an evaluation found: boxes and scores of every tracker on every sequence."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from .metrics import Curves, Frames, Rules, Scores
 
 @dataclass(frozen=True)
 class SequenceResult:
-    """One tracker on one sequence.
+    """Holds the result of one tracker on one sequence.
 
-    boxes, truth: N x 4 (x, y, w, h), NaN for no box and absent targets; the first box is the one given. seconds: N,
-    spent in the tracker for each frame, reading of images not included; empty if unknown. frame_size: (width, height).
-    attributes: the challenges that the data set ascribes to the sequence.
+    boxes, truth: N x 4 (x, y, w, h), NaN for no box and absent targets; the first box is the given one
+    seconds: N, spent in the tracker for each frame, without reading images; empty if unknown
+    frame_size: (width, height)
+    attributes: the challenges that the data set ascribes to the sequence
     """
 
     name: str
@@ -47,7 +48,7 @@ class SequenceResult:
 
     @property
     def overlaps(self) -> Array:
-        """IoU of each of the N frames, NaN where the target is absent; 0 where the tracker gave no box."""
+        """Returns the IoU of each of the N frames, NaN where the target is absent; 0 where the tracker gave no box."""
         overlaps = metrics.iou(self.boxes, self.truth)
         missing = np.isnan(self.boxes).any(axis=1) & ~np.isnan(self.truth).any(axis=1)
         return np.where(missing, 0.0, overlaps)
@@ -55,8 +56,12 @@ class SequenceResult:
 
 @dataclass(frozen=True)
 class TrackerResult:
-    """One tracker on a data set. description: what makes the run repeatable (model, checksum, mode, version, ...).
-    sequences: by name. failed: sequences that it crashed on, and the error."""
+    """Holds the results of one tracker on a data set.
+
+    description: facts that make the run repeatable (model, checksum, mode, version, ...)
+    sequences: results by name
+    failed: sequences that it crashed on, and the error
+    """
 
     name: str
     description: Mapping[str, str]
@@ -64,12 +69,12 @@ class TrackerResult:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def mean(self, attribute: str | None = None) -> Scores | None:
-        """Over all sequences, or those with an attribute; None if there are none."""
+        """Averages over all sequences, or those with an attribute; None if there are no such sequences."""
         chosen = self._chosen(attribute)
         return metrics.mean([one.scores for one in chosen], chosen[0].rules.pooled) if chosen else None
 
     def curves(self, attribute: str | None = None) -> Curves | None:
-        """Mean plots over all sequences, or those with an attribute; None if there are none."""
+        """Averages plots over all sequences, or those with an attribute; None if there are no such sequences."""
         chosen = self._chosen(attribute)
         if not chosen:
             return None
@@ -78,7 +83,7 @@ class TrackerResult:
 
     @property
     def fps(self) -> float:
-        """Frames for each second in the tracker, over all sequences; NaN if unknown."""
+        """Returns frames per second in the tracker, over all sequences; NaN if unknown."""
         seconds = np.concatenate([one.seconds for one in self.sequences.values()] or [np.empty(0)])
         return float(len(seconds) / seconds.sum()) if seconds.sum() > 0 else float("nan")
 
@@ -89,7 +94,7 @@ class TrackerResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Several trackers on one data set. missing: sequences of the data set that were not there."""
+    """Holds the results of several trackers on one data set. missing: sequences of the data set that were not found."""
 
     dataset: str
     trackers: tuple[TrackerResult, ...]
@@ -97,14 +102,18 @@ class Evaluation:
 
     @property
     def attributes(self) -> list[str]:
-        """Every attribute of a sequence, in alphabetical order."""
+        """Returns every attribute of a sequence, in alphabetical order."""
         every = (one for tracker in self.trackers for one in tracker.sequences.values())
         return sorted({name for one in every for name in one.attributes})
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to be printed: `rows` of cells as text, the first column is a title. note: under it, may be empty."""
+    """Holds a table to be printed.
+
+    rows: cells as text; the first column holds titles
+    note: text below it, may be empty
+    """
 
     title: str
     header: tuple[str, ...]
@@ -112,7 +121,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """Aligned, so that it reads well as it is."""
+        """Returns an aligned table that is readable as plain text."""
         rows = (self.header, *self.rows)
         widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(self.header))]
 

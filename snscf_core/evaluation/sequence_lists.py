@@ -1,11 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which sequences the benchmarks consist of, and which frames of them, as their own configuration files say."""
+"""Lists the benchmarks' sequences, and which of their frames count, as their own configuration files do."""
 
 from __future__ import annotations
 
-# Wu et al., 2015: the 50 harder ones, and the other 50. NAME-1, NAME-2 are the targets of a sequence with several.
+# Wu et al., 2015: the 50 harder ones, and the other 50. NAME-1, NAME-2 are the targets of a sequence with several
+# targets.
 TB_50 = tuple(
     """
     Basketball Biker Bird1 BlurBody BlurCar2 BlurFace BlurOwl Bolt Box Car1 Car4 CarDark CarScale ClifBar Couple
@@ -37,7 +38,7 @@ OTB_2013 = tuple(
     """.split()
 )
 
-# The images of these sequences that are annotated or, Tiger1, count: first and last number.
+# First and last number of the images that are annotated or, in Tiger1, count.
 OTB_FRAMES = {
     "BlurCar1": (247, 988),
     "BlurCar3": (3, 359),
@@ -50,8 +51,8 @@ OTB_FRAMES = {
     "Tiger1": (6, 354),
 }
 
-# UAV123: these videos hold several sequences, VIDEO_1, VIDEO_2, ...; first and last number of the images of each. At
-# ten frames a second every third image is left, counted from 1 again.
+# UAV123: first and last image number of each sequence, VIDEO_1, VIDEO_2, ..., in videos that hold several. At ten
+# frames a second every third image is left, counted from 1 again.
 UAV123_PARTS = {
     "bird1": ((1, 253), (775, 1477), (1573, 2437)),
     "car1": ((1, 751), (751, 1627), (1627, 2629)),

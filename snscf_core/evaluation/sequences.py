@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Annotated image sequences on disk, in OTB's layout: ``NAME/img/0001.jpg ...`` and ``NAME/groundtruth_rect.txt``."""
+"""Reads annotated image sequences in OTB's layout: ``NAME/img/0001.jpg ...`` and ``NAME/groundtruth_rect.txt``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class ImageSequence:
-    """Frames in order and the true boxes (x, y, w, h), N x 4, NaN where the target is absent.
+    """Holds frames in order and the true boxes (x, y, w, h), N x 4, NaN where the target is absent.
 
-    Boxes are in the data set's own coordinates, where the first pixel may be 0 or 1: trackers are given them as they
-    are, and results are compared with them as they are. polygons: N x 8 corners, where the data set has rotated
-    regions; boxes are then the rectangles around them. attributes: the challenges that the data set ascribes to the
-    sequence.
+    Boxes are in the data set's own coordinates, where the first pixel may be 0 or 1. Trackers get them unchanged, and
+    results are compared with them unchanged.
+
+    polygons: N x 8 corners, if the data set has rotated regions; boxes are then the rectangles around them
+    attributes: the challenges that the data set ascribes to the sequence
     """
 
     name: str
@@ -40,16 +41,16 @@ class ImageSequence:
         return len(self.files)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames as ``read_frame`` gives them."""
+        """Yields the frames as ``read_frame`` returns them."""
         return map(read_frame, self.files)
 
     def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """The frames of these indices."""
+        """Yields the frames of these indices."""
         return (read_frame(self.files[index]) for index in indices)
 
 
 def read_frame(file: Path) -> Frame:
-    """An image file as H x W x 3 uint8 BGR. Raises ValueError if it is none."""
+    """Reads an image file as H x W x 3 uint8 BGR. Raises ValueError if it is no image."""
     frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if frame is None:
         raise ValueError(f"{file} can't be read as an image")
@@ -57,7 +58,7 @@ def read_frame(file: Path) -> Frame:
 
 
 class Video(NamedTuple):
-    """Frames in order, as ``read_frame`` gives them; how many there are and how many a second, if the file says so."""
+    """Holds a video's frames in order, as from ``read_frame``, and their number and rate if the file states them."""
 
     frames: Iterator[Frame]
     length: int | None
@@ -65,7 +66,7 @@ class Video(NamedTuple):
 
 
 def read_video(file: Path) -> Video:
-    """A video file. Raises FileNotFoundError, or ValueError if it can't be opened as a video."""
+    """Opens a video file. Raises FileNotFoundError, or ValueError if it can't be opened as a video."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist")
     video = cv2.VideoCapture(str(file))
@@ -82,7 +83,7 @@ def read_video(file: Path) -> Video:
 
 
 def read_boxes(file: Path) -> Array:
-    """N x 4 boxes from a text file, one per line, separated by commas, tabs or spaces; NaN is allowed."""
+    """Reads N x 4 boxes from a text file, one per line, separated by commas, tabs or spaces; NaN is allowed."""
     rows = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if not line.strip():
@@ -98,9 +99,9 @@ def read_boxes(file: Path) -> Array:
 
 
 def read_sequence(folder: Path) -> ImageSequence:
-    """One sequence in OTB's layout.
+    """Reads one sequence in OTB's layout.
 
-    Raises FileNotFoundError, saying what was expected, and ValueError if frames and boxes differ in number.
+    Raises FileNotFoundError with the expected files, and ValueError if frames and boxes differ in number.
     """
     images, truth = folder / "img", folder / "groundtruth_rect.txt"
     if not images.is_dir() or not truth.is_file():
@@ -115,7 +116,7 @@ def read_sequence(folder: Path) -> ImageSequence:
 
 
 def read_sequences(root: Path, names: list[str] | None = None) -> list[ImageSequence]:
-    """All sequences in a folder, or the named ones, in alphabetical order. Raises as ``read_sequence`` does."""
+    """Reads all sequences in a folder, or the named ones, in alphabetical order. Raises as ``read_sequence`` does."""
     expected = f"expected {root}/NAME/img/0001.jpg, ... and {root}/NAME/groundtruth_rect.txt for each"
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder; {expected}")

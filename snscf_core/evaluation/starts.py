@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Several starts in one sequence: other first frames and boxes, as one run alone may decide by chance."""
+"""Chooses several first frames and boxes in one sequence, because a single run may be decided by chance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from ..boxes import Array
 
 
 class Move(NamedTuple):
-    """How a given box differs from the true one. right, down: shares of its width and height. scale: of both."""
+    """Describes how a given box differs from the true one.
+
+    right, down: shares of its width and height
+    scale: factor on both
+    """
 
     right: float
     down: float
@@ -30,17 +34,18 @@ MOVES = (
 
 
 def moved(box: Array, move: Move) -> list[float]:
-    """A box (x, y, w, h) moved by shares of its size, and scaled about its middle."""
+    """Moves a box (x, y, w, h) by shares of its size, and scales it about its middle."""
     x, y, w, h = box.tolist()
     right, down, scale = move
     return [x + w * (0.5 + right - scale / 2), y + h * (0.5 + down - scale / 2), w * scale, h * scale]
 
 
 def first_frames(truth: Array, starts: int) -> list[int]:
-    """Indices of ``starts`` first frames, spread over the first half of a sequence, so that every run is at least half.
+    """Returns indices of ``starts`` first frames in the first half of a sequence, so that every run is at least half.
 
-    truth: N x 4, NaN where the target is absent; the next frame with a true box is taken. Raises ValueError if there is
-    none.
+    truth: N x 4, NaN where the target is absent; the next frame with a true box is taken
+
+    Raises ValueError if no frame has a true box.
     """
     there = np.flatnonzero(np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1))
     if not there.size:

@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Trackers under test: ours, OpenCV's, anybody's class, and result files of others.
+"""Makes the trackers under test: ours, OpenCV's, user classes, and stored results of others.
 
-A tracker is two methods, the protocol of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A
-`Candidate` says which tracker is meant, can be sent to another process, and makes it there.
+A tracker has the two methods of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A `Candidate`
+describes a tracker, can be sent to another process, and makes the tracker there.
 """
 
 from __future__ import annotations
@@ -54,20 +54,25 @@ HELP = (
 
 
 class OnlineTracker(Protocol):
-    """What is tested: boxes are (x, y, w, h), top-left corner, in pixels of the frame (H x W x 3 uint8 BGR)."""
+    """Follows one target. Boxes are (x, y, w, h), top-left corner, in pixels of the frame (H x W x 3 uint8 BGR)."""
 
     def init(self, image: Frame, box: Box) -> None:
-        """Starts on a box, also where another target was followed before."""
+        """Starts on a box; replaces any previous target."""
         ...
 
     def update(self, image: Frame) -> Box | None:
-        """The box in the next frame; None where it gives none."""
+        """Returns the box in the next frame, or None."""
         ...
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tracker to be tested. name: in tables and as a folder. source: as in `HELP`. The rest is of our trackers."""
+    """Describes a tracker to be tested.
+
+    name: its name in tables and its folder's
+    source: as in `HELP`
+    mode, device, engine, search_size: for our trackers only
+    """
 
     name: str
     source: str
@@ -78,12 +83,12 @@ class Candidate:
 
     @property
     def stored(self) -> Path | None:
-        """The folder of result files, if that is what it is."""
+        """Returns the folder of result files; None for a tracker that runs."""
         kind, _, folder = self.source.partition(":")
         return Path(folder) if kind == STORED and folder else None
 
     def make(self) -> OnlineTracker:
-        """The tracker, ready to be started. Raises ValueError or WeightsError if it can't be had."""
+        """Makes the tracker, ready to start. Raises ValueError or WeightsError if that is impossible."""
         kind, *rest = self.source.split(":")
         if kind in OPENCV:
             return OpenCVTracker(kind, [Path(file) for file in rest])
@@ -96,7 +101,7 @@ class Candidate:
         return SnscfTracker(Tracker(self.source, mode=self.mode, device=self.device, engine=self.engine, config=config))
 
     def description(self) -> dict[str, str]:
-        """What its results depend on, in words and checksums. Raises as `make` does."""
+        """Describes all that its results depend on, in words and checksums. Raises as `make` does."""
         kind, *rest = self.source.split(":")
         if self.stored is not None:
             return {"tracker": f"stored results ({self.stored.name})"}
@@ -127,7 +132,7 @@ class Candidate:
 
 
 class SnscfTracker:
-    """Our tracker, following one target."""
+    """Runs our tracker on one target."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -143,9 +148,9 @@ class SnscfTracker:
 
 
 class OpenCVTracker:
-    """One of `OPENCV`; files: the models of those that have any. Boxes are whole pixels, as OpenCV has them.
+    """Runs one of `OPENCV`; files: its models, if it has any. Boxes are whole pixels, as in OpenCV.
 
-    Raises ValueError where this OpenCV has no such tracker, or the model files are not the ones needed.
+    Raises ValueError if this OpenCV lacks the tracker, or the model files are not the ones needed.
     """
 
     def __init__(self, kind: str, files: Sequence[Path] = ()) -> None:
@@ -190,10 +195,10 @@ def candidates(
     engines: Sequence[str] = ("torch",),
     search_sizes: Sequence[int] = (SEARCH_SIZE,),
 ) -> list[Candidate]:
-    """What a user asked for: each of our networks in every mode with every engine and search crop, others once.
+    """Lists the candidates a user asked for: our networks in every mode, engine and search crop, other trackers once.
 
-    ``all`` as a mode stands for those that the weights allow. Names are unique; what can't be had is told now. Raises
-    ValueError for an unknown mode, tracker or class, FileNotFoundError, and WeightsError.
+    The mode ``all`` stands for those that the weights allow. Names are unique. Problems are reported now rather than
+    during the run: raises ValueError for an unknown mode, tracker or class, FileNotFoundError, and WeightsError.
     """
     if unknown := [mode for mode in modes if mode not in (*MODES, "auto", "all")]:
         raise ValueError(f"unknown mode {unknown[0]!r}; there are auto, all, {', '.join(MODES)}")
@@ -225,9 +230,9 @@ def candidates(
 
 
 def stored_boxes(folder: Path, name: str) -> Array:
-    """N x 4 boxes of a sequence from result files: NAME.txt, NAME/NAME_001.txt, or the like of a name of OTB.
+    """Reads N x 4 boxes of a sequence from NAME.txt, NAME/NAME_001.txt, or a file with a variant of OTB's name.
 
-    Raises FileNotFoundError if there are none, ValueError naming a line that is wrong.
+    Raises FileNotFoundError if there is no such file, ValueError naming an invalid line.
     """
     spellings = dict.fromkeys((name, name.replace("-", "."), name.replace("-", "_"), name[:1].lower() + name[1:]))
     places = [folder / part for spelt in spellings for part in (f"{spelt}.txt", f"{spelt}/{spelt}_001.txt")]
@@ -255,7 +260,7 @@ def _is_class(source: str) -> bool:
 def _class(source: str) -> Any:
     module_name, _, name = source.partition(":")
     if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # a module beside the user, as with `python -m`
+        sys.path.insert(0, here)  # a module in the working directory, as with `python -m`
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
@@ -274,16 +279,16 @@ def _checksums(folder: Path) -> str:
 
 
 def read_result(file: Path) -> tuple[Array, Array]:
-    """Boxes N x 4 and seconds N (empty if unknown) that `write_result` wrote."""
+    """Reads the boxes N x 4 and seconds N (empty if unknown) that `write_result` wrote."""
     times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
     return read_boxes(file), np.loadtxt(times, ndmin=1) if times.is_file() else np.empty(0)
 
 
 def write_result(file: Path, boxes: Array, seconds: Array) -> None:
-    """Boxes as ``x,y,w,h`` a line, as the toolkits read them, and beside it NAME_time.txt, seconds a line; atomic."""
+    """Writes lines ``x,y,w,h``, as the toolkits read them, and NAME_time.txt with seconds, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
-    for path, values, form in ((times, seconds, "%.6f"), (file, boxes, "%.4f")):  # the boxes last: they say it is done
+    for path, values, form in ((times, seconds, "%.6f"), (file, boxes, "%.4f")):  # boxes last: they mark completion
         part = path.with_name(f".{path.name}.part")
         np.savetxt(part, values, fmt=form, delimiter=",")
         part.replace(path)

@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The VOT challenges' short-term protocol of 2015 to 2019, with resets, and its measures.
+"""Implements the VOT challenges' short-term protocol of 2015 to 2019, with resets, and its measures.
 
-The tracker is started on the first frame with the true region. Where its region does not overlap the true one at all it
-has failed, and is started anew five frames later. A run holds what the tracker gave in each frame, or a code of
-``regions``: the frame it was started on, the frame it failed in, or a frame between those.
+The tracker starts on the first frame with the true region. If its region does not overlap the true one at all, it has
+failed, and is restarted five frames later. A run holds the tracker's region in each frame, or a code of ``regions``:
+for a frame with a start, for the frame of a failure, or for a frame between those.
 
 Measures follow ``estimate_accuracy``, ``estimate_failures`` and ``estimate_expected_overlap`` of the VOT toolkit for
-Matlab, and pysot's toolkit, which gives the same figures from one run a sequence.
+Matlab, and pysot's toolkit, which returns the same figures from one run per sequence.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ from .trackers import Box, OnlineTracker
 
 Flags = npt.NDArray[np.bool_]
 Runs = Mapping[str, Sequence[Sequence[Region]]]
-"""Repetitions of a sequence, under its name; trackers without chance need but one."""
+"""Repetitions of each sequence, by its name; a deterministic tracker needs only one."""
 
 Overlap = Callable[[Array, Array, npt.ArrayLike], Array]
-"""Overlaps of N x 8 polygons in pairs, given the largest x and y in the picture; ``overlaps`` or one like it."""
+"""Overlaps of N x 8 polygons in pairs, given the largest x and y in the picture; ``overlaps`` or a similar function."""
 
 BASELINE, UNSUPERVISED = "baseline", "unsupervised"
-"""Experiments as the toolkits name them: with resets, and without."""
+"""Names of the experiments in the toolkits: with resets, and without."""
 
 RESTART = 5  # frames from a failure to the next start
-BURN_IN = 10  # frames from a start on, itself included, that do not count for accuracy
-VOT2018_INTERVAL = (100, 356)  # lengths in frames that EAO is the mean over, in 2017 and 2018
+BURN_IN = 10  # frames from a start on, including it, that do not count for accuracy
+VOT2018_INTERVAL = (100, 356)  # lengths in frames that EAO averages over, in 2017 and 2018
 
 
 @dataclass(frozen=True)
 class VotSequence(ImageSequence):
-    """A sequence with true polygons (N x 8, NaN where unknown); ``boxes`` are the upright rectangles around them.
+    """Holds a sequence with true polygons (N x 8, NaN where unknown); ``boxes`` are the upright rectangles around them.
 
-    size: width and height of the frames. tags: attributes of the frames by name, N flags each.
+    size: width and height of the frames
+    tags: attributes of the frames by name, N flags each
     """
 
     polygons: Array = field(kw_only=True)
@@ -65,7 +66,11 @@ class VotSequence(ImageSequence):
 
 @dataclass(frozen=True)
 class Run:
-    """regions: one per frame, or codes. seconds: what the tracker took for each, NaN where it was not asked."""
+    """Holds one run.
+
+    regions: one per frame, or codes
+    seconds: time in the tracker for each frame, NaN where it did not run
+    """
 
     regions: list[Region]
     seconds: Array
@@ -75,9 +80,9 @@ class Run:
 
 
 def read_vot_sequences(root: Path, names: Sequence[str] | None = None) -> list[VotSequence]:
-    """The sequences of ``list.txt``, or those of them that are named, in its order.
+    """Reads the sequences of ``list.txt``, or the named ones among them, in its order.
 
-    Raises FileNotFoundError, saying what was expected, for a missing data set, sequence or name.
+    Raises FileNotFoundError with the expected files, for a missing data set, sequence or name.
     """
     index = root / "list.txt"
     if not index.is_file():
@@ -93,10 +98,10 @@ def read_vot_sequences(root: Path, names: Sequence[str] | None = None) -> list[V
 
 
 def read_vot_sequence(folder: Path) -> VotSequence:
-    """One sequence: ``groundtruth.txt``, images in ``color/`` or beside it, ``*.tag`` or ``*.label`` (0 or 1 a line).
+    """Reads ``groundtruth.txt``, images in ``color/`` or beside it, and ``*.tag`` or ``*.label`` (0 or 1 a line).
 
-    As in the toolkits, images after the last true region do not belong to the sequence, and a frame that a tag's file
-    does not reach is without it. Raises FileNotFoundError or ValueError, saying what is wrong.
+    As in the toolkits, images after the last true region do not belong to the sequence. Frames after the end of a tag's
+    file do not have the tag. Raises FileNotFoundError or ValueError with the reason.
     """
     truth = folder / "groundtruth.txt"
     images = folder / "color" if (folder / "color").is_dir() else folder
@@ -136,11 +141,11 @@ def _read_tag(file: Path, count: int) -> Flags:
 
 
 def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
-    """One run with resets.
+    """Runs a tracker once, with resets.
 
-    A tracker of rectangles starts with the one that encloses the true polygon, in single precision, which is what the
-    toolkits hand it over TraX. A tracker that gives no box (None) has failed. A frame with unknown true region can
-    neither be failed nor started on.
+    A tracker of rectangles starts with the one that encloses the true polygon, in single precision, as the toolkits
+    pass it over TraX. A tracker that gives no box (None) has failed. A frame with an unknown true region is neither a
+    failure nor a start.
     """
     limit = np.subtract(sequence.size, 1)
     regions: list[Region] = [UNKNOWN] * len(sequence)
@@ -168,7 +173,7 @@ def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
 
 
 def run_unsupervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
-    """One run without resets; ``UNKNOWN`` where the tracker gave no box."""
+    """Runs a tracker once, without resets; ``UNKNOWN`` where it gave no box."""
     regions: list[Region] = []
     seconds = []
     for index, image in enumerate(sequence.frames()):
@@ -191,8 +196,8 @@ def _box(box: npt.ArrayLike) -> Box:
 def write_runs(folder: Path, name: str, runs: Sequence[Run], experiment: str = BASELINE) -> None:
     """Writes the repetitions of a sequence where the toolkits look for them; ``folder`` is ``results/TRACKER``.
 
-    ``EXPERIMENT/NAME/NAME_001.txt`` holds the regions for all; the times are in ``NAME_time.txt`` for the Matlab
-    toolkit (a column per repetition) and in ``NAME_001_time.value`` for the Python toolkit, in seconds.
+    ``EXPERIMENT/NAME/NAME_001.txt`` holds the regions for all toolkits. Times are in seconds, in ``NAME_time.txt`` for
+    the Matlab toolkit (a column per repetition) and in ``NAME_001_time.value`` for the Python toolkit.
     """
     place = folder / experiment / name
     place.mkdir(parents=True, exist_ok=True)
@@ -205,9 +210,9 @@ def write_runs(folder: Path, name: str, runs: Sequence[Run], experiment: str = B
 
 
 def read_runs(folder: Path, names: Iterable[str], experiment: str = BASELINE) -> dict[str, list[list[Region]]]:
-    """All repetitions of the named sequences in ``folder`` (``results/TRACKER``), from any of the toolkits.
+    """Reads all repetitions of the named sequences in ``folder`` (``results/TRACKER``), from any of the toolkits.
 
-    Raises FileNotFoundError for a sequence without results, and ValueError naming a line that is wrong.
+    Raises FileNotFoundError for a sequence without results, and ValueError naming an invalid line.
     """
     runs = {}
     for name in names:
@@ -224,10 +229,12 @@ def read_runs(folder: Path, names: Iterable[str], experiment: str = BASELINE) ->
 
 @dataclass(frozen=True)
 class TagScores:
-    """Over the frames with a tag, or over all.
+    """Holds the scores over the frames with a tag, or over all.
 
-    frames: how many. lost: failures, the mean over repetitions. accuracy: mean overlap in [0, 1], NaN where no frame
-    counts. robustness: failures per frame (kits also print it times 100); lower is better.
+    frames: number of frames
+    lost: failures, the mean over repetitions
+    accuracy: mean overlap in [0, 1], NaN if no frame counts
+    robustness: failures per frame (kits also print it times 100); lower is better
     """
 
     frames: int
@@ -238,7 +245,7 @@ class TagScores:
 
 @dataclass(frozen=True)
 class VotScores(TagScores):
-    """eao: expected average overlap, in [0, 1], NaN where no sequence is long enough."""
+    """Adds eao: expected average overlap, in [0, 1], NaN if no sequence is long enough."""
 
     eao: float
 
@@ -250,10 +257,12 @@ def score(
     interval: tuple[int, int] = VOT2018_INTERVAL,
     overlap: Overlap = overlaps,
 ) -> VotScores:
-    """Accuracy, robustness and EAO over all sequences.
+    """Computes accuracy, robustness and EAO over all sequences.
 
     overlap: ``overlaps`` for the figures of pysot's toolkit; ``functools.partial(overlaps, legacy=True)`` for those of
-    the Matlab toolkit. Raises ValueError for a sequence without runs, or a run that is longer than its sequence.
+        the Matlab toolkit
+
+    Raises ValueError for a sequence without runs, or a run that is longer than its sequence.
     """
     whole = _tag_scores(runs, sequences, None, overlap)
     eao = expected_average_overlap(runs, sequences, interval=interval, overlap=overlap)
@@ -261,10 +270,10 @@ def score(
 
 
 def score_tags(runs: Runs, sequences: Sequence[VotSequence], *, overlap: Overlap = overlaps) -> dict[str, TagScores]:
-    """Scores over the frames with each tag, and with none (``empty``).
+    """Computes scores over the frames with each tag, and with no tag (``empty``).
 
-    As in the Matlab toolkit the frames with the tag are taken out of the runs first: a burn-in is the frames with the
-    tag from a start on, and a start on a frame without it has none.
+    As in the Matlab toolkit, the frames with the tag are taken out of the runs first. A burn-in is therefore counted in
+    frames with the tag, and a start on a frame without the tag has no burn-in.
     """
     names = sorted({name for sequence in sequences for name in sequence.tags})
     return {name: _tag_scores(runs, sequences, name, overlap) for name in [*names, "empty"]}
@@ -301,7 +310,7 @@ def _frames_with(sequence: VotSequence, tag: str | None) -> Flags:
 
 
 def _complete(runs: Runs, sequence: VotSequence) -> list[list[Region]]:
-    """The repetitions of a sequence; what is missing at the end is unknown."""
+    """Returns the repetitions of a sequence; missing regions at the end are unknown."""
     count = len(sequence.polygons)
     if not runs.get(sequence.name):
         raise ValueError(f"there is no run of sequence {sequence.name}")
@@ -312,7 +321,7 @@ def _complete(runs: Runs, sequence: VotSequence) -> list[list[Region]]:
 
 
 def _mean(values: Array) -> Array:
-    """The mean over the first axis of what is not NaN, NaN where that is nothing."""
+    """Averages over the first axis, ignoring NaN; NaN if all are NaN."""
     known = np.isfinite(values)
     count = known.sum(0)
     return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
@@ -326,9 +335,9 @@ def expected_average_overlap(
     restart: int = RESTART,
     overlap: Overlap = overlaps,
 ) -> float:
-    """EAO: the mean of ``expected_overlap_curve`` over all lengths of the interval, both ends included.
+    """Returns EAO: the mean of ``expected_overlap_curve`` over all lengths of the interval, both ends included.
 
-    NaN where no sequence is so long. Raises as ``score`` does.
+    NaN if no sequence is so long. Raises as ``score`` does.
     """
     curve = expected_overlap_curve(runs, sequences, restart=restart, overlap=overlap)
     low, high = interval
@@ -339,13 +348,13 @@ def expected_average_overlap(
 def expected_overlap_curve(
     runs: Runs, sequences: Sequence[VotSequence], *, restart: int = RESTART, overlap: Overlap = overlaps
 ) -> Array:
-    """What overlap to expect of the tracker in a sequence of 1, 2, ... frames (Kristan et al., VOT2015, section 3.3).
+    """Returns the overlap to expect in a sequence of 1, 2, ... frames (Kristan et al., VOT2015, section 3.3).
 
     Runs are cut into fragments, from each start to the next, which is ``restart`` frames after a failure. A fragment
-    that is followed by another has failed, and has no overlap after its end, however long it is thought to be; the last
-    one ends with its sequence, as it does in the toolkits even if a failure came too late for another start. The value
-    for L frames is the mean over the fragments that have as many, of their mean overlap in frames 2 to L; the
-    repetitions of a sequence together weigh as much as one. NaN for one frame, and where no fragment is that long.
+    that is followed by another has failed: its overlap after its end is 0, for any assumed length. The last fragment
+    ends with its sequence, as in the toolkits, even if a failure came too late for another start. The value for L
+    frames is the mean, over the fragments that have as many, of their mean overlap in frames 2 to L. The repetitions of
+    a sequence together weigh as much as one. NaN for one frame, and where no fragment is that long.
     """
     longest = max((len(sequence.polygons) for sequence in sequences), default=0)
     rows, weights = [], []
@@ -360,7 +369,7 @@ def expected_overlap_curve(
                 row = np.full(longest, np.nan if after is None else 0.0)
                 row[: len(fragment)] = fragment
                 rows.append(row)
-                # As in pysot's toolkit: the frame of a next start that is just past the end counts as missing.
+                # As in pysot's toolkit: a next start just past the end counts as a missing frame.
                 share = 1.0 if after is None else len(fragment) / (after + 1 - start)
                 weights.append(share / len(repetitions))
     if longest < 2:
@@ -380,13 +389,13 @@ def average_overlap(
     burn_in: int = 0,
     overlap: Overlap = overlaps,
 ) -> float:
-    """AO, the average overlap without resets, from one-pass boxes (N x 4 for each sequence, the first the given one).
+    """Returns AO, the average overlap without resets, of one-pass boxes (N x 4 per sequence, the first the given one).
 
     burn_in 0 gives the AO of the VOT reports (``analyze_overlap`` of the Matlab toolkit): the mean over all frames of
-    all sequences together, in which the first frame of each counts as no overlap. With burn_in 10 it is the
-    ``average_accuracy`` of the Python toolkit: that many frames of each sequence are left out, and the sequences'
-    means are weighted by their lengths. Frames without a box (NaN) overlap by nothing; frames with unknown true region
-    don't count.
+    all sequences together, in which the first frame of each counts as no overlap. burn_in 10 gives the
+    ``average_accuracy`` of the Python toolkit: that many frames of each sequence are left out, and the sequences' means
+    are weighted by their lengths. Frames without a box (NaN) have overlap 0. Frames with an unknown true region don't
+    count.
     """
     total, frames = 0.0, 0
     for sequence in sequences:
