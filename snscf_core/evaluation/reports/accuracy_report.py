@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The report of `accuracy.measure`: tables with 95 % intervals, every figure as JSON, and a picture."""
+"""Writes the report of `accuracy.measure`: tables with 95 % intervals, every figure as JSON, and a picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTHING = "–"
 
 
 def write(accuracy: Accuracy, folder: Path) -> list[Table]:
-    """Writes ``accuracy.md``, ``accuracy.json`` and, where matplotlib is installed, ``accuracy.png`` and ``.svg``.
+    """Writes ``accuracy.md``, ``accuracy.json`` and, if matplotlib is installed, ``accuracy.png`` and ``.svg``.
 
     Returns the tables.
     """
@@ -46,8 +46,11 @@ def write(accuracy: Accuracy, folder: Path) -> list[Table]:
 
 
 def tables(accuracy: Accuracy) -> list[Table]:
-    """For each set, and for all together: the trackers in the first condition; and where there are several conditions
-    AUC and precision in each, what each costs, and how the other trackers differ from the first in each."""
+    """Returns the tables of each set, and of all sets together.
+
+    One table compares the trackers in the first condition. With several conditions there are also tables of AUC and
+    precision in each, of the cost of each, and of the other trackers' differences from the first in each.
+    """
     found = []
     for name, subsets in groups(accuracy).items():
         found.append(_trackers(accuracy, name, subsets))
@@ -62,7 +65,7 @@ def tables(accuracy: Accuracy) -> list[Table]:
 
 
 def groups(accuracy: Accuracy) -> dict[str, tuple[str, ...]]:
-    """Each set by itself, and if there are several all of them together."""
+    """Returns each set by itself, and all of them together if there are several."""
     found: dict[str, tuple[str, ...]] = {name: (name,) for name in accuracy.subsets}
     return {**found, "all sets": accuracy.subsets} if len(found) > 1 else found
 
@@ -70,7 +73,7 @@ def groups(accuracy: Accuracy) -> dict[str, tuple[str, ...]]:
 def interval(
     accuracy: Accuracy, tracker: str, subsets: Sequence[str], condition: Condition, measure: str
 ) -> Interval | None:
-    """Mean over the sequences and its interval; None without sequences."""
+    """Returns the mean over the sequences and its interval; None without sequences."""
     values = list(accuracy.values(tracker, subsets, condition.name, measure).values())
     return bootstrap(np.array(values)) if values else None
 
@@ -82,15 +85,17 @@ def difference(
     first: tuple[str, Condition],
     second: tuple[str, Condition],
 ) -> Interval | None:
-    """How much higher the second tracker under its condition is than the first under its own, on the sequences that
-    both have; None if there are none."""
+    """Returns how much higher the second tracker under its condition is than the first under its own.
+
+    Only sequences that both have count; None without any.
+    """
     a, b = (accuracy.values(tracker, subsets, condition.name, measure) for tracker, condition in (first, second))
     common = [name for name in a if name in b]
     return bootstrap(np.array([b[name] - a[name] for name in common])) if common else None
 
 
 def figures(accuracy: Accuracy) -> dict[str, Any]:
-    """All of it as plain values: means with their intervals, and every start of every sequence."""
+    """Collects everything as plain values: means with their intervals, and every start of every sequence."""
     return {
         "starts": accuracy.starts,
         "conditions": {one.name: one.title for one in accuracy.conditions},
@@ -128,8 +133,10 @@ def figures(accuracy: Accuracy) -> dict[str, Any]:
 
 
 def draw(accuracy: Accuracy, folder: Path) -> None:
-    """Draws AUC with its interval for each condition and tracker, a panel for each set, as ``accuracy.png`` and
-    ``.svg``. Raises ImportError without matplotlib."""
+    """Draws AUC with its interval for each condition and tracker, in a panel for each set.
+
+    Writes ``accuracy.png`` and ``accuracy.svg``. Raises ImportError without matplotlib.
+    """
     from matplotlib.figure import Figure
 
     trackers, conditions, panels = list(accuracy.trackers), accuracy.conditions, groups(accuracy)
@@ -188,7 +195,7 @@ def _preface(accuracy: Accuracy) -> list[str]:
 
 
 def _trackers(accuracy: Accuracy, name: str, subsets: Sequence[str]) -> Table:
-    """The trackers side by side in the first condition."""
+    """Compares the trackers in the first condition."""
     condition, first = accuracy.conditions[0], next(iter(accuracy.trackers))
     rows = []
     for tracker in accuracy.trackers:
@@ -225,7 +232,7 @@ def _costs(accuracy: Accuracy, name: str, subsets: Sequence[str]) -> Table:
         lambda tracker, condition: _signed(
             difference(accuracy, subsets, "success_auc", (tracker, plain), (tracker, condition))
         ),
-        f"What a condition costs: AUC under it less AUC {plain.title}, of the same tracker and sequences.",
+        f"The cost of a condition: AUC under it minus AUC {plain.title}, for the same tracker and sequences.",
     )
 
 
@@ -239,7 +246,7 @@ def _differences(accuracy: Accuracy, name: str, subsets: Sequence[str]) -> Table
         lambda tracker, condition: _signed(
             difference(accuracy, subsets, "success_auc", (first, condition), (tracker, condition))
         ),
-        f"AUC of each tracker less that of {first}, on the same sequences: below 0, {first} is ahead.",
+        f"AUC of each tracker minus that of {first}, on the same sequences: below 0, {first} is ahead.",
     )
 
 

@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether one tracker is better than another: bootstrap over sequences (Efron and Tibshirani, 1993).
+"""Decides whether one tracker is better than another: bootstrap over sequences (Efron and Tibshirani, 1993).
 
-Sequences are what a data set has drawn from the world, so they are drawn anew, with replacement; both trackers are
-judged on the same draw, so that what is hard for both cancels.
+A data set is a sample of sequences, so the bootstrap draws sequences anew, with replacement. Both trackers are judged
+on the same draw, so that difficulties common to both cancel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MEASURES = ("success_auc", "overlap_success", "precision", "normalised_precisio
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its bootstrap interval of `COVERAGE`."""
+    """Holds a mean and its bootstrap interval of `COVERAGE`."""
 
     mean: float
     low: float
@@ -39,19 +39,22 @@ class Interval:
 
     @property
     def signed(self) -> str:
-        """As a difference is written."""
+        """Formats the interval as a difference, with signs."""
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
     @property
     def verdict(self) -> str:
-        """What a difference says: better or worse where the interval leaves out 0."""
+        """Says better or worse if the interval excludes 0, else undecided."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Scores of one tracker, as ``results.json`` of a report holds them. values: measure -> sequence -> value. frames:
-    of each sequence; they weigh it where ``pooled``."""
+    """Holds the scores of one tracker, as in the ``results.json`` of a report.
+
+    values: measure -> sequence -> value
+    frames: frames of each sequence, its weight if ``pooled``
+    """
 
     name: str
     dataset: str
@@ -61,7 +64,7 @@ class Run:
 
 
 def bootstrap(values: Array, weights: Array | None = None, seed: int = 0) -> Interval:
-    """Mean over the S sequences, and its percentile interval. Raises ValueError for none."""
+    """Returns the mean over the S sequences, and its percentile interval. Raises ValueError without sequences."""
     if not len(values):
         raise ValueError("there are no sequences to compare")
     means = _resampled(values, weights, seed)
@@ -71,13 +74,13 @@ def bootstrap(values: Array, weights: Array | None = None, seed: int = 0) -> Int
 
 
 def interval_table(evaluation: Evaluation) -> Table:
-    """Each tracker's means with their intervals, and its difference from the first tracker on the same sequences."""
+    """Returns each tracker's means with their intervals, and its difference from the first on the same sequences."""
     runs = [_run(evaluation, place) for place in range(len(evaluation.trackers))]
     return _table("Confidence intervals", runs)
 
 
 def comparison_tables(runs: Sequence[Run]) -> list[Table]:
-    """One table for each measure: every run against the first, on the sequences that both have.
+    """Returns a table for each measure: every run against the first, on the sequences that both have.
 
     Raises ValueError if there are fewer than two runs, or two without a sequence in common.
     """
@@ -111,9 +114,9 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
 
 
 def read_runs(source: str) -> list[Run]:
-    """Runs of a report folder, or one of them: ``FOLDER`` or ``FOLDER:TRACKER``.
+    """Reads all runs of a report folder, or one of them: ``FOLDER`` or ``FOLDER:TRACKER``.
 
-    Raises FileNotFoundError if it is no report, ValueError if the tracker is not in it.
+    Raises FileNotFoundError if it is no report, ValueError if it lacks the tracker.
     """
     folder, tracker = Path(source), ""
     if not folder.is_dir() and ":" in source:
@@ -185,7 +188,7 @@ def _table(title: str, runs: Sequence[Run]) -> Table:
 def _note(sequences: int) -> str:
     return (
         f"95 % intervals by bootstrap over {sequences} sequences ({RESAMPLES} resamples, both trackers on the same); "
-        "better or worse where the interval of the difference leaves out 0."
+        "better or worse if the interval of the difference excludes 0."
     )
 
 
@@ -198,7 +201,7 @@ def _weights(run: Run, names: Sequence[str]) -> Array | None:
 
 
 def _resampled(values: Array, weights: Array | None, seed: int) -> Array:
-    """The means of `RESAMPLES` draws of the S values."""
+    """Returns the means of `RESAMPLES` draws of the S values."""
     weights = np.ones(len(values)) if weights is None else weights
     counts = _drawn(len(values), seed) * weights
     return np.asarray((counts * values).sum(axis=1) / counts.sum(axis=1))
@@ -206,6 +209,6 @@ def _resampled(values: Array, weights: Array | None, seed: int) -> Array:
 
 @lru_cache(maxsize=4)
 def _drawn(count: int, seed: int) -> Array:
-    """How often each of so many sequences is in each of `RESAMPLES` draws, RESAMPLES x count."""
+    """Returns how often each sequence is in each draw, RESAMPLES x count."""
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     return drawn.astype(np.float64)

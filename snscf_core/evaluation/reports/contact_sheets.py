@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Contact sheets: what a tracker saw where it did worst, best, and where it lost the target."""
+"""Makes contact sheets of the frames where a tracker did worst, best, and where it lost the target."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..results import Evaluation, SequenceResult
 from .plots import COLOURS, colour, shortened
 
 FrameReader = Callable[[Sequence[int]], Iterator[Frame]]
-"""Gives the frames (H x W x 3 uint8 BGR) of ascending indices from 0, in their order."""
+"""Yields the frames (H x W x 3 uint8 BGR) of ascending indices from 0, in their order."""
 
 KINDS = {
-    "frames": "From beginning to end",  # where there is only one sequence
+    "frames": "From beginning to end",  # with a single sequence
     "worst": "Worst sequences",
     "best": "Best sequences",
     "failures": "First failures",
@@ -30,7 +30,7 @@ KINDS = {
 _TILE = (320, 240)  # width, height
 _FRAMES = 3  # of a sequence, side by side
 _TILES = 12  # in a sheet
-_ALL_TILES = 120  # in a report, about: a page of a few megabytes
+_ALL_TILES = 120  # in a report, about: for a page of a few megabytes
 _QUALITY = 80
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK = (40, 40, 40)
@@ -39,7 +39,11 @@ _LOST, _PATIENCE = 0.1, 10
 
 @dataclass(frozen=True)
 class Tile:
-    """One frame, with boxes drawn: 240 x 320 x 3. index: from 0, of ``length``. overlap: of the sheet's tracker."""
+    """Holds one frame with boxes drawn, 240 x 320 x 3.
+
+    index: from 0, below ``length``
+    overlap: of the sheet's tracker
+    """
 
     sequence: str
     index: int
@@ -57,8 +61,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """Tiles of one tracker. tracker: its place in the evaluation. kind: of ``KINDS``. drawn: the places of the trackers
-    whose boxes are drawn, this one last; its box and the true one, which is white, have a dark outline."""
+    """Holds tiles of one tracker.
+
+    tracker: its place in the evaluation
+    kind: a key of ``KINDS``
+    drawn: places of the trackers whose boxes are drawn, this one last
+
+    The box of this tracker and the true box, which is white, have a dark outline.
+    """
 
     tracker: int
     kind: str
@@ -67,11 +77,14 @@ class ContactSheet:
 
     @property
     def by_sequence(self) -> bool:
-        """Whether three tiles each are of one sequence."""
+        """Returns whether the tiles come in threes of one sequence."""
         return self.kind in ("worst", "best")
 
     def jpeg(self, names: Sequence[str]) -> bytes:
-        """The whole sheet as one picture; ``names`` of all trackers. What isn't ASCII in a name is drawn as '?'."""
+        """Returns the whole sheet as one picture; ``names`` of all trackers.
+
+        Characters outside ASCII are drawn as '?'.
+        """
         columns = _FRAMES if self.by_sequence else min(4, max(2, len(self.tiles)))
         width, height, strip, gap = *_TILE, 24, 8
         full = gap + columns * (width + gap)
@@ -93,8 +106,10 @@ class ContactSheet:
 
 
 def first_failure(result: SequenceResult) -> int | None:
-    """The first frame (from 0) from which the overlap stays below 0.1 for 10 frames, or to the end; None if it never
-    does. Frames without a true box are passed over, and so is the first, where the rules don't score it."""
+    """Returns the first frame (from 0) from which the overlap stays below 0.1 for 10 frames, or to the end.
+
+    None if it never does. Frames without a true box are ignored, and so is the first frame if the rules don't score it.
+    """
     overlaps = result.overlaps.copy()
     if result.rules.first != "scored":
         overlaps[:1] = np.nan
@@ -109,8 +124,12 @@ def first_failure(result: SequenceResult) -> int | None:
 def contact_sheets(
     evaluation: Evaluation, frames: Mapping[str, FrameReader]
 ) -> tuple[list[ContactSheet], dict[str, str]]:
-    """The sheets of every tracker (those without tiles left out), and the sequences whose frames could not be read,
-    with the error. ``frames``: by name; sequences without are passed over. Every frame is read once."""
+    """Makes the sheets of every tracker, without empty ones. Every frame is read once.
+
+    frames: readers by the sequences' names; sequences without a reader are ignored
+
+    Returns the sheets, and the sequences whose frames could not be read, with the error.
+    """
     size = min(_TILES, max(_FRAMES, _ALL_TILES // (3 * len(evaluation.trackers))))
     wanted = {
         (place, kind): chosen
@@ -138,7 +157,7 @@ def contact_sheets(
 
 
 def _chosen(results: Sequence[SequenceResult], size: int) -> dict[str, list[tuple[str, int]]]:
-    """Sequences and frames for each kind of sheet."""
+    """Chooses sequences and frames for each kind of sheet."""
     ranked = sorted((one for one in results if one.scores.frames), key=lambda one: (one.scores.success_auc, one.name))
     lost = [(one.name, index) for one in ranked if (index := first_failure(one)) is not None][:size]
     if len(ranked) == 1:
@@ -156,13 +175,13 @@ def _chosen(results: Sequence[SequenceResult], size: int) -> dict[str, list[tupl
 
 
 def _spread(result: SequenceResult, count: int) -> list[int]:
-    """So many frames from the whole length, all of them with a true box."""
+    """Chooses ``count`` frames from the whole length, all of them with a true box."""
     counted = np.flatnonzero(~np.isnan(result.overlaps))
     return sorted({int(counted[len(counted) * (2 * part + 1) // (2 * count)]) for part in range(count)})
 
 
 def _drawn(evaluation: Evaluation, place: int) -> tuple[int, ...]:
-    """This tracker, and before it the first others that have a colour of their own."""
+    """Returns this tracker, preceded by the first others with a different colour."""
     others = [i for i in range(len(evaluation.trackers)) if colour(i) != colour(place)]
     return (*others[: len(COLOURS) - 1], place)
 
@@ -184,14 +203,16 @@ def _result(evaluation: Evaluation, place: int, sequence: str, index: int) -> Se
 
 
 def _view(frame: Frame, boxes: Array) -> tuple[Frame, float, Array]:
-    """The part of the frame around these boxes that lets the target be seen, as a tile; its scale, and the frame's
-    coordinates of the tile's first pixel."""
+    """Cuts a tile around these boxes in which the target is visible.
+
+    Returns the tile, its scale, and the frame's coordinates of its first pixel.
+    """
     height, width = frame.shape[:2]
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
     low = np.clip(boxes[:, :2].min(axis=0), 0, (width - 1, height - 1))
     high = np.clip((boxes[:, :2] + boxes[:, 2:]).max(axis=0), low + 1, (width, height))
     aspect = _TILE[0] / _TILE[1]
-    # four times the target, and never less than a quarter of the frame: the surroundings tell what misled a tracker
+    # four times the target, and at least a quarter of the frame: the surroundings show what misled a tracker
     target = 4 * float(np.sqrt(np.prod(np.maximum(boxes[0, 2:], 0))))
     needed = 1.2 * float(max(high[0] - low[0], (high[1] - low[1]) * aspect))
     wide = max(target, needed, width / 4, height * aspect / 4)
@@ -211,7 +232,7 @@ def _view(frame: Frame, boxes: Array) -> tuple[Frame, float, Array]:
 
 
 def _draw(picture: Frame, corner: Array, size: Array, ink: str, outlined: bool) -> None:
-    # far outside is as good as a little outside, and fits OpenCV's integers
+    # clip far points: they look the same, and fit OpenCV's integers
     low, high = (np.clip(np.round(point), -1000, 2000).astype(int).tolist() for point in (corner, corner + size))
     if outlined:
         cv2.rectangle(picture, low, high, (0, 0, 0), 4)
@@ -219,7 +240,7 @@ def _draw(picture: Frame, corner: Array, size: Array, ink: str, outlined: bool) 
 
 
 def _strip(width: int, height: int, entries: Sequence[tuple[str | None, str]], size: float) -> Frame:
-    """One line of text; an entry with a colour has a swatch of it before."""
+    """Draws one line of text; an entry with a colour gets a swatch before it."""
     strip = np.full((height, width, 3), 255, np.uint8)
     left = 8 if width > _TILE[0] else 0
     for ink, text in entries:
@@ -234,7 +255,7 @@ def _strip(width: int, height: int, entries: Sequence[tuple[str | None, str]], s
 
 
 def _rows(entries: Sequence[tuple[str, str]], width: int) -> list[list[tuple[str, str]]]:
-    """The entries of a legend, in as many rows as they need."""
+    """Splits the entries of a legend into as many rows as they need."""
     rows: list[list[tuple[str, str]]] = [[]]
     used = 8
     for ink, name in entries:

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tables 1 to 4 and Figure 4 of the paper (Sensors 2020), our figures beside those printed there."""
+"""Makes Tables 1 to 4 and Figure 4 of the paper (Sensors 2020), our figures beside the printed ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..vot import TagScores, VotScores
 
 MODES = ("snscf", "correlation_filter", "siamese", "naive_fusion")
 
-# Table 1: OTB-2015. DP at 20 pixels and OS at 0.5 in per cent, CLE in pixels, frames a second.
+# Table 1: OTB-2015. DP at 20 pixels and OS at 0.5 in per cent, CLE in pixels, frames per second.
 _TABLE_1 = {
     "SNS-CF": ("84.0", "65.7", "20.2", "35.1"),
     "CF2": ("83.7", "65.5", "22.8", "10.4"),
@@ -36,7 +36,7 @@ _TABLE_2 = {
     "SA_Siam_R": ("0.337", "0.566", "0.258", "0.429"),
     "DRT": ("0.356", "0.519", "0.201", "0.426"),
 }
-# Table 3: DP, OS, CLE; EAO, accuracy, robustness; speed; AO. "6.00" stands as printed.
+# Table 3: DP, OS, CLE; EAO, accuracy, robustness; speed; AO. "6.00" is copied as printed.
 _TABLE_3 = {
     "snscf": ("84.0", "65.7", "20.2", "0.423", "0.587", "0.223", "35.1", "0.487"),
     "correlation_filter": ("83.7", "65.5", "22.8", "-", "-", "-", "10.4", "-"),
@@ -45,7 +45,7 @@ _TABLE_3 = {
 }
 _OTB = ("DP rate (%)", "OS rate (%)", "CLE (pixel)", "Speed (fps)")
 _VOT = ("EAO", "Accuracy", "Robustness", "AO")
-# Table 4: robustness. VOT-2018 tags frames with two of its four scenarios; for the others it has no annotation.
+# Table 4: robustness. VOT-2018 tags frames with two of the table's four scenarios; the others have no annotation.
 _TABLE_4 = {
     "Background clutter": (None, ("0.228", "0.225", "0.230")),
     "Intra-class variations": (None, ("0.198", "0.302", "0.227")),
@@ -58,7 +58,7 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class VotResult:
-    """What one tracker does on a VOT data set: with resets, and AO without. robustness: failures per frame."""
+    """Holds one tracker's results on a VOT data set: with resets, and AO without. robustness: failures per frame."""
 
     scores: VotScores
     tags: Mapping[str, TagScores]
@@ -67,7 +67,7 @@ class VotResult:
 
 @dataclass(frozen=True)
 class Measured:
-    """Our figures by mode, for the data that is there. otb, lasot: None without the data set."""
+    """Holds our figures by mode, for the available data. otb, lasot: None without the data set."""
 
     otb: Evaluation | None = None
     lasot: Evaluation | None = None
@@ -77,7 +77,7 @@ class Measured:
 
 
 def tables(measured: Measured) -> list[Table]:
-    """Tables 1 to 4 and the figures of Figure 4. A dash is a figure that is not printed, or whose data is not there."""
+    """Makes Tables 1 to 4 and Figure 4. A dash stands for a figure that is not printed or whose data is missing."""
     note = " ".join(measured.coverage)
     otb, lasot, vot = _by_mode(measured.otb), _by_mode(measured.lasot), measured.vot or {}
     speeds = measured.vot_speed or {}
@@ -101,7 +101,7 @@ def tables(measured: Measured) -> list[Table]:
         for whose in ("measured", "paper")
     ]
     untagged = "VOT-2018 has no tag for background clutter and intra-class variations."
-    unprinted = "The paper prints this figure without numbers; its plots are those of the report on LaSOT."
+    unprinted = "The paper prints this figure without numbers; compare its plots with those of the report on LaSOT."
     return [
         Table("Table 1: OTB-2015", ("tracker", *_OTB), _beside(_otb_cells(otb.get("snscf")), _TABLE_1), note),
         Table("Table 2: VOT-2018", ("tracker", *_VOT), _beside(_vot_cells(vot.get("snscf")), _TABLE_2), note),

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The plots of a report, by matplotlib, which is loaded only when they are drawn."""
+"""Draws the plots of a report with matplotlib, which is loaded only when needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; their yellow and black vanish on white and on dark.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow and black, which vanish on white
+# and on dark.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _HATCHES = ("", "////", "....", "xxxx")
@@ -37,22 +38,22 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so letters look the same everywhere
     "font.size": 9,
     "grid.color": "#e4e4e4",
     "hatch.linewidth": 0.5,
     "legend.fontsize": 9,
-    "svg.hashsalt": "snscf",  # else the names inside an SVG file are random
+    "svg.hashsalt": "snscf",  # otherwise the names inside an SVG file are random
 }
 
 
 def colour(tracker: int) -> str:
-    """``#RRGGBB`` of the tracker at this place in an evaluation, the same in every plot and picture."""
+    """Returns ``#RRGGBB`` of the tracker at this place in an evaluation, the same in every plot and picture."""
     return COLOURS[tracker % len(COLOURS)]
 
 
 def shortened(name: str, length: int = 44) -> str:
-    """At most so many characters; the middle is left out, as names mostly differ at the ends."""
+    """Shortens a name to ``length`` characters in the middle, because names mostly differ at the ends."""
     if len(name) <= length:
         return name
     head = (length - 1) // 2
@@ -61,12 +62,12 @@ def shortened(name: str, length: int = 44) -> str:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draws as all pictures of reports are drawn, wherever that is. Raises ImportError without matplotlib."""
+    """Sets the style of all report pictures, identical on every machine. Raises ImportError without matplotlib."""
     from matplotlib import style
 
-    # from the defaults, so that the user's own settings don't change the files
+    # start from the defaults, so that the user's own settings don't change the files
     with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # a sign that the font lacks becomes a box here; names stand in full on the page
+        # a character missing in the font becomes a box here; the page shows the full names
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
 
@@ -74,8 +75,8 @@ def styled() -> Iterator[None]:
 def write_plots(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
     """Draws ``PLOTS`` into ``folder`` as NAME.png and NAME.svg, and returns the SVG files by name.
 
-    ``attributes`` only if the data set has any. The same evaluation gives the same bytes. Raises ImportError without
-    matplotlib.
+    ``attributes`` is drawn only if the data set has any. The same evaluation gives the same bytes. Raises ImportError
+    without matplotlib.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
@@ -93,7 +94,7 @@ def write_plots(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
 
 
 def _curves(evaluation: Evaluation, name: str) -> Figure:
-    """Mean curves of all trackers; the legend, below, is in the order of their figures."""
+    """Draws the mean curves of all trackers; the legend below is ranked by their figures."""
     title, label, thresholds, measure = {
         "success": ("Success", "overlap threshold", metrics.OVERLAP_THRESHOLDS, success_measure(evaluation)),
         "precision": ("Precision", "centre error threshold (pixels)", metrics.ERROR_THRESHOLDS, "precision"),
@@ -105,7 +106,7 @@ def _curves(evaluation: Evaluation, name: str) -> Figure:
         ),
     }[name]
     figures = [_figure(tracker, measure) for tracker in evaluation.trackers]
-    # the best first; no figure at all is last
+    # the best first, trackers without a figure last
     order = sorted(range(len(figures)), key=lambda i: (math.isnan(figures[i]), -figures[i], i))
     figure, axes = _paper(5.2, 3.7, rows=len(order))
     lines = {}
@@ -129,7 +130,7 @@ def _curves(evaluation: Evaluation, name: str) -> Figure:
 
 
 def _attributes(evaluation: Evaluation) -> Figure:
-    """Bars for each attribute, of the measure that ranks the success plot."""
+    """Draws bars for each attribute, in the measure that ranks the success plot."""
     measure, names, trackers = success_measure(evaluation), evaluation.attributes, evaluation.trackers
     thickness = 0.17 if len(trackers) <= 4 else 0.12  # inches
     group = thickness * len(trackers) + 0.16
@@ -157,7 +158,7 @@ def _attributes(evaluation: Evaluation) -> Figure:
 
 
 def success_measure(evaluation: Evaluation) -> str:
-    """The single figure for overlap that the data set's kit ranks by: GOT-10k's is the average overlap."""
+    """Returns the overlap measure that the data set's kit ranks by: the average overlap for GOT-10k, else AUC."""
     rules = {one.rules for tracker in evaluation.trackers for one in tracker.sequences.values()}
     return "average_overlap" if rules == {metrics.RULES["got10k"]} else "success_auc"
 
@@ -168,7 +169,7 @@ def _figure(tracker: TrackerResult, measure: str, attribute: str | None = None) 
 
 
 def _paper(width: float, height: float, rows: int, left: float = 0.6) -> tuple[Figure, Axes]:
-    """Axes of this height and a figure of this width (inches), with room below for a legend of so many rows."""
+    """Makes axes of this height in a figure of this width (inches), with room below for a legend of ``rows`` rows."""
     from matplotlib.figure import Figure
 
     top, labels, legend = 0.35, 0.55, 0.3 + 0.2 * rows
@@ -200,5 +201,5 @@ def _entry(name: str, value: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Not a formula, whatever dollar signs it holds."""
+    """Escapes dollar signs, which would start a formula."""
     return text.replace("$", r"\$")

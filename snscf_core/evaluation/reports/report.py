@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The report of an evaluation: tables, and a folder with a page, plots, contact sheets, and every figure as JSON."""
+"""Writes the report of an evaluation: tables, a page, plots, contact sheets, and all figures as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .plots import PLOTS, success_measure, write_plots
 from .report_page import Page, page
 
 _NOTHING = "–"
-_UNEVEN = "The trackers were not all run on the same sequences: each mean is over a tracker's own."
+_UNEVEN = "The trackers were not all run on the same sequences: each mean is over a tracker's own sequences."
 
 
 def write_report(
@@ -32,17 +32,16 @@ def write_report(
     tables: Sequence[Table] = (),
     title: str = "",
 ) -> Path:
-    """Writes the report into ``folder``, which is made if need be, and returns its page, ``report.html``.
+    """Writes the report into ``folder``, which is created if needed, and returns its page, ``report.html``.
 
-    Beside it: ``plots/NAME.png`` and ``.svg`` (with matplotlib), ``contact_sheets/*.jpg`` (with ``frames``, readers by
-    the names of the sequences), ``results.json`` (all figures; no times), ``speed.json``. The page holds its pictures
-    and works alone. An earlier report in the folder is replaced, other files there stay.
+    It also writes ``plots/NAME.png`` and ``.svg`` (with matplotlib), ``contact_sheets/*.jpg`` (with ``frames``, readers
+    by the names of the sequences), ``results.json`` (all figures; no times) and ``speed.json``. The page embeds its
+    pictures and works alone. An earlier report in the folder is replaced; other files there stay.
 
-    The same results give the same bytes, whenever and wherever they were made, as long as the libraries that draw are
-    the same; frames per second, where they are known, stand in ``speed.json`` and on the page alone. ``tables`` are
-    shown on the page only.
+    The same results give the same bytes, at any time and on any machine with the same drawing libraries. Frames per
+    second, if known, appear only in ``speed.json`` and on the page. ``tables`` are shown on the page only.
 
-    Raises ValueError if there are no trackers, two of one name, or the folder is a file.
+    Raises ValueError if there are no trackers, two with one name, or the folder is a file.
     """
     names = [tracker.name for tracker in evaluation.trackers]
     if not names:
@@ -85,8 +84,10 @@ def write_report(
 
 
 def mean_table(evaluation: Evaluation) -> Table:
-    """Trackers and their means over the data set, with the names that its kit gives the measures; frames per second if
-    any are known."""
+    """Returns trackers and their means over the data set, with the kit's names of the measures.
+
+    Frames per second are added if any are known.
+    """
     got10k = _rules(evaluation) == [metrics.RULES["got10k"]]
     measures = metrics.GOT10K_NAMES if got10k else metrics.MEASURES
     timed = any(not math.isnan(tracker.fps) for tracker in evaluation.trackers)
@@ -100,7 +101,10 @@ def mean_table(evaluation: Evaluation) -> Table:
 
 
 def sequence_table(evaluation: Evaluation, measure: str = "success_auc") -> Table:
-    """One measure of every tracker on every sequence, and the means. ValueError for an unknown measure."""
+    """Returns one measure of every tracker on every sequence, and the means.
+
+    Raises ValueError for an unknown measure.
+    """
     _check(measure)
     names = dict.fromkeys(name for tracker in evaluation.trackers for name in (*tracker.sequences, *tracker.failed))
 
@@ -115,8 +119,10 @@ def sequence_table(evaluation: Evaluation, measure: str = "success_auc") -> Tabl
 
 
 def attribute_table(evaluation: Evaluation, measure: str = "success_auc") -> Table:
-    """One measure of every tracker over the sequences with each attribute (how many there are is in brackets).
-    ValueError for an unknown measure."""
+    """Returns one measure of every tracker over the sequences with each attribute (their number is in brackets).
+
+    Raises ValueError for an unknown measure.
+    """
     _check(measure)
     rows = []
     for name in evaluation.attributes:
@@ -126,7 +132,7 @@ def attribute_table(evaluation: Evaluation, measure: str = "success_auc") -> Tab
 
 
 def results(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything but times, as plain values with six decimals; None where there is no number."""
+    """Returns everything but times, as plain values with six decimals; None for missing numbers."""
     return {
         "dataset": evaluation.dataset,
         "missing": list(evaluation.missing),
@@ -142,7 +148,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def speed(evaluation: Evaluation) -> dict[str, Any]:
-    """Frames per second of every tracker, over all and on each sequence; None where unknown."""
+    """Returns frames per second of every tracker, over all and on each sequence; None if unknown."""
 
     def fps(one: SequenceResult) -> float:
         total = float(one.seconds.sum())
@@ -200,13 +206,13 @@ def _write_sheets(sheets: Sequence[ContactSheet], names: Sequence[str], folder: 
     if sheets:
         folder.mkdir(parents=True, exist_ok=True)
     for sheet in sheets:
-        # the number keeps apart what is equal once it can be the name of a file
+        # the number keeps files apart whose names are equal after the replacement
         name = re.sub(r"[^\w.-]+", "_", names[sheet.tracker])[:60]
         (folder / f"{sheet.tracker + 1:02}-{name}-{sheet.kind}.jpg").write_bytes(sheet.jpeg(names))
 
 
 def _remove_earlier(folder: Path) -> None:
-    """Pictures that this report may not have would else pass for its own."""
+    """Removes pictures of an earlier report, which could be mistaken for this one's."""
     plots = [folder / "plots" / f"{name}.{suffix}" for name in PLOTS for suffix in ("png", "svg")]
     sheets = [
         file
@@ -233,7 +239,11 @@ def _words(rules: Rules) -> str:
         "missed": "Frames without a true box count, and are never a success.",
         "precise": "Frames without a true box count: never a success, but a hit of precision.",
     }[rules.absent]
-    repeated = "A result that is no box is replaced by the one before." if rules.repeated else "No box is a miss."
+    repeated = (
+        "An invalid box in the result is replaced by the one before."
+        if rules.repeated
+        else "A frame without a box is a miss."
+    )
     pooled = "frame counts the same." if rules.pooled else "sequence counts the same, however long."
     bounded = " Boxes are cut off at the border of the image." if rules.bounded else ""
     return f"{f'Rules “{named[0]}”: ' if named else ''}{first} {absent} {repeated} Every {pooled}{bounded}"
@@ -244,7 +254,7 @@ def _even(evaluation: Evaluation) -> bool:
 
 
 def _common(evaluation: Evaluation) -> Evaluation | None:
-    """The sequences that all trackers have, where some have more; None if there is nothing fairer to compare."""
+    """Keeps the sequences that all trackers have, if some have more; None if that leaves nothing to compare."""
     shared = set.intersection(*(set(tracker.sequences) for tracker in evaluation.trackers))
     if _even(evaluation) or not shared:
         return None

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The page of a report: one HTML file that needs no other."""
+"""Makes the page of a report: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -73,9 +73,15 @@ figcaption { font-size: .8rem; line-height: 1.35; color: var(--quiet); margin-to
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows. rules: in words, one for each set of rules. common: means over what all trackers were run
-    on, None if that is everything. tables: further ones. plots: SVG files by name. attributes: None if there are none.
-    notes: what the reader must know of the report itself."""
+    """Holds the contents of the page.
+
+    rules: in words, one for each set of rules
+    common: means over the sequences that all trackers were run on; None if that is everything
+    tables: additional ones
+    plots: SVG files by name
+    attributes: None without attributes
+    notes: what the reader must know about the report itself
+    """
 
     title: str
     evaluation: Evaluation
@@ -91,7 +97,7 @@ class Page:
 
 
 def page(content: Page) -> str:
-    """The page as text. Whatever is given is shown as it is: nothing in a name can become markup."""
+    """Returns the page as text. All given text is escaped: nothing in a name can become markup."""
     sections = [
         (content.means.title, _table(content.means, best_in="column", means=True)),
         *([(content.common.title, _table(content.common, best_in="column"))] if content.common else []),
@@ -179,8 +185,13 @@ def _figure(tile: Tile) -> str:
 
 
 def _table(table: Table, *, best_in: str = "", means: bool = False, graded: bool = False, total: bool = False) -> str:
-    """``best_in``: mark the best cells of each "column" or "row". means: over sequences, and there is no best of them
-    if a note says that these differ. graded: numbers from 0 to 1 have a shade. total: the last row holds means."""
+    """Returns a table as HTML.
+
+    best_in: marks the best cells of each "column" or "row"
+    means: the cells are means over sequences; if a note says that the sequences differ, no cell is marked as best
+    graded: shades numbers from 0 to 1
+    total: the last row holds means
+    """
     uneven, rows = bool(table.note), range(len(table.rows))
     compared = [row for row in rows if not (uneven and (means or (total and row == rows[-1])))]
     best = set()
@@ -209,12 +220,12 @@ def _table(table: Table, *, best_in: str = "", means: bool = False, graded: bool
 
 
 def _breakable(name: str) -> str:
-    """Narrow where it must be: broken after a hyphen or a low line, and not within words."""
+    """Allows line breaks after hyphens, slashes and underscores, but not within words."""
     return re.sub(r"(?<=[^\W_])([_/-])", r"\1<wbr>", escape(name))
 
 
 def _best(cells: Iterable[tuple[int, int]], table: Table, lowest: bool = False) -> set[tuple[int, int]]:
-    """Those of the best number as it is printed; none unless there is something to compare."""
+    """Returns the cells with the best number as printed; empty if fewer than two can be compared."""
     values = {cell: value for cell in cells if not math.isnan(value := _value(table.rows[cell[0]][cell[1]]))}
     if len(values) < 2:
         return set()
