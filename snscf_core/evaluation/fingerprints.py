@@ -13,7 +13,6 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _TRACKING = (".", "engines", "model", "online")  # folders of the package
-_NOT_TRACKING = ("scenes",)
 
 
 def of_code(sources: Iterable[str]) -> str:
@@ -32,8 +31,7 @@ def of_code(sources: Iterable[str]) -> str:
 
 def tracking_files() -> list[Path]:
     """Lists the files of the code that our trackers run."""
-    files = sorted(file for folder in _TRACKING for file in (_PACKAGE / folder).glob("*.py"))
-    return [file for file in files if file.stem not in _NOT_TRACKING]
+    return sorted(file for folder in _TRACKING for file in (_PACKAGE / folder).glob("*.py"))
 
 
 @cache

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from snscf_core import scenes
-from snscf_core.scenes import PRESENT_FROM, Scene, save_sequence
+from snscf_core.scenes import PRESENT_FROM, Scene, photographs, save_sequence
 
 
 def pixels_of_target(with_target: np.ndarray, without: np.ndarray) -> np.ndarray:
@@ -247,6 +246,6 @@ def test_only_files_of_the_installed_wheel_are_read(monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_photographs_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(photographs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install scikit-image"):
         Scene()

@@ -21,6 +21,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "snscf_core/model": {"snscf_core"},
     "snscf_core/engines": {"snscf_core", "snscf_core/model"},
     "snscf_core/online": {"snscf_core", "snscf_core/model", "snscf_core/engines"},
+    "snscf_core/scenes": set(),
     "snscf_core/evaluation": _CORE,
     "snscf_core/evaluation/reports": {"snscf_core", "snscf_core/evaluation"},
     "snscf_core/data": {"snscf_core", "snscf_core/model"},
@@ -37,14 +38,14 @@ ALLOWED: Mapping[str, set[str]] = {
         "snscf_core/online",
         "snscf_ros",
     },
-    "snscf_ros/demo": {"snscf_core", "snscf_core/evaluation", "snscf_ros"},
+    "snscf_ros/demo": {"snscf_core", "snscf_core/scenes", "snscf_core/evaluation", "snscf_ros"},
 }
 # What users import and call. They gather what is below them, so the rules do not hold for them.
 FACES = {"snscf_core", "snscf_core.__main__"}
 MOST_MODULES = 18
 MOST_LINES = 300  # of a class
 # Classes that are still longer. None may be added.
-LONG_CLASSES = {"snscf_core.scenes.Scene", "snscf_core.training.trainer._Run"}
+LONG_CLASSES = {"snscf_core.training.trainer._Run"}
 
 
 def module_name(file: Path) -> str:
