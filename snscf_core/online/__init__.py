@@ -1,4 +1,4 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tracking from frame to frame: plan, infer, associate, update and adapt."""
+"""Tracks targets from frame to frame: plan, infer, associate, update and adapt."""

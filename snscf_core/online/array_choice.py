@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Does what `proposals.ProposalSelector` does, in NumPy.
+"""Does the same as `proposals.ProposalSelector`, in NumPy.
 
-On a CPU a call into torch takes longer than these few numbers do.
+On a CPU, the overhead of calls into torch would exceed the time for these few numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ Values = npt.NDArray[np.float32]
 
 
 class _Boxes(NamedTuple):
-    """M boxes with all that merging needs of them. whole: 4 x M (cx, cy, w, h); low, high: 2 x M; areas: M."""
+    """M boxes, prepared for merging.
+
+    whole: 4 x M (cx, cy, w, h).
+    low, high: 2 x M, the corners.
+    areas: M.
+    """
 
     whole: Values
     low: Values
@@ -30,13 +35,13 @@ class _Boxes(NamedTuple):
 
 
 class ArrayChoice:
-    """Chooses among the proposals of one search region; the arithmetic is that of `ProposalSelector.forward`.
+    """Chooses among the proposals of one search region, with the arithmetic of `ProposalSelector.forward`.
 
-    by_response: rank proposals by the response at their centres alone.
-    share: of that response in the rank, otherwise.
+    by_response: whether proposals are ranked by the response at their centres alone.
+    share: share of that response in the rank otherwise.
     anchors: A x 4 x P x P.
-    window_prior: A * P * P, what the cosine window adds to each proposal's rank.
-    spacing: crop pixels from one place of the proposals to the next.
+    window_prior: A * P * P, the cosine window's addition to each proposal's rank.
+    spacing: crop pixels from one cell of proposals to the next.
     """
 
     def __init__(
@@ -53,14 +58,17 @@ class ArrayChoice:
         self.exclude = config.sidelobe // (STRIDE if by_response else spacing)
         flat = np.ascontiguousarray(anchors.swapaxes(0, 1)).reshape(4, -1)
         self.centres, self.sizes = flat[:2], flat[2:]
-        # A border of zeros, so that places just outside can be sampled like those inside.
+        # With a border of zeros, points just outside the map can be sampled like those inside.
         self.padded = np.zeros((config.grid + 3, config.grid + 3), np.float32)
 
-    @np.errstate(all="ignore")  # boxes without end are refused by their rank
+    @np.errstate(all="ignore")  # infinite boxes get rank 0, so their warnings do not matter
     def __call__(self, scores: Values, deltas: Values, response: Values | None, reference_shape: Values) -> Values:
-        """Returns the candidates of `SearchResult` but for the embeddings, K x 9.
+        """Returns the candidates of `SearchResult` without the embeddings, K x 9.
 
-        scores: A x P x P logits. deltas: A x 4 x P x P. response: G x G, None in mode siamese. reference_shape: 2.
+        scores: A x P x P logits.
+        deltas: A x 4 x P x P.
+        response: G x G; None in mode siamese.
+        reference_shape: 2 numbers, as in `ProposalSelector.forward`.
         """
         config, side = self.config, scores.shape[-1]
         moved = deltas.swapaxes(0, 1).reshape(4, -1)
@@ -93,13 +101,13 @@ class ArrayChoice:
             best = int(total.argmax())
             row[:4] = merged(boxes, weights, best, config.merge_overlap)
             row[4:] = ranked[best] * config.size_rate, found[best], sampled[best], agreement[best], quality
-            # The next is the best of those elsewhere, in the middle or not.
+            # The next candidate is the best elsewhere, ranked without the cosine window.
             near = (np.abs(whole[:2] - row[:2, None]) < row[2:4, None] / 2).all(0)
             total = others = np.where(near, np.float32(-1.0), others)
         return rows
 
     def _sampled(self, response: Values, boxes: Values) -> Values:
-        """The response at the middles of the boxes, bilinear, 0 outside, and at most 1."""
+        """Samples the response bilinearly at the boxes' centres; 0 outside the map, at most 1."""
         grid = response.shape[0]
         self.padded[1:-2, 1:-2] = response
         at = boxes[:2] * (1 / STRIDE) + (grid - 1) / 2
@@ -113,7 +121,7 @@ class ArrayChoice:
         return np.asarray(np.minimum(np.maximum(above * (1 - down) + below * down, 0.0), 1.0), np.float32)
 
     def _penalty(self, widths: Values, heights: Values, reference_shape: Values) -> Values:
-        """At most 1, and 0 for endless change."""
+        """Returns a factor on the rank for changes of size and ratio: 1 for none, 0 for an infinite change."""
         context = (widths + heights) / 2
         extent = np.sqrt((widths + context) * (heights + context)) / reference_shape[0]
         ratio = widths / heights / reference_shape[1]
@@ -122,7 +130,7 @@ class ArrayChoice:
 
 
 def merged(boxes: _Boxes, weights: Values, best: int, overlap: float) -> Values:
-    """`proposals.merged` for one region: 4 numbers."""
+    """Does the same as `proposals.merged` for one region; returns 4 numbers."""
     sides = np.minimum(boxes.high, boxes.high[:, best, None]) - np.maximum(boxes.low, boxes.low[:, best, None])
     sides = np.maximum(sides, 0.0)
     intersection = sides[0] * sides[1]
@@ -133,7 +141,7 @@ def merged(boxes: _Boxes, weights: Values, best: int, overlap: float) -> Values:
 
 
 def peak_to_sidelobe(response: Values, exclude: int) -> float:
-    """`acf.peak_to_sidelobe_ratio` of one map."""
+    """Does the same as `acf.peak_to_sidelobe_ratio` for one map."""
     row, column = divmod(int(response.argmax()), response.shape[1])
     sidelobe = np.ones(response.shape, bool)
     sidelobe[max(0, row - exclude) : row + exclude + 1, max(0, column - exclude) : column + exclude + 1] = False
@@ -146,7 +154,7 @@ def peak_to_sidelobe(response: Values, exclude: int) -> float:
 
 
 def coverage(boxes: Values, grid: int) -> Values:
-    """How much of each cell each box covers, N x K x (G * G), as `proposals.embeddings` weighs them."""
+    """Returns how much of each cell each box covers, N x K x (G * G): the weights of `proposals.embeddings`."""
     middles = (np.arange(grid, dtype=np.float32) - (grid - 1) / 2) * np.float32(STRIDE)
     centre, reach = boxes[..., :2, None], boxes[..., 2:4, None] / 2
     high = np.minimum(centre + reach, middles + STRIDE / 2)
@@ -157,7 +165,7 @@ def coverage(boxes: Values, grid: int) -> Values:
 
 
 def unit_vectors(means: Values, sections: Sequence[int]) -> Values:
-    """Vectors (... x D) in which each level counts alike, of length 1."""
+    """Scales vectors (... x D) to length 1, with the same length for each level's part."""
     starts = np.cumsum([0, *sections[:-1]])
     lengths = np.sqrt(np.add.reduceat(np.square(means), starts, axis=-1)) * len(sections) ** 0.5
     return np.asarray(means / np.repeat(np.maximum(lengths, 1e-12), sections, axis=-1), np.float32)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How sure the tracker is, and what it calls that: tracked, uncertain or lost."""
+"""Estimates how probable it is that a box is on the target, and derives the state: tracked, uncertain or lost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ class TrackState(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a box being the target.
+    """Evidence for or against a box being on the target. Unknown values are NaN.
 
-    classification: score of the proposal, in (0, 1). response: of the filters at its centre, about 1 on the frame that
-    they were learned on. agreement: that response relative to the highest anywhere, 1 where both branches agree.
-    motion: distance from where the target was expected, in sizes of the target. colour: how much stranger its colours
-    are than the target's usually, in [-1, 1]. embedding: the same of the network's features. peak: peak-to-sidelobe
-    ratio of the map that decided. NaN: not known.
+    classification: score of the proposal, in (0, 1).
+    response: the filters' response at its centre, about 1 on the frame that they were learned on.
+    agreement: that response relative to the highest in the map; 1 if both branches agree.
+    motion: distance from the target's expected centre, in lengths of the target.
+    colour: strangeness of its colours, in [-1, 1], see `appearance.Memory.strangeness`.
+    embedding: strangeness of the network's features, likewise.
+    peak: peak-to-sidelobe ratio of the map that decided.
     """
 
     classification: float = math.nan
@@ -38,7 +40,7 @@ class Evidence:
     peak: float = math.nan
 
     def features(self) -> tuple[float, ...]:
-        """What the probability's logit is taken to be linear in; 0 for what is not known."""
+        """Returns the inputs of the logistic regression; 0 for unknown values."""
         score = _within(self.classification, 0.001, 0.999)
         values = (
             math.log(score / (1 - score)),
@@ -54,13 +56,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Logistic regression: weights of ``Evidence.features``, in their order, and a bias."""
+    """A logistic regression: weights of ``Evidence.features``, in their order, and a bias."""
 
     weights: tuple[float, ...]
     bias: float
 
     def probability(self, evidence: Evidence, prior: float = 0.0) -> float:
-        """In (0, 1). prior: added to the logit."""
+        """Returns the probability, in (0, 1). prior: added to the logit."""
         value = self.bias + prior
         for weight, feature in zip(self.weights, evidence.features(), strict=True):
             value += weight * feature
@@ -69,10 +71,11 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What evidence says of a box, as ``benchmarks/calibration.py`` fits and judges it.
+    """The probabilities of a box given its evidence, as ``benchmarks/calibration.py`` fits and judges them.
 
-    right: the probability that it overlaps the target by more than half (IoU), which is the score. there: that it is
-    on the target, however loosely (IoU > 0.1), which decides the state: a box that is too small is not lost.
+    accuracy: that the box overlaps the target by more than half (IoU). This is the track's score.
+    presence: that the box is on the target, however loosely (IoU > 0.1). This decides the state, because a target with
+        a box that is too small is not lost.
     """
 
     accuracy: Logistic
@@ -83,9 +86,9 @@ _FUSED = Calibration(
     accuracy=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
     presence=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
-# For each mode; "searching": for what may be a lost target, where the filters do not know it. Fitted on what modes
-# snscf (siamese: without what that has not) and correlation_filter saw with the weights that shipped before: for those
-# that do now, new fits tell no better.
+# One calibration per mode. "searching" is for candidates of a lost target away from its last place, where the filters
+# are not reliable. They were fitted to the evidence of modes snscf and correlation_filter with earlier weights, for
+# siamese without the filters' part. New fits for the current weights are no better.
 CALIBRATIONS = {
     "snscf": _FUSED,
     "naive_fusion": _FUSED,
@@ -107,25 +110,29 @@ CALIBRATIONS = {
 
 @dataclass(frozen=True)
 class ConfidenceConfig:
-    """Thresholds on the probability that the target is there, apart from each other so that states do not flicker."""
+    """Thresholds on the presence probability. They differ from each other so that states do not flicker."""
 
-    tracked_above: float = 0.5  # from uncertain to tracked; only what is tracked is learned
+    tracked_above: float = 0.5  # from uncertain to tracked; the filters learn only in tracked frames
     uncertain_below: float = 0.35  # from tracked to uncertain
-    coast_below: float = 0.05  # an uncertain box goes on as it did, rather than to the match
-    lost_after: float = 5.0  # uncertain frames in a row, each counted as far as it is below
-    seen_above: float = 0.3  # a lost target may be there: looked at more closely ...
-    found_above: float = 0.7  # ... and is found if it is that surely there ...
-    found_strangeness: float = 0.15  # ... with colours that differ at most by that from its usual ones ...
-    found_after: int = 3  # ... in this many frames in a row, uncertain until then ...
-    found_within: int = 8  # ... of these after it was seen
-    verified_within: int = 60  # frames in which what was not ranked best has to be found likewise, else it is lost
+    coast_below: float = 0.05  # below this, the box follows its motion instead of the match
+    lost_after: float = 5.0  # uncertain frames in a row until lost, each weighted by how far it is below the threshold
+    seen_above: float = 0.3  # from lost to uncertain: the place is verified in the next frames
+    found_above: float = 0.7  # needed in each frame of verification to be found
+    found_strangeness: float = 0.15  # largest strangeness of the colours in each such frame
+    found_after: int = 3  # such frames in a row until the target is tracked again
+    found_within: int = 8  # frames of verification at most, then the target is lost again
+    verified_within: int = 60  # frames in which an unverified match must be found in the same way, else it is lost
 
 
 @dataclass
 class Confidence:
-    """What a target's recent matches say. doubt: of ``lost_after``. looking: frames for which a lost target has been
-    looked at where it may be; found_frames: in a row in which it was it. astray: frames since it was taken for what
-    the network did not rank best, until it has been verified like one that was lost; 0: it was not, or has been."""
+    """The state of a target and the counters that decide when it changes.
+
+    doubt: weighted number of uncertain frames in a row; the target is lost at ``lost_after``.
+    looking: frames for which the place of a lost target has been verified; 0 if no place is being verified.
+    found_frames: frames in a row in which verification succeeded.
+    astray: frames since the target followed an unverified match; 0 if the match has been verified, or there was none.
+    """
 
     state: TrackState = TrackState.TRACKED
     doubt: float = 0.0
@@ -135,20 +142,20 @@ class Confidence:
 
     @property
     def lost(self) -> bool:
-        """Whether the target is lost, or has been found again just now and is not yet trusted."""
+        """Whether the target is lost, or was just found again and is still being verified."""
         return self.state == TrackState.LOST or self.looking > 0
 
     def go_astray(self) -> None:
-        """The next match is not what was ranked best."""
+        """Records that the next match is unverified: it is not the candidate that ranked best."""
         self.astray, self.found_frames = max(self.astray, 1), 0
 
     def observe(
         self, probability: float, config: ConfidenceConfig, *, strange: bool = False, elsewhere: bool = False
     ) -> TrackState:
-        """Takes the probability that the target is where it was matched in a new frame; returns the state.
+        """Takes the presence probability of the match in a new frame; returns the new state.
 
-        strange: whether its colours are too strange for a target that was lost or went astray. elsewhere: whether that
-        is not where a lost target has been looked at so far.
+        strange: whether its colours are too strange to verify a lost or unverified target.
+        elsewhere: whether the match is not in the place that has been verified so far.
         """
         if self.lost:
             self._look(probability, config, strange, elsewhere)
@@ -171,7 +178,7 @@ class Confidence:
         return self.state
 
     def _look(self, probability: float, config: ConfidenceConfig, strange: bool, elsewhere: bool) -> None:
-        """A frame in which a lost target may have been found."""
+        """Takes the presence probability of a lost target's match: starts, continues or ends its verification."""
         if elsewhere or not self.looking:
             self.looking, self.found_frames = int(probability >= config.seen_above), 0
         else:

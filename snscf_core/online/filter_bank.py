@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The filters and kernels of several targets as one tensor each, without copies where that is possible."""
+"""Joins the filters and kernels of several targets into one tensor each, without copies where possible."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def joined_filters(targets: Sequence[Target]) -> acf.FilterBank:
         numerator=stacked([one.numerator for one in filters]),
         denominator=stacked([one.denominator for one in filters]),
     )
-    # A target that is searched for in several regions is in the list several times.
+    # A target that is searched for in several regions is in the list several times, and needs a copy for each.
     if len({id(target) for target in targets}) == len(targets):
         share_filters(bank, targets)
     return bank
 
 
 def share_filters(bank: acf.FilterBank, targets: Sequence[Target]) -> None:
-    """Gives each target its part of the bank, so that they need not be copied to be used together again."""
+    """Gives each target its part of the bank, so that the next use of the same targets needs no copy."""
     for index, target in enumerate(targets):
         one = slice(index, index + 1)
         target.filters = replace(bank, numerator=bank.numerator[one], denominator=bank.denominator[one])
@@ -40,7 +40,7 @@ def share_filters(bank: acf.FilterBank, targets: Sequence[Target]) -> None:
 def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
     """Returns the kernels of N targets, N x ... (see `SNSCF.kernel_shape`); the targets then hold parts of them.
 
-    Makes those of targets that were saved without them.
+    Computes the kernels of targets that were loaded from files, which do not contain them.
     """
     kernels = []
     for target in targets:
@@ -55,7 +55,7 @@ def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Returns 1 x ... tensors as one N x ..., without a copy where they are consecutive parts of one tensor."""
+    """Joins 1 x ... tensors to N x ..., without a copy if they are consecutive parts of one tensor."""
     first, size = parts[0], parts[0].numel()
     start = first.data_ptr(), first.untyped_storage().data_ptr()
     places = ((part.data_ptr(), part.untyped_storage().data_ptr()) for part in parts)

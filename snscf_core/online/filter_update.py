@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Adapt: what the filters learn from a frame. Eq 8 on the target as found, and its running average."""
+"""Adapt: update the filters from a frame, by eq 8 on the target as found and a running average."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Lesson(NamedTuple):
-    """How the features of a target's region are to be seen so that they are centred on the target.
+    """A target whose filters learn in this frame, and the resampling that centres its region's features on it.
 
     zoom: side of the target's own search crop relative to the region's.
     shift: of the target's centre from the region's, in cells of the features.
@@ -45,14 +45,14 @@ class Lesson(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """numerator and denominator as in ``FilterBank``."""
+    """The learned filters: numerator and denominator as in ``FilterBank``."""
 
     numerator: Tensor
     denominator: Tensor
 
 
 class FilterUpdate:
-    """Moves the filters of tracked targets towards what they would be on the targets as found.
+    """Moves the filters of tracked targets towards filters learned on the targets as found.
 
     step: `Learning`, in the form in which the engine runs it fastest.
     """
@@ -75,7 +75,7 @@ class FilterUpdate:
         share_filters(replace(bank, numerator=whole.numerator, denominator=whole.denominator), targets)
 
     def _learned(self, *inputs: Tensor) -> Learned:
-        """Returns what `Learning` returns, to keep."""
+        """Runs the step and returns a result that later calls do not overwrite."""
         if isinstance(self.step, Recorded):
             try:
                 return Learned(*(part.clone() for part in self.step(*inputs)))
@@ -88,9 +88,9 @@ class FilterUpdate:
 def lessons_due(
     targets: Sequence[Target], tracks: Sequence[Track], matches: Sequence[Match], config: TrackerConfig
 ) -> list[tuple[int, Lesson]]:
-    """Returns the lessons of the targets whose filters learn in this frame, with their numbers among the targets.
+    """Returns the lessons of the targets whose filters learn in this frame, with each target's index.
 
-    Filters learn in every ``learning_interval``-th frame in which the target is tracked. Counts those frames.
+    Filters learn in every ``learning_interval``-th frame in which the target is tracked. This function counts them.
     """
     due = []
     for index, (target, track, match) in enumerate(zip(targets, tracks, matches, strict=True)):
@@ -100,7 +100,7 @@ def lessons_due(
         if target.unlearned < config.learning_interval:
             continue
         target.unlearned = 0
-        # What was found elsewhere is never tracked at once, so this is the region around the target.
+        # A target found elsewhere is not tracked until verified, so this is always the region around the target.
         region = match.candidate.region
         dx, dy = (offset / cell(region, config) for offset in match.candidate.offset)
         due.append((index, Lesson(target, context_side(*target.size) / context_side(*region.size), (dx, dy))))
@@ -108,25 +108,27 @@ def lessons_due(
 
 
 class Learning:
-    """Learns from search features that are resampled to be centred on the target, instead of a second pass through the
-    network. The step itself is tensors only, so that a GPU can record and replay it.
+    """Learns filters from search features that are resampled to be centred on the target.
 
-    Besides the Hann window, learning sees the features through a Gaussian window of the target's shape: a filter that
-    learns all of the search region follows a still background as soon as the target moves before it.
+    Resampling saves a second pass through the network. The step itself uses tensors only, so that a GPU can record and
+    replay it. Besides the Hann window, features are multiplied by a Gaussian window of the target's shape. Without it,
+    a filter learns the background too, and stays on it when the target moves away.
 
-    sections: channels of each level of the features.
+    sections: number of channels of each level of the features.
     """
 
     def __init__(self, config: TrackerConfig, sections: tuple[int, ...], device: torch.device) -> None:
         self.config, self.sections, self.device = config, sections, device
         self._rate = 1 - (1 - config.learning_rate) ** config.learning_interval
-        self._profile = np.hanning(config.grid + 2)[1:-1]  # Hann's window along one axis
+        self._profile = np.hanning(config.grid + 2)[1:-1]  # the Hann window along one axis
 
     def views(self, sizes: Sequence[Point], zooms: Sequence[float], shifts: Sequence[Point]) -> tuple[Tensor, Tensor]:
-        """How the maps of N targets are to be seen, N x 2 x G x G, and the labels (eq 6), N x 1 x P x P.
+        """Returns matrices that resample and window the maps of N targets, and the labels (eq 6).
 
-        sizes: of the targets, frame pixels. zooms, shifts: to where the maps of features are resampled, see
-        `resampling`.
+        The matrices are N x 2 x G x G, across and down. The labels are N x 1 x P x P.
+
+        sizes: of the targets, frame pixels.
+        zooms, shifts: as in `resampling`.
         """
         config, grid = self.config, self.config.grid
         period = acf.fft_size(grid)
@@ -135,7 +137,7 @@ class Learning:
         views = np.empty((len(sizes), 2, grid, grid), np.float32)
         labels = np.empty((len(sizes), 1, period, period), np.float32)
         for index, (size, zoom, shift) in enumerate(zip(sizes, zooms, shifts, strict=True)):
-            # Both windows are products of one along each axis, so they go into what resamples along that axis.
+            # Both windows are separable, so they are multiplied into the resampling matrix of each axis.
             scale = TEMPLATE_SIZE / (STRIDE * context_side(*size))  # cells in a pixel of the frame
             for axis in range(2):
                 gaussian = np.exp(-0.5 * (places[:grid] / (config.learning_window * size[axis] * scale)) ** 2)
@@ -153,9 +155,12 @@ class Learning:
         numerator: Tensor | None = None,
         denominator: Tensor | None = None,
     ) -> Learned:
-        """The filters of N targets; where numerator and denominator are given, these moved towards the new ones.
+        """Learns the filters of N targets.
 
-        features: N x D x G x G, those that were searched. gains: N x L. views, labels: see `views`.
+        features: N x D x G x G, of the search regions.
+        gains: N x L.
+        views, labels: see `views`.
+        numerator, denominator: the filters so far; if given, the result is their running average with the new ones.
         """
         across, down = views.unbind(1)
         along = (features.flatten(1, 2) @ across.mT).view_as(features)

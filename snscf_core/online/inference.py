@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Infer: what the network and the filters find in search regions."""
+"""Infer: run the network and the filters on search regions, and select candidates."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 class Candidate(NamedTuple):
     """A box in a search region that may be the target. Lengths are frame pixels.
 
-    offset: of its centre from the region's.
+    offset: from the region's centre to the candidate's.
     size: width and height.
     rate: how far the target's size should follow it, from 0 to 1.
     classification, response, agreement: at the box, as in `Evidence`.
@@ -62,11 +62,11 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found for N targets.
+    """The candidates and features of N targets.
 
-    candidates: for each target, those of the region around it first, the best of each region first.
+    candidates: for each target, first those of the region around it; within a region, the best first.
     features: R x D x G x G of all regions; valid until the next call.
-    home: for each target, the row of ``features`` of the region around it.
+    home: for each target, the row of ``features`` that belongs to the region around it.
     """
 
     candidates: list[list[Candidate]]
@@ -74,13 +74,13 @@ class Findings:
     home: list[int]
 
     def around(self, targets: list[int]) -> Tensor:
-        """Returns the features around some of the targets, given by their numbers."""
+        """Returns the features around some of the targets, given by their indices."""
         rows = [self.home[index] for index in targets]
         return self.features if len(rows) == len(self.features) else self.features[rows]
 
 
 class Inference:
-    """Runs the network and chooses candidates, with the engine or, where that fails, with torch from then on.
+    """Runs the network and chooses candidates with the engine. If the engine fails, uses torch from then on.
 
     runtime: the engine in use.
     step: `Search`, in the form in which the engine runs it fastest.
@@ -106,7 +106,7 @@ class Inference:
         return isinstance(self.step, Recorded)
 
     def __call__(self, regions: Sequence[Sequence[Region]], targets: Sequence[Target]) -> Findings:
-        """Searches the regions of each target, all in one pass."""
+        """Searches the regions of all targets in one pass through the network."""
         flat = [one for some in regions for one in some]
         owners = [target for some, target in zip(regions, targets, strict=True) for _ in some]
         features, candidates = self._found(flat, owners)
@@ -115,7 +115,7 @@ class Inference:
         return Findings(grouped, features, home[:-1])
 
     def inputs(self, regions: Sequence[Region], targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
-        """Returns what the engine is given, one row a region: crops and kernels as in `Engine.search`."""
+        """Returns the engine's inputs, one row a region: crops and kernels as in `Engine.search`."""
         kernels = joined_kernels(targets, self._network) if self._mode.uses_proposals else None
         return self.crops(regions), kernels
 
@@ -129,11 +129,11 @@ class Inference:
         return crops[0] if len(crops) == 1 else torch.cat(crops)
 
     def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
-        """Runs the network alone; returns its output and the features that filters work on, N x D x G x G."""
+        """Runs the network alone; returns its output and the filters' input features, N x D x G x G."""
         return self._or_torch(lambda: Search(self.runtime, self.selector).look(crops, kernels))
 
     def choose(self, region: Region, target: Target, features: Tensor, found: SearchOutput) -> list[Candidate]:
-        """Chooses the candidates of one region in what `look` returned."""
+        """Chooses the candidates of one region from the result of `look`."""
         rows = self.selector(
             features,
             found,
@@ -164,16 +164,16 @@ class Inference:
         return features, self._candidates(regions, targets, candidates)
 
     def _searched(self, crops: Tensor, *others: Tensor | None) -> SearchResult:
-        """Returns what `Search` returns; valid until the next call."""
+        """Returns the result of `Search`, which is valid until the next call."""
         return self._or_torch(lambda: self.step(crops, *others))
 
     def _or_torch(self, step: Callable[[], _T]) -> _T:
-        """Runs a step of the engine. If it fails and torch does not, torch takes the engine's place from now on."""
+        """Runs a step of the engine. If it fails but works with torch, torch replaces the engine from now on."""
         try:
             return step()
         except torch.cuda.OutOfMemoryError:
-            raise  # torch needs as much
-        except Exception as error:  # whatever a runtime may raise
+            raise  # torch would need as much memory
+        except Exception as error:  # runtimes raise exceptions of many kinds
             if self.runtime.name == "torch" and not isinstance(error, RecordingError):
                 raise
             reason = str(error)
@@ -183,13 +183,13 @@ class Inference:
         try:
             result = step()
         except Exception:
-            self.runtime, self.step = failed  # it was not the engine's fault
+            self.runtime, self.step = failed  # torch fails too, so the engine was not the cause
             raise
         _LOG.warning("the engine %s failed, torch runs the network instead: %s", failed[0].name, reason)
         return result
 
     def _candidates(self, regions: Sequence[Region], targets: Sequence[Target], rows: Tensor) -> list[list[Candidate]]:
-        """Returns candidates in frame pixels, for rows as in `SearchResult`."""
+        """Converts rows as in `SearchResult` to candidates in frame pixels."""
         found = []
         for region, target, ones in zip(regions, targets, rows.cpu().numpy(), strict=True):
             scale = region.side / self._config.search_size
@@ -204,9 +204,9 @@ class Inference:
         return found
 
     def _reference_shapes(self, regions: Sequence[Region], targets: Sequence[Target]) -> list[tuple[float, float]]:
-        """Returns for each region what would be proposed for a target that has not changed.
+        """Returns, for each region, the shape of the proposal that an unchanged target would get.
 
-        Side of its context in crop pixels, and ratio of width to height.
+        The shape is the side of its context in crop pixels, and its ratio of width to height.
         """
         found = []
         for region, target in zip(regions, targets, strict=True):

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The modes of the tracker: what of the method each of them uses."""
+"""Defines the tracker's modes: which parts of the method each of them uses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 
 @dataclass(frozen=True)
 class Mode:
-    """What one mode uses. Made by `mode_named`.
+    """The parts of the method that one mode uses; made by `mode_named`.
 
     name: one of ``MODES``.
-    uses_proposals: the region-proposal heads choose boxes; else the peak of the filters' response does.
-    uses_filters: the response of the correlation filters counts.
-    adapts: the filters learn from the frames in which the target is tracked (eq 8).
-    ranks_by_response: proposals are ranked by the response at their centres alone, as the paper has it (eq 9).
-    response_share: share of that response in the rank of a proposal, from 0 to 1; None for that of the configuration.
+    uses_proposals: whether the region-proposal heads propose boxes; else the peak of the filters' response is the box.
+    uses_filters: whether the response of the correlation filters is used.
+    adapts: whether the filters learn from the frames in which the target is tracked (eq 8).
+    ranks_by_response: whether proposals are ranked by the response at their centres alone, as in the paper (eq 9).
+    response_share: share of that response in a proposal's rank, from 0 to 1; None takes it from the configuration.
     """
 
     name: str
@@ -45,8 +45,9 @@ _ALL = MappingProxyType(
 def mode_named(name: str, *, trained: bool, source: object = "the model") -> Mode:
     """Returns a mode by name; ``auto`` is ``snscf`` for weights with trained heads, else ``correlation_filter``.
 
-    source: names the weights in messages. Raises ValueError for an unknown name, and for a mode that needs trained
-    heads where there are none.
+    source: names the weights in messages.
+
+    Raises ValueError for an unknown name, and for a mode that needs trained heads if the weights have none.
     """
     if name == "auto":
         name = "snscf" if trained else "correlation_filter"

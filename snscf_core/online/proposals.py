@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What of the network's answer may be the target: the best few proposals in each search region.
+"""Selects the candidates for the target: the best few proposals in each search region.
 
-All of it is tensors of fixed shapes on one device, so that a GPU can record and replay it; little is copied back. On a
-CPU, where a call into torch takes longer than its arithmetic, `array_choice` does the same in NumPy.
+All tensors have fixed shapes and stay on one device, so that a GPU can record and replay the step and copies little
+back. On a CPU, `array_choice` does the same in NumPy, because there calls into torch take longer than their arithmetic.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .array_choice import ArrayChoice, coverage, unit_vectors
 from .config import TrackerConfig
 from .mode import Mode
 
-NUMBERS = 9  # of each candidate
+NUMBERS = 9  # numbers of each candidate before its embedding
 
 
 class SearchResult(NamedTuple):
-    """What was found in N search crops.
+    """The features and candidates of N search crops.
 
-    features: N x D x G x G, what the filters work on.
+    features: N x D x G x G, input of the correlation filters.
     candidates: N x K x (9 + D), the K best proposals in different places, the best first; None in mode
     correlation_filter. Each row has
     - the box: cx, cy, w, h in crop pixels relative to the middle;
@@ -64,8 +64,9 @@ class Search:
     ) -> SearchResult:
         """Returns the features and candidates of N search crops.
 
-        crops, kernels: as in ``Engine.search``. numerator, denominator: as in ``FilterBank``; None where filters do not
-        count. gains, reference_shape: as in `ProposalSelector.forward`; None where proposals do not count.
+        crops, kernels: as in ``Engine.search``.
+        numerator, denominator: as in ``FilterBank``; None in modes without filters.
+        gains, reference_shape: as in `ProposalSelector.forward`; None in modes without proposals.
         """
         found, features = self.look(crops, kernels)
         if gains is None or reference_shape is None:
@@ -76,7 +77,7 @@ class Search:
         return SearchResult(features, self.selector(features, found, filters, gains, reference_shape))
 
     def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
-        """Returns what the network finds, and the features that the filters work on, N x D x G x G."""
+        """Returns the network's output and the filters' input features, N x D x G x G."""
         found = self.runtime.search(crops, kernels)
         features, grid = found.features.contiguous(), self.selector.config.grid
         if features.shape[-1] != grid:
@@ -85,10 +86,10 @@ class Search:
 
 
 class ProposalSelector(nn.Module):
-    """Chooses proposals by their scores, the filters' response at their centres, and the change that they would mean.
+    """Ranks proposals by their scores, the filters' response at their centres, and their change of size and ratio.
 
-    anchors: A x 4 x P x P, what the deltas refer to.
-    sections: channels of each level of the features.
+    anchors: A x 4 x P x P, the boxes that the deltas are relative to.
+    sections: number of channels of each level of the features.
     level_weights: L, weights of the levels' responses.
     """
 
@@ -116,7 +117,7 @@ class ProposalSelector(nn.Module):
         self._array_choice = ArrayChoice(config, mode.ranks_by_response, self.share, *arrays, self.spacing)
 
     def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
-        """The weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
+        """Returns the weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
         return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
 
     def forward(
@@ -129,9 +130,11 @@ class ProposalSelector(nn.Module):
     ) -> Tensor:
         """Returns the candidates of `SearchResult`.
 
-        features: N x D x G x G. filters: of N targets; None where they do not count. gains: N x L, factors on the
-        features of each level. reference_shape: N x 2, side of the context (crop pixels) and ratio of width to height
-        of what would be proposed for a target that has not changed.
+        features: N x D x G x G.
+        filters: of N targets; None in modes without filters.
+        gains: N x L, factors on the features of each level.
+        reference_shape: N x 2, shape of the proposal that an unchanged target would get: the side of its context (crop
+            pixels) and its ratio of width to height.
         """
         response = None if filters is None else self.response(features, filters, gains)
         if features.device.type == "cpu":
@@ -141,7 +144,7 @@ class ProposalSelector(nn.Module):
     def by_arrays(
         self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
     ) -> Tensor:
-        """The same, given the response, on a CPU."""
+        """Returns the candidates, given the response, on a CPU."""
         assert found.scores is not None and found.deltas is not None
         scores, deltas, before = (part.numpy() for part in (found.scores, found.deltas, reference_shape))
         maps: Any = [None] * len(scores) if response is None else response[:, 0].numpy()
@@ -153,7 +156,7 @@ class ProposalSelector(nn.Module):
     def by_tensors(
         self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
     ) -> Tensor:
-        """The same, given the response, on any device, without waiting for it."""
+        """Returns the candidates, given the response, on any device and without waiting for it."""
         config = self.config
         assert found.scores is not None and found.deltas is not None
         boxes = decode(found.deltas, self.anchors).transpose(1, 2).flatten(2)  # N x 4 x M
@@ -163,7 +166,7 @@ class ProposalSelector(nn.Module):
         if response is None:
             sampled = agreement = torch.full_like(scores, torch.nan)
         else:
-            # Eq 9's response is cross-correlated with the boxes of eq 3: read off at the proposals' centres.
+            # The paper combines eq 9's response with the boxes of eq 3: here, by sampling it at their centres.
             at = (boxes[:, :2] * (2 / (STRIDE * config.grid))).transpose(1, 2)[:, None]
             sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
             agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
@@ -180,7 +183,7 @@ class ProposalSelector(nn.Module):
         extent = ((widths + context) * (heights + context)).sqrt()
         sizes, ratios = extent / reference_shape[:, :1], widths / heights / reference_shape[:, 1:]
         change = _at_least_one(sizes) * _at_least_one(ratios)
-        penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for endless change
+        penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for an infinite change
         ranked, others = penalty * ranking, penalty * scores
         weights = (ranked if self.mode.ranks_by_response else others).square()
         values = torch.stack([ranked * config.size_rate, scores, sampled, agreement], 1)
@@ -189,7 +192,7 @@ class ProposalSelector(nn.Module):
             best = total.argmax(1, keepdim=True)
             box = merged(boxes, weights, best, config.merge_overlap)
             numbers.append(torch.cat([box, _at(values, best), quality[:, None]], 1))
-            # The next is the best of those elsewhere, in the middle or not.
+            # The next candidate is the best elsewhere, ranked without the cosine window.
             near = ((boxes[:, :2] - box[:, :2, None]).abs() < box[:, 2:, None] / 2).all(1)
             total = others = others.masked_fill(near, -1.0)
         whole = torch.stack(numbers, 1)
@@ -197,8 +200,12 @@ class ProposalSelector(nn.Module):
 
 
 def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
-    """The weighted mean, N x 4, of the boxes (N x 4 x M: cx, cy, w, h) whose IoU with the best one (N x 1) is larger
-    than ``overlap``. weights: N x M."""
+    """Returns the weighted mean, N x 4, of the boxes whose IoU with the best box is larger than ``overlap``.
+
+    boxes: N x 4 x M (cx, cy, w, h).
+    weights: N x M.
+    best: N x 1, index of the best box.
+    """
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     areas = boxes[:, 2] * boxes[:, 3]
     sides = torch.minimum(high, _at(high, best)[..., None]) - torch.maximum(low, _at(low, best)[..., None])
@@ -209,10 +216,11 @@ def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tens
 
 
 def embeddings(features: Tensor, boxes: Tensor, sections: Sequence[int]) -> Tensor:
-    """The mean features in boxes, N x K x D: all levels, of which each counts alike, as one unit vector.
+    """Returns the mean features in boxes as unit vectors, N x K x D, with equal weight for each level.
 
-    features: N x D x G x G. boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle. sections: channels
-    of each level.
+    features: N x D x G x G.
+    boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
+    sections: number of channels of each level.
     """
     grid = features.shape[-1]
     middles = (torch.arange(grid, device=boxes.device) - (grid - 1) / 2) * STRIDE
@@ -226,7 +234,7 @@ def embeddings(features: Tensor, boxes: Tensor, sections: Sequence[int]) -> Tens
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
-    """N x C: of values N x C x M those at index N x 1."""
+    """Returns the values (N x C x M) at an index (N x 1), as N x C."""
     return values.gather(2, index[:, None].expand(-1, values.shape[1], -1))[..., 0]
 
 

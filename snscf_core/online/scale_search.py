@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where, and on which of a few scales, the filters' response is highest: for the mode without proposals."""
+"""Finds the place and the scale with the highest filter response, for the mode without proposals."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def best_scales(
     filters: acf.FilterBank,
     gains: Tensor,
 ) -> list[tuple[Any, ...]]:
-    """Returns for each of N regions the fields of a `Candidate` behind its region.
+    """Returns, for each of N regions, the fields of a `Candidate` that follow its region.
 
-    features: N x D x G x G. filters: of N targets. gains: N x L.
+    features: N x D x G x G.
+    filters: of N targets.
+    gains: N x L.
     """
     steps = config.scale_steps
     scaled = [torch.from_numpy(resampling(config.grid, step, 0.0)).to(features) for step in steps]

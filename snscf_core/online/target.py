@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is remembered of a target, and what is told of it in each frame."""
+"""Defines a target's memory and its track in one frame; saves and loads targets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Track:
-    """Where a target is in one frame.
+    """The place of a target in one frame.
 
-    box: (x, y, w, h), top-left corner, in pixels of the frame; of a lost target, where it may be. score: the
-    probability that it overlaps the target by more than half (IoU). peak_quality: peak-to-sidelobe ratio of the map
-    that decided, >= 0: the filters' response, or the best score of each cell in modes that use scores.
+    box: (x, y, w, h), top-left corner, in pixels of the frame; for a lost target, where it may be.
+    score: the probability that the box overlaps the target by more than half (IoU).
+    state: tracked, uncertain or lost.
+    peak_quality: peak-to-sidelobe ratio of the map that decided, >= 0. That map is the filters' response, or the best
+        score of each cell in modes that use scores.
     """
 
     box: Box
@@ -39,17 +41,25 @@ class Track:
 
 @dataclass
 class Target:
-    """All that is remembered of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
+    """The memory of one target; made by ``Tracker.init``, changed by ``Tracker.update``.
 
-    centre and size: pixels of a frame of ``frame_size`` (width, height). filters: of all levels. gains: factor per
-    level that brings its features to unit mean power. template: reduced features per level, None without trained heads.
-    colours, embedding: what it looks like, see ``appearance``. size_factors: on width and height of proposals, so that
-    they mean what the given box does. distractors: what looks like it beside it. usual_size: the mean of late, which is
-    nearer to the true one when it is lost, half hidden. searched: frames in which it was looked for since it was lost.
-    unlearned: frames in which it was tracked since the filters learned. last_known: centre and size when it was lost,
-    while it may have been found elsewhere. lost_at: centre and size when the search for it began. weights: sha256 of
-    those that the filters and the template were made with, empty where that is not known. kernels: what the heads make
-    of the template (1 x 3 x 2C x 5 x 5), once for all frames.
+    centre, size: in pixels of a frame of ``frame_size``.
+    frame_size: width and height of the last frame.
+    filters: of all levels.
+    gains: a factor per level that scales its features to unit mean power.
+    template: reduced features per level; None without trained heads.
+    confidence: the state and its counters.
+    colours, embedding: its appearance, see ``appearance``.
+    size_factors: factors on width and height of proposals, so that they match the convention of the given box.
+    motion: its velocity.
+    distractors: similar objects beside it.
+    usual_size: running mean of the size. When a target is lost, often half hidden, this is closer to its true size.
+    searched: frames of search since it was lost.
+    unlearned: frames in which it was tracked since the filters learned.
+    last_known: centre and size when it was lost, while a place elsewhere is being verified.
+    lost_at: centre and size when the search for it began.
+    weights: sha256 of the weights that made the filters and the template; empty if unknown.
+    kernels: the heads' correlation kernels for the template (1 x `SNSCF.kernel_shape`), the same on every frame.
     """
 
     centre: Point
@@ -80,16 +90,16 @@ class Target:
 
     @property
     def length(self) -> float:
-        """The side of a square as large as its box, frame pixels."""
+        """The side of a square with the same area as its box, frame pixels."""
         return math.sqrt(self.size[0] * self.size[1])
 
     @property
     def expected(self) -> Point:
-        """Where its centre will be in the next frame."""
+        """The centre that is expected in the next frame."""
         return (self.centre[0] + self.motion.velocity[0], self.centre[1] + self.motion.velocity[1])
 
     def rescale(self, width: int, height: int) -> None:
-        """To frames of another size: the target is taken to have been scaled with the picture."""
+        """Converts the target to frames of another size, assuming that it was scaled with the picture."""
         if self.frame_size == (width, height):
             return
         sx, sy = width / self.frame_size[0], height / self.frame_size[1]
@@ -109,7 +119,7 @@ class Target:
         self.frame_size = (width, height)
 
     def save(self, path: str | Path) -> None:
-        """Writes the target to a safetensors file; ``load`` gives an equal one, on any machine."""
+        """Writes the target to a safetensors file, from which ``load`` makes an equal target on any machine."""
         tensors: dict[str, Tensor] = {}
         numerators = self.filters.numerator.split(self.filters.sections, 1)
         denominators = self.filters.denominator.split(1, 1)
@@ -144,11 +154,11 @@ class Target:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Target:
-        """A target written by ``save``. Raises ValueError if the file is none."""
+        """Reads a target written by ``save``. Raises ValueError if the file holds no target."""
         try:
             stored, metadata = read_tensors(path)
             values = json.loads(metadata["target"])
-            # Copies, so that the target does not change when the file does.
+            # The tensors are copied because the originals map the file, which may change.
             tensors = {key: tensor.to(device, copy=True) for key, tensor in stored.items()}
             levels = range(len(values["gains"]))
             numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
@@ -201,5 +211,5 @@ def _motion(values: dict) -> Motion:
 
 
 def _named(values: dict, name: str, before: str) -> int:
-    """Returns a value by its name, or by the one that it had in files of earlier versions."""
+    """Returns a value by its name, or by its name in files of earlier versions."""
     return int(values[name] if name in values else values[before])

@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is fitted to weights besides the weights: hyper-parameters of the tracker and calibrations of its states.
+"""Reads the tracker's hyper-parameters and calibrations that were fitted to particular weights.
 
-They stand in ``<model>.json`` beside ``<model>.safetensors``, with the sha256 of each file of weights that they were
-fitted to. Weights without such a file use the defaults of `TrackerConfig` and `CALIBRATIONS`.
+They are stored in ``<model>.json`` beside ``<model>.safetensors``, with the sha256 of each file of weights that they
+were fitted to. Weights without such a file use the defaults of `TrackerConfig` and `CALIBRATIONS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tuning:
-    """settings: of `TrackerConfig`, by names as `config.changed` takes them. calibrations: by mode, and "searching"."""
+    """The settings and calibrations that belong to weights.
+
+    settings: of `TrackerConfig`, by names as in `config.changed`.
+    calibrations: by mode, and "searching".
+    """
 
     settings: Mapping[str, Any]
     calibrations: Mapping[str, Calibration]
@@ -35,7 +39,7 @@ DEFAULT = Tuning({}, CALIBRATIONS)
 
 
 def tuning_file(files: tuple[Path, ...]) -> Path:
-    """Returns where the tuning of weights stands, whether it is there or not."""
+    """Returns the path of the weights' tuning, whether it exists or not."""
     return files[0].with_name(SHARD.sub("", files[0].stem) + ".json")
 
 
@@ -62,9 +66,9 @@ def tuning_of(files: tuple[Path, ...]) -> Tuning:
 
 
 def tuned_config(model: str | Path, **given: Any) -> TrackerConfig:
-    """Returns the configuration that goes with a model's weights, with the fields in ``given`` replaced.
+    """Returns the configuration for a model's weights, with the fields in ``given`` replaced.
 
-    Raises WeightsError if there are no such weights, ValueError for a value that can't be used.
+    Raises WeightsError if the weights are missing, and ValueError for an unusable value.
     """
     config: TrackerConfig = changed(changed(TrackerConfig(), tuning_of(find(model)).settings), given)
     return config
