@@ -1,17 +1,17 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Fits what turns evidence into probabilities, and says how well they hold.
+"""Fits the calibrations that turn evidence into probabilities, and reports how well they hold.
 
     python benchmarks/calibration.py --root DIR --scored DIR --model WEIGHTS --write    # into WEIGHTS' tuning file
 
-``--root`` holds clips in OTB's or GOT-10k's layout. They are followed as they are and with the camera looking elsewhere
-for a while (``benchmarks/trust.py``), and so are generated scenes, from seeds that nothing else uses. From these come
-the probabilities that a target is there, which decide what the tracker does. The score, which decides nothing, is
-fitted on the clips of ``--scored`` too. Each kind of each folder counts as much as the others.
+``--root`` holds clips in OTB's or GOT-10k's layout. Each clip is tracked unchanged, and again with a stretch in which
+the camera looks elsewhere (``benchmarks/trust.py``). Generated scenes are tracked too, from seeds that nothing else
+uses. These videos decide the probabilities that a target is present, which control the tracker. The score, which
+controls nothing, is also fitted on the clips of ``--scored``. Each kind of each folder counts as much as the others.
 
-Expected calibration errors are those of five-fold cross-validation; a video is never on both sides. Beside them, how
-well the calibration in use does on the same frames.
+Expected calibration errors come from five-fold cross-validation; a video is never on both sides. They are printed
+beside the errors of the calibration in use on the same frames.
 """
 
 from __future__ import annotations
@@ -41,12 +41,17 @@ from snscf_core.online.tuning import tuning_file, tuning_of
 
 FIRST_SEED = 1000
 FEATURES = ("classification", "response", "agreement", "motion", "colour", "embedding", "peak")
-# Of the weights: motion, colour and embedding measure what is odd, and never speak for a box.
+# Signs of the weights: motion, colour and embedding measure oddity, so they must never speak for a box.
 _SIGNS = (1, 1, 1, -1, -1, -1, 1)
 
 
 class Seen(NamedTuple):
-    """For each match: features (N x 7), overlap of the box with the true one, whether the target was lost."""
+    """Holds the evidence of each match.
+
+    features: N x 7
+    overlaps: N, IoU of the box with the true one
+    searching: N, whether the target was lost
+    """
 
     features: np.ndarray
     overlaps: np.ndarray
@@ -54,7 +59,7 @@ class Seen(NamedTuple):
 
 
 class Watching(Tracker):
-    """Remembers each match."""
+    """Tracks and remembers each match."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
@@ -87,7 +92,7 @@ class Watcher(trust.Follower):
 
 
 def fit(features: np.ndarray, hits: np.ndarray, weights: np.ndarray, used: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Weights of the features, 0 for those not used, and the bias, of a slightly regularised logistic regression."""
+    """Fits a slightly regularised logistic regression; returns weights (0 for unused features) and bias."""
     x = np.concatenate([features[:, used], np.ones((len(features), 1))], 1)
     signs = np.where(hits, 1.0, -1.0)
     share = weights / weights.sum()
@@ -110,7 +115,7 @@ def probabilities(features: np.ndarray, fitted: tuple[np.ndarray, float]) -> np.
 
 
 def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
-    """How likely a right box scores more than a wrong one."""
+    """Returns how likely a right box scores higher than a wrong one."""
     if hits.all() or not hits.any():
         return math.nan
     ranks = np.argsort(np.argsort(scores)) + 1
@@ -118,16 +123,17 @@ def auroc(scores: np.ndarray, hits: np.ndarray) -> float:
     return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * (~hits).sum()))
 
 
-def judged(
-    seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: Logistic
-) -> tuple[dict[str, Any], str]:
-    """The logistic regression on what overlaps by more, and how well it and the one in use hold."""
+def judged(seen: dict[trust.Video, Seen], searching: bool, more: float, in_use: Logistic) -> tuple[dict[str, Any], str]:
+    """Fits a logistic regression to "the overlap is above ``more``".
+
+    Returns the regression, and a text that compares it with the one in use.
+    """
     used = (0, 4, 5) if searching else range(len(FEATURES))
     videos = [video for video, one in seen.items() if (one.searching == searching).any()]
     parts = [seen[video].searching == searching for video in videos]
 
     def each(value: Callable[[trust.Video], Any]) -> np.ndarray:
-        """A value of each video as one of each frame, numbered."""
+        """Numbers a value of each video, repeated for each of its frames."""
         values = [value(video) for video in videos]
         order = sorted(set(values))
         return np.concatenate([np.full(part.sum(), order.index(one)) for part, one in zip(parts, values, strict=True)])
@@ -166,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of clips")
     parser.add_argument("--scored", type=Path, help="folder of clips for the score only")
-    parser.add_argument("--kinds", nargs="*", default=["sequences", "cuts"], help="how clips are followed")
+    parser.add_argument("--kinds", nargs="*", default=["sequences", "cuts"], help="how clips are tracked")
     parser.add_argument("--seeds", type=int, default=20, help="number of scenes")
     parser.add_argument("--modes", nargs="*", default=["snscf"], choices=MODES)
     parser.add_argument("--model", default="snscf_mobilenetv2")
@@ -175,8 +181,8 @@ def main() -> int:
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--write", action="store_true", help="put what was fitted into the tuning file of the weights")
-    parser.add_argument("--keep", type=Path, help="folder for what was seen")
+    parser.add_argument("--write", action="store_true", help="write the result into the tuning file of the weights")
+    parser.add_argument("--keep", type=Path, help="folder for the evidence of each video")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     folders = [folder.resolve() for folder in (options.root, options.scored) if folder is not None]
@@ -202,7 +208,7 @@ def main() -> int:
             options.keep.mkdir(parents=True, exist_ok=True)
             for video, one in seen.items():
                 np.savez(options.keep / f"{mode}_{video.kind}_{Path(video.name).name}.npz", **one._asdict())
-        # Of what is there, only videos that no figure is reported on decide.
+        # Presence decides the tracker's behaviour, so it is fitted only on videos that no figure is reported on.
         deciding = {video: one for video, one in seen.items() if Path(video.name).parent != folders[-1]}
         deciding = deciding if options.scored is not None else seen
         for searching in (False, True):
@@ -217,7 +223,7 @@ def main() -> int:
 
 
 def write(files: tuple[Path, ...], calibrations: dict[str, Any]) -> None:
-    """Puts calibrations into the tuning file of weights; settings and other calibrations that fit them stay."""
+    """Writes calibrations into the weights' tuning file. Settings and other calibrations for the same weights stay."""
     file = tuning_file(files)
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     digests = [sha256(one) for one in files]

@@ -8,8 +8,7 @@
     python benchmarks/collect_results.py --speed speed.json       # of `benchmarks/tracking_speed.py --json`
     python benchmarks/collect_results.py --trust FOLDER           # of `benchmarks/trust.py --kinds sequences --output`
 
-Each option writes one file and leaves the others as they are. ``--accuracy`` replaces those trackers that the folders
-hold.
+Each option writes one file and leaves the others unchanged. ``--accuracy`` replaces only the trackers in the folders.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from snscf_core.evaluation.sequences import read_boxes, read_sequence
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 CONDITION = "as_it_is"
 THRESHOLDS = np.linspace(0, 1, 21)
-# Titles in tables and pictures, in the order of the tables; by the names that the measuring commands use.
+# Titles in tables and pictures, in the order of the tables, by the names of the measuring commands.
 TITLES = {
     "snscf_nano": "snscf_nano",
     "snscf_mobilenetv2": "snscf_mobilenetv2",
@@ -45,8 +44,8 @@ TITLES = {
 def accuracy(folders: list[Path], roots: dict[str, Path], before: dict[str, Any]) -> dict[str, Any]:
     """Returns means with 95 % intervals, differences from the first tracker, and success curves over all sequences.
 
-    Trackers that the folders do not hold are taken from ``before``, which is what this function returned earlier.
-    Raises ValueError if the stored boxes do not give the AUC that a report states.
+    Trackers that are not in the folders are taken from ``before``, an earlier return value of this function. Raises
+    ValueError if the stored boxes do not yield the AUC that a report states.
     """
     measured: dict[str, dict[str, Any]] = {
         title: {"auc": one["auc"], "precision": one["precision"], "success": one["success"]}
@@ -96,7 +95,7 @@ def success_curve(runs: Path, tracker: str, sequence: Path, stated: float) -> np
         boxes = read_boxes(file)
         overlaps = np.nan_to_num(iou(boxes[present], truth[present]))
         curve = (overlaps[:, None] > THRESHOLDS).mean(0)
-        if abs(curve.mean() - stated) < 1e-6:  # a folder may hold runs of other versions, too
+        if abs(curve.mean() - stated) < 1e-6:  # a folder may also hold runs of other versions
             return curve
     raise ValueError(f"no run of {tracker} on {sequence.name} under {runs} has the stated AUC of {stated:.4f}")
 
@@ -144,7 +143,7 @@ def speed(file: Path) -> dict[str, Any]:
 
 
 def _title_of_peer(name: str) -> str | None:
-    plain = re.sub(r" \d[\d.]*", "", name.split(",")[0])  # OpenCV 4.11.0 CSRT; FEAR, ONNX Runtime 1.32.0
+    plain = re.sub(r" \d[\d.]*", "", name.split(",")[0])  # matches: OpenCV 4.11.0 CSRT; FEAR, ONNX Runtime 1.32.0
     return next((title for title in TITLES.values() if title.startswith(plain)), None)
 
 
@@ -170,7 +169,7 @@ def write(name: str, content: dict[str, Any]) -> None:
     """Writes one file of docs/results."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(content, indent=1)
-    # lists and objects of numbers in one line each
+    # write innermost lists and objects on one line each
     text = re.sub(r"[\[{][^][{}]*[\]}]", lambda match: " ".join(match[0].split()), text)
     (RESULTS / name).write_text(text + "\n", encoding="utf-8")
     print(RESULTS / name)
@@ -178,7 +177,7 @@ def write(name: str, content: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER", help="the sets of sequences")
+    parser.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER", help="a set of sequences")
     parser.add_argument("--accuracy", action="append", type=Path, default=[], metavar="FOLDER")
     parser.add_argument("--speed", type=Path, metavar="FILE")
     parser.add_argument("--trust", type=Path, metavar="FOLDER")

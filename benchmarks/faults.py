@@ -1,12 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Faults, one after the other, against the real node while it follows two targets; a table of what happened.
+"""Injects faults, one after the other, into the real node while it follows two targets; prints a table of the outcomes.
 
     python benchmarks/faults.py [--output faults.json]
 
-The camera and the node are processes of their own: they are killed, stopped and continued by signals, flooded and fed
-with rubbish. After each fault the node must be up and publish detections of new images again. Ends with 1 if it is not.
+The camera and the node are separate processes: they are killed, stopped and continued by signals, flooded, and fed with
+invalid data. After each fault the node must still run and publish detections of new images. Exits with 1 if it does
+not.
 """
 
 from __future__ import annotations
@@ -37,28 +38,28 @@ TARGETS = 2
 TRACKER = "/faults/tracker"
 TOPIC = "/faults/image_raw"
 TIMEOUT = 1.0  # s; camera_timeout
-_RECOVERY = 60.0  # s; generous, as only a failure waits for so long
+_RECOVERY = 60.0  # s; generous, as only a failure waits that long
 _SIZE = (640, 480)
 
 
 class Unexpected(Exception):
-    """The node did what it should not; the text says what."""
+    """Reports misbehaviour of the node; the text describes it."""
 
 
 @dataclass
 class Outcome:
-    """What became of one kind of fault."""
+    """Records the outcome of one kind of fault."""
 
     fault: str
     times: int = 0
     happened: str = ""
     recovery: list[float] = field(default_factory=list)  # s from the end of the fault to detections of a new image
-    found: str = ""  # of the targets, and their overlap with the truth
+    found: str = ""  # number of targets found, and their overlap with the truth
     failures: list[str] = field(default_factory=list)
 
 
 def failing_node(switch: str) -> None:
-    """The real node, whose network fails on every image while the file `switch` exists."""
+    """Runs the real node; its network fails on every image while the file `switch` exists."""
     from snscf_core import Tracker
 
     real = Tracker.update
@@ -75,7 +76,7 @@ def failing_node(switch: str) -> None:
 
 
 class Bench:
-    """A camera, the node and a listener."""
+    """Runs a camera, the node and a listener."""
 
     def __init__(self, stack: ExitStack, folder: Path, rate: float) -> None:
         from rclpy.qos import QoSProfile
@@ -102,14 +103,14 @@ class Bench:
         self.start_camera()
 
     def _note(self, message: Any) -> None:
-        # images of the benchmark's own carry no number
+        # the benchmark's own images have no number
         if "_" in message.header.frame_id:
             self.newest = message
             self.first = rig.number_of(message.header) + 1
             self.count += 1
 
     def start_camera(self, size: tuple[int, int] = _SIZE, shift: float = 0.0) -> None:
-        """Go on with the frame after the last one that was tracked in."""
+        """Continues with the frame after the last tracked one."""
         self._cameras += 1
         more = ("--targets", TARGETS, "--first", self.first, "--shift", shift)
         command = rig.camera_command(TOPIC, size, self.rate, *more)
@@ -140,7 +141,7 @@ class Bench:
                 raise Unexpected(f"init_target: {answer.message}")
 
     def wait_for_detections(self, count: int = 3) -> float:
-        """Seconds until `count` more images have been tracked in."""
+        """Waits until `count` more images have been tracked; returns the seconds."""
         began, before = time.monotonic(), self.count
         rig.until(lambda: self.count >= before + count or self._died(), _RECOVERY, "detections of new images")
         return time.monotonic() - began
@@ -151,7 +152,7 @@ class Bench:
         return False
 
     def found(self) -> tuple[int, float]:
-        """How many targets are in the newest image, and their mean overlap with the truth."""
+        """Returns how many targets are in the newest image, and their mean overlap with the truth."""
         from snscf_ros.messages import box_from_message
 
         newest = self.newest
@@ -223,7 +224,7 @@ def services_flooded(bench: Bench) -> str:
         time.sleep(0.005)
     during = bench.count - before
     if during < 3:
-        raise Unexpected(f"only {during} images were tracked in during 10 s of requests")
+        raise Unexpected(f"only {during} images were tracked during 10 s of requests")
     time.sleep(2.0)
     answered = sum(future.done() for future in futures)
     bench.node.destroy_client(init)
@@ -245,7 +246,7 @@ def rubbish_among_images(bench: Bench) -> str:
         message.header.frame_id = "rubbish"
         message.data = array.array("B", bytes(chance.choice((0, 1, 1000, 921600))))
         if number % 5 == 0:
-            # what the middleware cannot read
+            # messages that the middleware cannot read
             whole = serialize_message(message)
             bench.publisher.publish(whole[: chance.randrange(len(whole))])
         else:
@@ -343,7 +344,7 @@ def run(options: argparse.Namespace) -> list[Outcome]:
                 except (Unexpected, TimeoutError, RuntimeError) as failure:
                     outcome.failures.append(str(failure))
                     break
-                # each fault finds the targets well
+                # each fault starts with well-tracked targets
                 if count < TARGETS or overlap < 0.5:
                     bench.start_targets()
             print(line(outcome), flush=True)
@@ -366,7 +367,7 @@ def main() -> int:
     if sys.argv[1:2] == ["node"]:
         failing_node(sys.argv[2])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=5.0, help="images a second (default 5)")
+    parser.add_argument("--rate", type=float, default=5.0, help="images per second (default 5)")
     parser.add_argument("--output", type=Path, help="JSON file for the outcomes")
     options = parser.parse_args()
     rig.isolate()

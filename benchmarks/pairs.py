@@ -1,21 +1,21 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How good are a network's proposals on pairs of frames, where no frame depends on the one before?
+"""Measures a network's proposals on pairs of frames, where no frame depends on the one before.
 
     python benchmarks/pairs.py --root SEQUENCES --model A.safetensors B.safetensors
 
-Tracking a sequence is decided by a few frames in which a target is lost or not; trained for minutes, networks differ by
-chance in that. Here each network is given the true box in one frame, and searches other frames of the sequence around
-places that are up to half the target's size, and sizes that are up to a fifth, from the true ones: the same for every
-network. Of the proposal with the highest score in a cosine window (SiamRPN's) counts:
+A few frames in which a target is lost or not decide the result of tracking a sequence. After a short training, networks
+differ in these frames by chance. Here each network gets the true box in one frame and searches other frames of the
+sequence. The searched places are up to half the target's size away from the true one, and the sizes are up to a fifth
+off: the same for every network. The measures judge the proposal with the highest score in a cosine window (SiamRPN's):
 
 - overlap: mean IoU with the true box; right: the share of those above 0.5;
-- echo: how much of a wrong size in the question is in the answer (the slope of the logarithm of the proposed size over
-  that of the assumed one, both relative to the true one). With 1 the size never finds back to the true one; a bias of
-  the proposals is 1 / (1 - echo) times as large once the size follows them;
-- apart: the share of pairs in which its score is higher than where the object of the next sequence is asked for in the
-  same place, which is not there.
+- echo: how much of an error in the assumed size remains in the proposed one (the slope of the proposed over the assumed
+  size, as logarithms relative to the true one). At 1 the size never recovers. A bias of the proposals becomes 1 / (1 -
+  echo) times as large once the size follows them;
+- apart: the share of pairs whose score is higher than that of a search in the same place for the object of the next
+  sequence, which is absent there.
 
 The error is the standard error over the sequences.
 """
@@ -45,8 +45,13 @@ MOST_SHIFT, MOST_ZOOM = 0.5, 1.2
 
 
 class Answers(NamedTuple):
-    """Of one sequence, one value for each pair. assumed, proposed: sizes relative to the true one, as logarithms.
-    scores: of the proposal. strange: of that where another object was asked for."""
+    """Holds one value per pair of a sequence.
+
+    overlaps: IoU of the proposal with the true box
+    assumed, proposed: sizes relative to the true one, as logarithms
+    scores: scores of the proposals
+    strange: scores when searching for another object
+    """
 
     overlaps: np.ndarray
     assumed: np.ndarray
@@ -56,7 +61,7 @@ class Answers(NamedTuple):
 
 
 def ask(tracker: Tracker, sequence: ImageSequence, stranger: ImageSequence, count: int, seed: int) -> Answers:
-    """``count`` searches for each of the given boxes, and as many for what is in the first box of ``stranger``."""
+    """Searches ``count`` times for each given box, and as often for the object in the first box of ``stranger``."""
     absent = _given(tracker, stranger, 0)
     rng = np.random.default_rng(seed)
     present = _present(sequence)
@@ -82,19 +87,19 @@ def ask(tracker: Tracker, sequence: ImageSequence, stranger: ImageSequence, coun
 
 
 def _given(tracker: Tracker, sequence: ImageSequence, share: float) -> Target:
-    """Started on the true box after this share of the sequence's length."""
+    """Starts on the true box after this share of the sequence's length."""
     present = _present(sequence)
     index = int(present[int(share * (len(present) - 1))])
     return tracker.init(read_frame(sequence.files[index]), sequence.boxes[index])
 
 
 def _present(sequence: ImageSequence) -> np.ndarray:
-    """The frames with a true box of a size that can be searched for."""
+    """Returns the frames with a true box that is large enough to search for."""
     return np.flatnonzero(np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 3).all(1))
 
 
 def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) -> tuple[np.ndarray, float]:
-    """The proposal (cx, cy, w, h), relative to the middle of the crop, in its pixels, and its score."""
+    """Returns the best proposal (cx, cy, w, h) in pixels relative to the middle of the crop, and its score."""
     with torch.inference_mode():
         found = tracker.runtime.search(crops, kernels)
         assert found.scores is not None and found.deltas is not None
@@ -109,7 +114,7 @@ def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) ->
 def row(name: str, answers: list[Answers]) -> str:
     overlaps = np.array([one.overlaps.mean() for one in answers])
     right = np.mean([(one.overlaps > 0.5).mean() for one in answers])
-    # Where something else was found its size says nothing.
+    # The size of a wrong object says nothing.
     near = [(one, one.overlaps > 0.3) for one in answers]
     echo = [np.polyfit(one.assumed[at], one.proposed[at], 1)[0] for one, at in near if at.sum() > 5]
     error = overlaps.std(ddof=1) / math.sqrt(len(overlaps)) if len(overlaps) > 1 else math.nan
@@ -120,14 +125,14 @@ def row(name: str, answers: list[Answers]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of clips in OTB's or GOT-10k's layout")
-    parser.add_argument("--names", nargs="*", help="of the sequences; default: all")
+    parser.add_argument("--names", nargs="*", help="sequences to use; default: all")
     parser.add_argument("--model", nargs="+", default=["snscf_mobilenetv2"])
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--count", type=int, default=12, help="searches for each of three given boxes of a sequence")
     options = parser.parse_args()
     names = options.names or trust.names_in(options.root)
     if len(names) < 2:
-        parser.error("what is not there is taken from other sequences: give at least two")
+        parser.error("absent objects are taken from other sequences: give at least two")
     sequences = [trust.read(options.root / name) for name in names]
     pairs = len(TEMPLATE_SHARES) * options.count
     print(f"| {len(names)} sequences, {pairs} pairs each | overlap | right | echo | apart |")

@@ -1,12 +1,12 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the benchmarks of the node share: a camera process, the real node, and somebody who listens to it.
+"""Runs what the node's benchmarks share: a camera process, the real node, and a listener.
 
     python benchmarks/rig.py --topic /image_raw --size 640x480 --rate 30        # only the camera
 
 The camera loops a scene of textured patches that circle over a textured background, or a folder of images back and
-forth. The header of each image tells its number (`frame_id`), from which the true boxes follow.
+forth. The header of each image holds its number (`frame_id`), which determines the true boxes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def isolate() -> None:
-    """Keep the traffic on this machine and away from other ROS nodes, and give images their shared memory."""
+    """Keeps the traffic on this machine and away from other ROS nodes, and gives images their shared memory."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -49,7 +49,7 @@ def isolate() -> None:
 
 
 class Patches:
-    """A scene of `count` patches, each circling in a cell of its own; everything follows from the frame's number."""
+    """Renders `count` patches, each circling in its own cell; the frame's number determines everything."""
 
     def __init__(self, width: int, height: int, count: int) -> None:
         self.width, self.height, self.count = width, height, count
@@ -66,7 +66,7 @@ class Patches:
         ]
 
     def boxes(self, number: int) -> list[Box]:
-        """Top-left (x, y, w, h) of each patch."""
+        """Returns top-left (x, y, w, h) of each patch."""
         angle = 2 * math.pi * (number % PERIOD) / PERIOD
         width, height = self._cell
         boxes: list[Box] = []
@@ -86,8 +86,8 @@ class Patches:
 
 
 def read_folder(folder: Path, width: int, height: int, most: int = 300) -> list[Frame]:
-    """The first images of a folder, or of its img/, in the given size."""
-    # which brings torch along: a camera should start fast
+    """Reads the first images of a folder, or of its img/, in the given size."""
+    # imports torch, which would slow down the start of a camera
     from snscf_core.evaluation.sequences import IMAGE_SUFFIXES
 
     inside = folder / "img" if (folder / "img").is_dir() else folder
@@ -106,7 +106,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def camera_command(topic: str, size: tuple[int, int], rate: float, *more: object) -> list[str]:
-    """The argv of the camera process."""
+    """Returns the argv of the camera process."""
     own = [sys.executable, str(Path(__file__).resolve()), "--topic", topic, "--size", f"{size[0]}x{size[1]}"]
     return [*own, "--rate", str(rate), *map(str, more)]
 
@@ -114,34 +114,34 @@ def camera_command(topic: str, size: tuple[int, int], rate: float, *more: object
 def node_command(
     namespace: str, parameters: dict[str, Any] | None = None, script: list[str] | None = None
 ) -> list[str]:
-    """The argv of the real node; `script` runs it in place of its module."""
+    """Returns the argv of the real node; `script` runs it in place of its module."""
     command = bringup.tracker_command(parameters=parameters, namespace=namespace)
     return command if script is None else [command[0], *script, *command[command.index("--ros-args") :]]
 
 
 def resident(pid: int) -> float:
-    """Memory of a process in MB."""
+    """Returns the resident memory of a process in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time that a process has used."""
+    """Returns the processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def number_of(header: Any) -> int:
-    """The number of the camera's frame that a header belongs to."""
+    """Returns the number of the camera's frame that a header belongs to."""
     return int(header.frame_id.rpartition("_")[2])
 
 
 def age(header: Any) -> float:
-    """Seconds since an image was stamped, on this machine."""
+    """Returns the seconds since an image was stamped, on this machine."""
     return time.time() - header.stamp.sec - header.stamp.nanosec * 1e-9
 
 
 def until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
-    """The first true value of `condition`. Raises TimeoutError."""
+    """Waits for and returns the first true value of `condition`. Raises TimeoutError."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -152,7 +152,7 @@ def until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
 
 @contextlib.contextmanager
 def peer(name: str = "peer") -> Iterator[Any]:
-    """A node of the benchmark's own, spun in the background."""
+    """Runs the benchmark's own node in the background."""
     import rclpy
     from rclpy.context import Context
     from rclpy.executors import SingleThreadedExecutor
@@ -177,7 +177,7 @@ def peer(name: str = "peer") -> Iterator[Any]:
 
 
 def init_target(node: Any, tracker: str, box: Box, target_id: str, stamp: Any = None, timeout: float = 30.0) -> Any:
-    """The answer of ~/init_target for a top-left box in the image of that stamp, or the newest one."""
+    """Calls ~/init_target with a top-left box in the image of that stamp, or the newest; returns the answer."""
     from snscf_msgs.srv import InitTarget
 
     from snscf_ros.messages import box_to_message
@@ -189,7 +189,7 @@ def init_target(node: Any, tracker: str, box: Box, target_id: str, stamp: Any = 
 
 
 def publish_camera(options: argparse.Namespace) -> None:
-    """Be a camera until a signal comes."""
+    """Publishes images as a camera does, until a signal ends it."""
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from rclpy.signals import SignalHandlerOptions
@@ -223,7 +223,7 @@ def publish_camera(options: argparse.Namespace) -> None:
         message.header.frame_id = f"frame_{number}"
         stamp = time.time_ns() + int(options.shift * 1e9)
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
-        with contextlib.suppress(RuntimeError):  # Fast DDS may have no room for it
+        with contextlib.suppress(RuntimeError):  # Fast DDS may have no free memory for it
             publisher.publish(message)
         number += 1
         due = max(due + 1 / options.rate, time.monotonic() - 1 / options.rate)
@@ -235,7 +235,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topic", default="/image_raw")
     parser.add_argument("--size", type=size_of, default=(640, 480), metavar="WxH")
-    parser.add_argument("--rate", type=float, default=30.0, help="images a second")
+    parser.add_argument("--rate", type=float, default=30.0, help="images per second")
     parser.add_argument("--targets", type=int, default=4, help="patches in the scene")
     parser.add_argument("--first", type=int, default=0, help="number of the first frame")
     parser.add_argument("--shift", type=float, default=0.0, help="seconds that the stamps are ahead of the clock")

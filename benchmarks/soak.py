@@ -1,13 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The real node for minutes, hours or days: memory, latency, dropped images, and whether the targets are followed.
+"""Runs the real node for minutes, hours or days: memory, latency, dropped images, and how well targets are followed.
 
     python benchmarks/soak.py --minutes 10 --output soak/        # soak.json and soak.png
     python benchmarks/soak.py --hours 24 --sequence DIR          # a folder of images, looped back and forth
 
 A camera process loops a scene with four targets (or the images, with four boxes in them) at a steady rate. Every image
-must be accounted for: received = tracked in + dropped + rejected, and one message of detections for each tracked in.
+must be accounted for: received = tracked + dropped + rejected, with one message of detections for each tracked image.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from snscf_ros import bringup
 from snscf_ros.processes import Child
 
 TARGETS = 4
-_SETTLED = 0.25  # share of the run after which a quarter of it is compared with the last quarter
+# Share of the run after which it counts as settled. The quarter from there is compared with the last quarter.
+_SETTLED = 0.25
 
 
 @dataclass
 class Record:
-    """What was seen; one sample a second, times in seconds since the start."""
+    """Records one sample a second; times are in seconds since the start."""
 
     times: list[float] = field(default_factory=list)
     resident: list[float] = field(default_factory=list)  # MB
@@ -55,10 +56,10 @@ class Listener:
 
         self._scene = scene
         self._lock = threading.Lock()
-        self._early: list[int] = []  # images, until there is a status to count from
+        self._early: list[int] = []  # images received before the first status to count from
         self._start: Any = None
-        self.count = 0  # of detections after that status
-        self.repeated = 0  # images that two messages came for, or that came out of order
+        self.count = 0  # detections after that status
+        self.repeated = 0  # images with two messages, or with a message out of order
         self._last = -1
         self._latencies: list[float] = []
         self.newest: Any = None
@@ -88,11 +89,11 @@ class Listener:
 
     @property
     def expected(self) -> int:
-        """Images tracked in since the status that the detections are counted from."""
+        """Returns the images tracked since the status from which detections are counted."""
         return int(self.status.frames_processed - self._start.frames_processed)
 
     def take(self) -> tuple[float, float]:
-        """Median latency since the last call, and the mean overlap of the targets in the newest image."""
+        """Returns the median latency since the last call, and the mean overlap of the targets in the newest image."""
         with self._lock:
             latencies, self._latencies = self._latencies, []
             newest = self.newest
@@ -112,7 +113,7 @@ def _corner(detection: Any) -> rig.Box:
 
 
 def soak(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run as asked; returns what came of it. Raises RuntimeError if a process ends on the way."""
+    """Runs the soak; returns its result. Raises RuntimeError if a process ends early."""
     width, height = options.size
     scene = None if options.sequence else rig.Patches(width, height, TARGETS)
     more: list[object] = ["--targets", TARGETS]
@@ -179,7 +180,7 @@ def _result(options: argparse.Namespace, record: Record, listener: Listener, fol
     first = int(len(record.times) * _SETTLED)
     span = max(1, len(record.times) // 4)
     early, late = slice(first, first + span), slice(-span, None)
-    # a frame's temporaries come and go between two samples: what may grow is the most that is needed
+    # temporaries come and go between two samples, so compare the peaks
     memory = max(record.resident[early]), max(record.resident[late])
     latency = float(np.nanmedian(record.latency[early])), float(np.nanmedian(record.latency[late]))
     overlaps = np.array(record.overlap[first:])
@@ -223,7 +224,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
     for axis, (label, values) in zip(axes, rows, strict=True):
         axis.plot(minutes, values, linewidth=0.8)
         axis.set_ylabel(label)
-        axis.set_ylim(0, 1.1 * (np.nanmax(values) or 1))  # what hardly changes would lie on the upper edge
+        axis.set_ylim(0, 1.1 * (np.nanmax(values) or 1))  # an almost constant line would lie on the upper edge
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("minutes")
     width, height = result["size"]
@@ -237,7 +238,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--hours", type=float, default=0.0)
     parser.add_argument("--size", type=rig.size_of, default=(640, 480), metavar="WxH")
-    parser.add_argument("--rate", type=float, default=30.0, help="images a second (default 30)")
+    parser.add_argument("--rate", type=float, default=30.0, help="images per second (default 30)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sequence", type=Path, metavar="DIR", help="images to loop instead of the scene")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for soak.json and soak.png")

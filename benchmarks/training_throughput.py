@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How many pairs a second training handles, and what the time goes into.
+"""Measures how many pairs a second training handles, and where the time goes.
 
     python benchmarks/training_throughput.py --pool pool.safetensors --batch 128            # on a GPU
     python benchmarks/training_throughput.py --device cpu --batch 4 --steps 3               # anywhere
 
-Timed side by side, on the same pairs: the pair source alone; the network's forward and backward passes alone; whole
-training steps on one batch made beforehand (network, labels, losses, optimiser, average); and training as it is, pair
-source and all. The steps are those of ``snscf_core.training.trainer.train``. Without data, pictures are generated.
+Four things are timed on the same pairs: the pair source alone; the network's forward and backward passes alone; whole
+    training steps on one prepared batch (network, labels, losses, optimiser, average); and real training with the pair
+    source. The steps are those of ``snscf_core.training.trainer.train``. Without data, pictures are generated.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from snscf_core.training.siamese import PairNetwork
 from snscf_core.training.start import enter_phase
 from snscf_core.training.trainer import TrainConfig, train
 
-TARGET = 0.7  # share of the time that the network should have on a GPU
+TARGET = 0.7  # least share of the time for the network on a GPU
 
 
 class Timed:
-    """A source for ``train`` that takes the time of the steps between two of its calls."""
+    """Serves ``train`` as a source and times the steps between two of its calls."""
 
     def __init__(self, make: Callable[[int, int], PairBatch], warm_up: int, steps: int, device: torch.device) -> None:
         self._make, self._first, self._last, self._device = make, warm_up, warm_up + steps, device
         self._started = 0.0
-        self.seconds = float("nan")  # of one step
+        self.seconds = float("nan")  # per step
 
     def batch(self, step: int, size: int) -> PairBatch:
         if step in (self._first, self._last):
@@ -62,7 +62,7 @@ class Timed:
 
 
 def timed(work: Callable[[int], Any], warm_up: int, steps: int, device: torch.device) -> float:
-    """Seconds of one call of ``work(step)``, after a warm-up."""
+    """Returns the seconds of one call of ``work(step)``, after a warm-up."""
     source = Timed(lambda step, _: work(step), warm_up, steps, device)
     for step in range(warm_up + steps + 1):
         source.batch(step, 0)
@@ -70,7 +70,7 @@ def timed(work: Callable[[int], Any], warm_up: int, steps: int, device: torch.de
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All times of one configuration, in seconds of a batch."""
+    """Measures all times of one configuration, in seconds per batch."""
     device = torch.device(options.device)
     pool = pool_of(options, device)
     pairs = PairConfig(composited=options.composited, context=options.ridge)
@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def passes(
     options: argparse.Namespace, batch: PairBatch, losses: LossConfig, device: torch.device
 ) -> Callable[[int], None]:
-    """Forward and backward of the network alone."""
+    """Returns the forward and backward pass of the network alone, as a function."""
     network = SNSCF(options.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_phase(
         network,
@@ -140,7 +140,7 @@ def training(
     pairs: PairConfig,
     device: torch.device,
 ) -> float:
-    """Seconds of one step of ``train``."""
+    """Returns the seconds of one step of ``train``."""
     source = Timed(make, options.warm_up, options.steps, device)
     config = TrainConfig(
         model=options.model,
@@ -151,7 +151,7 @@ def training(
         precision=options.precision,
         compile=options.compile,
         train_stem=options.train_stem,
-        # Random weights on the way to nowhere: only the time counts.
+        # Tiny rates keep the random weights stable; only the time counts.
         schedule=ScheduleConfig(
             heads_share=1.0 if options.heads_only else 0.0, heads_rate=1e-6, peak_rate=1e-6, final_rate=1e-7
         ),
@@ -185,7 +185,7 @@ def pool_of(options: argparse.Namespace, device: torch.device) -> ImagePool:
 
 
 def generated(folder: Path, count: int) -> list[Clip]:
-    """Pictures of 480 x 360 with one object and its mask each; every fourth begins a clip of four."""
+    """Generates pictures of 480 x 360, each with one object and its mask; every four are one clip."""
     rng = np.random.default_rng(0)
     clips: list[Clip] = []
     y, x = np.mgrid[:360, :480]
@@ -245,16 +245,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30 if cuda else 3, help="timed steps")
     parser.add_argument("--warm-up", type=int, default=10 if cuda else 1, help="steps before them")
     parser.add_argument("--data", action="append", default=[], metavar="LAYOUT=DIR", help="repeatable")
-    parser.add_argument("--pool", type=Path, help="file with decoded images; written if it is not there")
-    parser.add_argument("--pictures", type=int, default=200, help="generated ones, where there is no data")
+    parser.add_argument("--pool", type=Path, help="file with decoded images; written if it does not exist")
+    parser.add_argument("--pictures", type=int, default=200, help="number of generated pictures, without data")
     parser.add_argument("--composited", type=float, default=PairConfig().composited, help="share of composited pairs")
-    parser.add_argument("--ridge", action=argparse.BooleanOptionalAction, default=True, help="the filters' loss too")
-    parser.add_argument("--heads-only", action="store_true", help="the phase in which the backbone is frozen")
+    parser.add_argument(
+        "--ridge", action=argparse.BooleanOptionalAction, default=True, help="include the filters' loss"
+    )
+    parser.add_argument("--heads-only", action="store_true", help="time the phase in which the backbone is frozen")
     parser.add_argument("--train-stem", action="store_true", help="train the layers before stride 8, too")
     parser.add_argument("--precision", default="bf16" if cuda else "float32", choices=("bf16", "float32"))
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     parser.add_argument("--compile-source", action="store_true", help="torch.compile the pair source's pixel work")
-    parser.add_argument("--json", type=Path, help="write all numbers there")
+    parser.add_argument("--json", type=Path, help="file for all numbers")
     options = parser.parse_args()
     if options.batch < 1 or options.steps < 1 or options.warm_up < 0:
         parser.error("batch and steps are at least 1, warm-up at least 0")

@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How long an image takes from the camera's publish call to the arrival of its detections, without the network.
+"""Measures the time from the camera's publish call to the arrival of the detections, without the network.
 
     python benchmarks/transport.py [--images 300] [--rate 30] [--output transport.json]
 
-The real node runs in a process of its own, with one target and a network that answers at once with a fixed box: what is
-left is the middleware, decoding, messages and rclpy's executor. Its images and those for an empty subscriber, which
-answers each with a message as empty, are published in turn by the same process; the difference of the two is the
-node's own cost. Processor shares are of one core, while images come at the given rate.
+The real node runs in its own process, with one target and a network that answers at once with a fixed box. The rest is
+the time of the middleware, decoding, messages and rclpy's executor. The same process publishes images for the node and,
+in turn, for a trivial subscriber, which answers each with an empty message. The difference of the two is the node's own
+cost. Processor shares are of one core, while images come at the given rate.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ANSWER = 2.0  # s after which an image counts as lost
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of images; times in ms, shares of one core."""
+    """Holds the figures of one kind of image; times in ms, shares of one core."""
 
     size: str
     transport: str
@@ -48,16 +48,16 @@ class Row:
     p50: float
     p95: float
     p99: float
-    empty_p50: float  # of the empty subscriber
+    empty_p50: float  # for the trivial subscriber
     empty_p95: float
-    own_p50: float  # the median of the differences of neighbours
+    own_p50: float  # median difference of neighbouring images
     lost: int
     node_share: float
-    camera_share: float  # with this benchmark's listening
+    camera_share: float  # including this benchmark's listener
 
 
 def stub() -> None:
-    """The real node, whose network answers at once."""
+    """Runs the real node with a network that answers at once."""
     from snscf_core import Track, Tracker, TrackState
 
     box = (100.0, 100.0, 80.0, 60.0)
@@ -74,7 +74,7 @@ def stub() -> None:
 
 
 def empty(topic: str, answers: str, transport: str) -> None:
-    """A subscriber that answers each image with an empty Detection2DArray and does nothing else."""
+    """Runs a subscriber that answers each image with an empty Detection2DArray and does nothing else."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSProfile
@@ -98,7 +98,7 @@ def empty(topic: str, answers: str, transport: str) -> None:
 
 
 class Line:
-    """Images on one topic and the answers to them."""
+    """Sends images on one topic and receives the answers."""
 
     def __init__(self, node: Any, topic: str, answers: str, compressed: bool) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -121,7 +121,7 @@ class Line:
             self._news.notify_all()
 
     def send(self, message: Any) -> float:
-        """Seconds from publishing to the answer; NaN if none comes."""
+        """Returns the seconds from publishing to the answer; NaN if it does not come."""
         self._number += 1
         name = f"frame_{self._number}"
         message.header.frame_id = name
@@ -136,7 +136,7 @@ class Line:
 
 @contextmanager
 def lines(node: Any, compressed: bool, folder: Path) -> Iterator[tuple[Line, Line, int]]:
-    """To the tracker and to the empty subscriber, both ready; and the tracker's process id."""
+    """Yields the lines to the tracker and to the trivial subscriber, both ready, and the tracker's process id."""
     transport = "compressed" if compressed else "raw"
     suffix = "/compressed" if compressed else ""
     here = str(Path(__file__).resolve())
@@ -173,7 +173,7 @@ def measured(
     for _ in range(options.images):
         ours.append(tracker.send(message))
         empties.append(other.send(message))
-    # the processors' shares, while only the tracker gets images
+    # measure the processor shares while only the tracker gets images
     node_before, own_before, began = rig.processor_seconds(pid), time.process_time(), time.perf_counter()
     for number in range(options.images):
         tracker.send(message)
@@ -228,7 +228,7 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown."""
+    """Formats the rows in Markdown."""
     columns = ["images", "overlay", "latency p50 / p95 / p99", "empty subscriber p50 / p95", "node's own, p50", "lost"]
     columns += ["node", "camera"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -248,8 +248,8 @@ def main() -> int:
         empty(*sys.argv[2:5])
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=300, help="of each kind (default 300)")
-    parser.add_argument("--rate", type=float, default=30.0, help="images a second for the shares (default 30)")
+    parser.add_argument("--images", type=int, default=300, help="images of each kind (default 300)")
+    parser.add_argument("--rate", type=float, default=30.0, help="images per second for the shares (default 30)")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     rig.isolate()

@@ -1,20 +1,20 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Does the tracker know when it has lost its target, and does it find it again?
+"""Measures whether the tracker knows that it has lost its target, and whether it finds the target again.
 
     python benchmarks/trust.py --root DIR --output FOLDER               # every table and picture
     python benchmarks/trust.py --root DIR --seeds 8 --starts 1          # a quick look
 
-Three kinds of videos, none of which anything was fitted to (that was done with those of ``benchmarks/calibration.py``):
+There are three kinds of videos. Nothing was fitted to any of them (``benchmarks/calibration.py`` uses others):
 
-- sequences: those in ``--root`` (OTB's layout), from the given box and from boxes that are moved and scaled a little,
-  as one start alone may decide by chance;
+- sequences: those in ``--root`` (OTB's layout), from the given box and from slightly moved and scaled boxes, because a
+  single start may be decided by chance;
 - cuts: the same, but in the middle of each the camera looks elsewhere: 30 frames of another sequence;
 - scenes: generated (``snscf_core.scenes``), with full occlusions, exits and returns, and look-alikes.
 
-An absence is five frames or more without the target. A report in it, after the first five frames, is false. A return
-is found if within a second (30 frames) the target is reported on a box that overlaps it by more than half.
+An absence is five frames or more without the target. A report in it, after the first five frames, is false. A return is
+found if within a second (30 frames) the target is reported on a box that overlaps it by more than half.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ KINDS = ("sequences", "cuts", "scenes")
 
 
 class Video(NamedTuple):
-    """kind: one of ``KINDS``. name: of a sequence, or the seed of a scene. start: which of ``MOVES``."""
+    """Names a video.
+
+    kind: one of ``KINDS``
+    name: of a sequence, or the seed of a scene
+    start: index in ``MOVES``
+    """
 
     kind: str
     name: str
@@ -52,7 +57,7 @@ class Video(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """For each frame after the first: overlap with the true box (NaN where the target is absent), score and state."""
+    """Holds overlap (NaN if the target is absent), score and state for each frame after the first."""
 
     overlaps: np.ndarray
     scores: np.ndarray
@@ -60,7 +65,7 @@ class Followed(NamedTuple):
 
 
 class Follower:
-    """Follows the target of a video in a process of its own. options: of the command line."""
+    """Follows the target of a video in a separate process. options: of the command line."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import cv2
@@ -80,7 +85,7 @@ class Follower:
         )
 
     def kind(self) -> Any:
-        """The class of the tracker."""
+        """Returns the class of the tracker."""
         from snscf_core import Tracker
 
         return Tracker
@@ -101,12 +106,12 @@ class Follower:
 
 
 def overlap(box: Sequence[float], truth: np.ndarray) -> float:
-    """IoU; NaN where the target is absent."""
+    """Returns the IoU; NaN where the target is absent."""
     return math.nan if np.isnan(truth).any() else float(iou(np.array(box), truth))
 
 
 def configured(model: str, settings: Sequence[str]) -> Any:
-    """The configuration of a model with settings such as ``confidence.lost_after=6``."""
+    """Returns a model's configuration with settings such as ``confidence.lost_after=6``."""
     from snscf_core.online.config import changed
     from snscf_core.online.tuning import tuned_config
 
@@ -115,7 +120,7 @@ def configured(model: str, settings: Sequence[str]) -> Any:
 
 
 def frames_of(video: Video, root: Path) -> tuple[Iterator[np.ndarray], np.ndarray]:
-    """Frames, and a box for each (NaN where the target is absent)."""
+    """Returns frames, and a box for each (NaN where the target is absent)."""
     if video.kind == "scenes":
         seed = int(video.name)
         scene = Scene(
@@ -131,7 +136,7 @@ def frames_of(video: Video, root: Path) -> tuple[Iterator[np.ndarray], np.ndarra
 
 
 def read(folder: Path) -> ImageSequence:
-    """A sequence in OTB's or GOT-10k's layout."""
+    """Reads a sequence in OTB's or GOT-10k's layout."""
     if (folder / "img").is_dir():
         return read_sequence(folder)
     boxes = read_boxes(folder / "groundtruth.txt")
@@ -142,7 +147,7 @@ def read(folder: Path) -> ImageSequence:
 
 
 def cut(root: Path, name: str) -> tuple[Iterator[np.ndarray], np.ndarray]:
-    """A sequence in whose middle the camera looks elsewhere for 30 frames; meanwhile it goes on by three."""
+    """Inserts 30 frames of another sequence in the middle, where three of its own frames are left out."""
     import cv2
 
     folder = root / name
@@ -183,7 +188,7 @@ def videos(options: argparse.Namespace) -> list[Video]:
 
 
 def follow(options: argparse.Namespace, every: list[Video]) -> dict[Video, Followed]:
-    """All videos, by processes. Raises RuntimeError if one can't be followed."""
+    """Follows all videos in several processes. Raises RuntimeError if one fails."""
     os.environ["OMP_NUM_THREADS"] = "1"
     settings = {key: getattr(options, key) for key in ("model", "mode", "engine", "set")} | {"root": str(options.root)}
     results = {}
@@ -197,7 +202,7 @@ def follow(options: argparse.Namespace, every: list[Video]) -> dict[Video, Follo
 
 
 def summary(results: dict[Video, Followed]) -> dict[str, Any]:
-    """Each measure of one kind of videos."""
+    """Computes each measure over one kind of video."""
     events = functools.reduce(
         long_term.Events.__add__,
         (long_term.events(one.overlaps, one.states == 0, within=SECOND) for one in results.values()),
@@ -244,7 +249,7 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
 
 
 def draw(by_kind: dict[str, dict[Video, Followed]], file: Path) -> None:
-    """Reliability diagrams: how often boxes of a score are right, and how many there are of each."""
+    """Draws reliability diagrams: how often boxes of each score are right, and how many there are."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -274,11 +279,13 @@ def draw(by_kind: dict[str, dict[Video, Followed]], file: Path) -> None:
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of sequences in OTB's layout")
-    parser.add_argument("--names", nargs="*", help="of the sequences; default: all")
+    parser.add_argument("--names", nargs="*", help="sequences to use; default: all")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seeds", type=int, default=40, help="number of scenes")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--starts", type=int, default=3, choices=range(1, len(MOVES) + 1), help="of each sequence")
+    parser.add_argument(
+        "--starts", type=int, default=3, choices=range(1, len(MOVES) + 1), help="starts in each sequence"
+    )
     parser.add_argument("--model", default="snscf_mobilenetv2")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--engine", default="torch")
