@@ -1,12 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Makes a pack of training pictures out of snapshots of public repositories: clips, stills, one index, parts to carry.
+"""Makes a pack of training pictures out of snapshots of public repositories: clips, stills, one index, and parts.
 
     python training/build_pack.py --snapshots DIR --sources training/sources.json --labels LABELS.json \
         --protect THUMBNAILS.npz --out PACK
 
-training/README.md, *A pack*, says what it reads and writes. Ctrl-C or SIGTERM ends it with a pack of what was read.
+training/README.md, *A pack*, says what it reads and writes. After Ctrl-C or SIGTERM the pack holds what was read so
+far.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from snscf_core.data.images import read_image
 from snscf_core.data.readers import READERS
 
 MIB = 1 << 20
-SHORTEST = 12  # frames of a labelled clip that must be readable
+SHORTEST = 12  # fewest readable frames of a labelled clip
 
 
 class LeftOut:
-    """What is left out, written down at once, one line each."""
+    """Records what is left out at once, one line each."""
 
     def __init__(self, file: Path) -> None:
         self._stream = file.open("w", encoding="utf-8")
@@ -51,7 +52,7 @@ class LeftOut:
 
 
 def add_source(pack: Pack, source: Source, snapshots: Path) -> None:
-    """Adds the stills or clips of one source. Raises OSError or ValueError if nothing of it can be read."""
+    """Adds the stills or clips of one source. Raises OSError or ValueError if the whole source can't be read."""
     with open_snapshot(snapshots, source.repository, source.commit) as snapshot:
         if source.kind == "stills":
             for still in tqdm(read_stills(source, snapshot, pack.report), desc=source.repository, disable=None):
@@ -73,7 +74,7 @@ def add_source(pack: Pack, source: Source, snapshots: Path) -> None:
 
 
 def add_labels(pack: Pack, labels: Sequence[Label], snapshots: Path) -> None:
-    """Adds the labelled targets of one video, which is read once. Raises OSError if it can't be read."""
+    """Adds the labelled targets of one video, which is read only once. Raises OSError if it can't be read."""
     path = labels[0].path
     clips = []
     for label in labels:
@@ -93,7 +94,7 @@ def add_labels(pack: Pack, labels: Sequence[Label], snapshots: Path) -> None:
 
 
 def summary(pack: Pack, left_out: LeftOut) -> str:
-    """Returns a table of what each repository gave."""
+    """Returns a table of each repository's contribution."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in pack.rows:
         count = counts[row.repository]
@@ -114,7 +115,7 @@ def summary(pack: Pack, left_out: LeftOut) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 1 if a whole source could not be read or it was stopped."""
+    """Runs the command; returns its exit status, 1 if a whole source could not be read or it was interrupted."""
     options = _parser().parse_args(arguments)
     try:
         sources = [source for file in options.sources for source in load_sources(file) if source.use]
@@ -192,15 +193,15 @@ def _parser() -> argparse.ArgumentParser:
         "--data", action="append", default=[], metavar="LAYOUT=DIR", help="a data set on this machine; repeatable"
     )
     parser.add_argument(
-        "--frames-per-clip", type=int, default=40, metavar="N", help="of a longer clip of --data (default 40)"
+        "--frames-per-clip", type=int, default=40, metavar="N", help="kept of a longer clip of --data (default 40)"
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="repositories with WORD in the name"
     )
     parser.add_argument("--protect", type=Path, metavar="FILE.npz", help="thumbnails of scenes to leave out")
     parser.add_argument("--hold-out", type=int, default=8, metavar="N", help="one video of N; 0: none (default 8)")
-    parser.add_argument("--quality", type=int, default=80, metavar="Q", help="of WebP, 1 to 100 (default 80)")
-    parser.add_argument("--part-mib", type=int, default=60, metavar="MIB", help="a part's size at most (default 60)")
+    parser.add_argument("--quality", type=int, default=80, metavar="Q", help="WebP quality, 1 to 100 (default 80)")
+    parser.add_argument("--part-mib", type=int, default=60, metavar="MIB", help="largest size of a part (default 60)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
     return parser
 

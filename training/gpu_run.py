@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Trains on a machine that is there for a limited time: parts of a pack in, weights out, all within so many seconds.
+"""Trains on a machine that is available for a limited time: parts of a pack in, weights out, before a deadline.
 
     python training/gpu_run.py data --parts PARTS --work WORK
     python training/gpu_run.py train snscf_r50 --parts PARTS --work WORK --out OUT --seconds 580
     python training/gpu_run.py tests --out OUT --seconds 170
 
-training/README.md, *On a machine for a limited time*, says what goes in and what comes out. What stands after `--` goes
-to `snscf train` and wins over the network's settings.
+training/README.md, *On a machine for a limited time*, describes inputs and outputs. Arguments after `--` go to `snscf
+train` and override the network's settings.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from snscf_core.model.checkpoints import WeightsError, find
 from snscf_core.training.validation import hold_out
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where a pack has data of each layout, and the file without which it has none.
+# Folder of a pack's data in each layout, and a file that exists only if it has data in that layout.
 FOLDERS = {"got10k": ("clips", "*/groundtruth.txt"), "coco": ("stills", "instances.json")}
 LONGEST_SIDE, VALIDATION_SHARE, VALIDATION_CLIPS = 480, 0.1, 4
 TRAINING_SHARE = 0.9  # of the time of a run; the rest is for validation, checkpoints and copies
-LAST_SECONDS = 3.0  # before the limit, in which a process that does not end is killed
+LAST_SECONDS = 3.0  # before the limit; a process that still runs then is killed
 
 
 class RunError(RuntimeError):
-    """The run can't go on; the message says why and what helps."""
+    """Says why the run can't continue and what helps."""
 
 
 @dataclass
 class Call:
-    """One call with its limit: what it says goes to the terminal and to ``out/log.txt``."""
+    """Enforces the time limit of one call; its messages go to the terminal and to ``out/log.txt``."""
 
     seconds: float
     out: Path
@@ -69,7 +69,7 @@ class Call:
 
     @property
     def left(self) -> float:
-        """Seconds until the limit."""
+        """Returns the seconds until the limit."""
         return self.started + self.seconds - time.monotonic()
 
     def say(self, text: str) -> None:
@@ -86,10 +86,12 @@ class Call:
         look: Callable[[], None] = lambda: None,
         log: IO[str] | None = None,
     ) -> int:
-        """Runs a command, looking every second; asks it to end ``reserve`` seconds before the call does.
+        """Runs a command, calling ``look`` every second; asks it to end ``reserve`` seconds before the call does.
 
-        limit: seconds that the command may take, if less. A command that has not ended shortly before the call's end,
-        or ``reserve`` seconds after it was asked to, is killed. Its output goes to ``log``, else to ``out/log.txt``.
+        limit: seconds that the command may take, if less
+        log: gets the command's output, else ``out/log.txt`` does
+
+        Kills a command that still runs shortly before the call's end, or ``reserve`` seconds after it was asked to end.
         Returns its status.
         """
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -122,7 +124,7 @@ class Call:
 
 
 def train(options: argparse.Namespace, call: Call) -> int:
-    """Trains one network until it is done or the time is over; returns 0 if weights came out of it."""
+    """Trains one network until it is done or the time is over; returns 0 if it produced weights."""
     run, data = options.work / f"run-{options.network}", options.work / "data"
     arrived = _unpack(options, call)
     if not arrived.complete and not options.partial:
@@ -146,7 +148,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
         settings += ["--model", str(start), *_rates(rest)]
         check(settings, options, call)
         plan = _plan(settings, weights, _pool(options, arrived, call), rest, options, call)
-        shutil.rmtree(run, ignore_errors=True)  # a run without a checkpoint has nothing
+        shutil.rmtree(run, ignore_errors=True)  # a run without a checkpoint has nothing worth keeping
         run.mkdir(parents=True)
         (run / "plan.json").write_text(json.dumps(plan))
     facts = {"network": options.network, "planned_minutes": plan["minutes"], "device": _device_name(options.device)}
@@ -175,7 +177,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
 
 
 def check_device(device: str) -> str:
-    """Checks that the device computes, in bfloat16 too; returns what it is. Raises RunError."""
+    """Checks that the device computes, also in bfloat16; returns its description. Raises RunError."""
     try:
         a, b = torch.randn(2, 512, 512, device=device)
         exact = a.cpu().double() @ b.cpu().double()
@@ -188,7 +190,7 @@ def check_device(device: str) -> str:
 
 
 def check(settings: Sequence[str], options: argparse.Namespace, call: Call) -> None:
-    """Makes one step of each phase, and one validation, on a few pictures with the run's settings. Raises RunError."""
+    """Runs one step of each phase and one validation on a few pictures with the run's settings. Raises RunError."""
     few, out = options.work / "check", options.work / "check" / "run"
     shutil.rmtree(few, ignore_errors=True)
     data = _few(options.work / "data", few)
@@ -207,7 +209,7 @@ def check(settings: Sequence[str], options: argparse.Namespace, call: Call) -> N
 
 
 def tests(options: argparse.Namespace, call: Call) -> int:
-    """Runs the tests that need a GPU, and one table of speeds; returns 0 if both went well."""
+    """Runs the tests that need a GPU, and measures the speed of each network; returns 0 if both succeeded."""
     call.say(check_device(options.device))
     files = sorted(str(file) for file in (ROOT / "test").rglob("test_*.py") if "mark.gpu" in file.read_text())
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
@@ -219,7 +221,7 @@ def tests(options: argparse.Namespace, call: Call) -> int:
     if not options.device.startswith("cuda"):
         speed += ["--engines", "torch"]
     slow = 0
-    for number, network in enumerate(RECIPES):  # a table for each, so that one that takes too long costs only its own
+    for number, network in enumerate(RECIPES):  # one table each, so that a slow network loses only its own
         file = call.out / f"speed-{network}.txt"
         with file.open("w") as stream:
             arguments = ["--models", network, "--json", str(file.with_suffix(".json")), *options.extra]
@@ -243,7 +245,7 @@ def _data(weights: Sequence[str]) -> list[str]:
 
 
 def _start(options: argparse.Namespace, call: Call) -> tuple[Path, dict[str, Any]]:
-    """Returns the weights to start from, and the last line about them if they come from a run that is not finished."""
+    """Returns the weights to start from, and the last log line of their run if that run is not finished."""
     if options.start is None:
         try:
             file = find(options.network)[0]
@@ -253,14 +255,14 @@ def _start(options: argparse.Namespace, call: Call) -> tuple[Path, dict[str, Any
         return file, {}
     folder = newest_weights(options.start)
     lines = [line for line in read_lines(options.start / "log.jsonl") if line["kind"] == "slice"]
-    # In its first steps a run's rate still rises: it is begun anew.
+    # In its first steps a run's rate still rises, so such a run starts anew.
     last = lines[-1] if lines and not lines[-1]["finished"] and lines[-1]["progress"] > 0.05 else {}
     call.say(f"starts from {folder}" + (f", a run that was {last['progress']:.0%} done" if last else ""))
     return folder, last
 
 
 def _rates(rest: dict[str, Any]) -> list[str]:
-    """Returns the learning rates where another run was stopped: an exponential fall goes on from there as it was."""
+    """Returns the learning rates at which another run stopped, so that their exponential fall continues."""
     if rest.get("rate") is None:
         return []
     return [
@@ -278,7 +280,7 @@ def _plan(
     options: argparse.Namespace,
     call: Call,
 ) -> dict[str, Any]:
-    """Plans the minutes from what is left of the call, of the run that is gone on with, or as the options say."""
+    """Plans the minutes: as the options say, as left of the continued run, or as fit into this call."""
     fitting = TRAINING_SHARE * (call.left - options.start_seconds - options.end_seconds) / 60
     minutes = options.minutes or (rest["planned_minutes"] * (1 - rest["progress"]) if rest else fitting)
     if fitting <= 0:
@@ -293,7 +295,7 @@ def _plan(
 
 
 def _pool(options: argparse.Namespace, arrived: Arrived, call: Call) -> Path:
-    """Returns the file with the decoded pictures, after decoding them if it is not there."""
+    """Returns the file with the decoded pictures; creates it if needed."""
     name = hashlib.sha256("".join(arrived.digests).encode()).hexdigest()[:12]
     pool: Path = (options.pool or options.work) / f"pool-{name}.safetensors"
     if not pool.is_file():
@@ -310,12 +312,12 @@ def _pool(options: argparse.Namespace, arrived: Arrived, call: Call) -> Path:
 
 
 def _sets(data: Path) -> dict[str, Path]:
-    """Returns the folders of the pack that have data, by layout."""
+    """Returns the folders of the pack that hold data, by layout."""
     return {layout: data / name for layout, (name, file) in FOLDERS.items() if any((data / name).glob(file))}
 
 
 def _few(data: Path, few: Path) -> list[str]:
-    """Links three clips and lists four stills of the data in another folder; returns what --data says of them."""
+    """Links three clips and lists four stills of the data in another folder; returns the values for --data."""
     named = []
     clips = sorted(file.parent for file in data.glob("clips/*/groundtruth.txt"))[:3]
     for clip in clips:
@@ -345,7 +347,7 @@ def _tail(folder: Path, name: str = "log.txt", lines: int = 5) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 if something is missing or fails, which it says."""
+    """Runs the command; returns its exit status: 0, or 2 after an error message if something is missing or fails."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     split = given.index("--") if "--" in given else len(given)
     options = _parser().parse_args(given[:split])
@@ -365,7 +367,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    data = commands.add_parser("data", help="check and unpack the parts that are there, and say what is missing")
+    data = commands.add_parser("data", help="check and unpack the parts that have arrived, and list missing ones")
     training = commands.add_parser("train", help="train a network within the time")
     testing = commands.add_parser("tests", help="run the GPU's tests and measure speed")
     training.add_argument("network", choices=list(RECIPES))
@@ -373,23 +375,23 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--parts", type=Path, required=True, help="folder with part-*.tar and SHA256SUMS")
         one.add_argument("--work", type=Path, required=True, help="folder for the data and the run")
     for one, seconds in ((training, 580.0), (testing, 170.0)):
-        one.add_argument("--out", type=Path, required=True, help="folder for what is to be kept")
-        one.add_argument("--seconds", type=float, default=seconds, help=f"of the whole call (default {seconds:g})")
+        one.add_argument("--out", type=Path, required=True, help="folder for the results")
+        one.add_argument("--seconds", type=float, default=seconds, help=f"for the whole call (default {seconds:g})")
         one.add_argument("--device", default="cuda", help="default cuda")
     training.add_argument("--start", type=Path, metavar="DIR", help="--out of an earlier call, or a folder of weights")
-    training.add_argument("--minutes", type=float, help="of training steps, if the run is to fill several calls")
+    training.add_argument("--minutes", type=float, help="minutes of training steps, for a run that fills several calls")
     training.add_argument("--partial", action="store_true", help="train even though parts are missing")
-    training.add_argument("--seed", type=int, default=71, help="another one makes other pairs (default 71)")
-    training.add_argument("--pool", type=Path, metavar="DIR", help="for decoded pictures (default: --work)")
-    training.add_argument("--slice-seconds", type=float, default=80.0, help="of training steps in a slice (default 80)")
+    training.add_argument("--seed", type=int, default=71, help="random seed of the pairs (default 71)")
+    training.add_argument("--pool", type=Path, metavar="DIR", help="folder for decoded pictures (default: --work)")
+    training.add_argument("--slice-seconds", type=float, default=80.0, help="training seconds per slice (default 80)")
     training.add_argument(
-        "--start-seconds", type=float, default=50.0, help="kept for loading and the choice of kernels (default 50)"
+        "--start-seconds", type=float, default=50.0, help="reserved for loading and the choice of kernels (default 50)"
     )
     training.add_argument(
-        "--end-seconds", type=float, default=20.0, help="kept for the last checkpoint and copies (default 20)"
+        "--end-seconds", type=float, default=20.0, help="reserved for the last checkpoint and copies (default 20)"
     )
-    training.add_argument("--check-seconds", type=float, default=120.0, help="at most, of the check (default 120)")
-    testing.add_argument("--speed-seconds", type=float, default=4.0, help="of one contestant, at most (default 4)")
+    training.add_argument("--check-seconds", type=float, default=120.0, help="limit of the check (default 120)")
+    testing.add_argument("--speed-seconds", type=float, default=4.0, help="limit per contestant (default 4)")
     return parser
 
 

@@ -1,13 +1,13 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boxes targets in clips of public repositories: proposes what could be followed, and lets trackers follow it.
+"""Boxes targets in clips of public repositories: proposes objects, and lets trackers follow them.
 
     python training/label_clips.py --snapshots DIR --clips training/clips.json \
         --teacher fear:TEMPLATE.onnx:TRACK.onnx --teacher nanotrack3:BACKBONE.onnx:HEAD.onnx \
         --known LABELS.json --protect THUMBNAILS.npz --out LABELS.json --sheets FOLDER
 
-training/README.md, *Labels from trackers*, says how. Ctrl-C or SIGTERM ends it with the labels made so far.
+training/README.md, *Labels from trackers*, describes the method. Ctrl-C or SIGTERM ends it with the labels made so far.
 """
 
 from __future__ import annotations
@@ -36,25 +36,28 @@ from snscf_core.boxes import Array
 from snscf_core.crops import Frame
 from snscf_core.evaluation.trackers import Candidate
 
-SEEDS = (0.05, 0.3, 0.55, 0.8)  # of a shot, where targets are looked for
-TRIED = 6  # proposals of one picture at most
-COVERED = 0.3  # of a smaller box that another may cover, before the two are the same target
-MOVING_CAMERA = 6.0  # pixels of 320 that the picture moves while a target is followed
+SEEDS = (0.05, 0.3, 0.55, 0.8)  # of a shot; where to look for targets
+TRIED = 6  # most proposals of one picture
+COVERED = 0.3  # largest share of the smaller of two boxes that the other may cover; beyond, both are the same target
+MOVING_CAMERA = 6.0  # pixels of 320 by which the picture moves while a target is followed
 CHECKED, CONFIRMED = (
     5,
     0.6,
-)  # boxes of a target that are looked at again, and the share that has to hold something whole
-SEEN_BEFORE = 0.8  # correlation of the sights of two targets of a repository that count as one
-STANDING = 20  # frames of a target that neither moves nor is seen by a moving camera
+)  # boxes of a target to check again, and the share that must hold a whole object
+SEEN_BEFORE = 0.8  # correlation of two targets' appearances in a repository above which they count as one
+STANDING = 20  # most frames of a target that neither moves nor is seen by a moving camera
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of one repository, as an entry of a list of clips describes them.
+    """Lists clips of one repository, as an entry of a list of clips describes them.
 
-    paths: patterns of videos or of pictures; ** stands for any folders. leave_out: words in paths of clips that are not
-    taken. most: clips, evenly chosen. targets: of one clip at most. stretches: parts of a clip that are looked at.
-    still: also things that don't move; elsewhere than on tables these are mostly pieces of background.
+    paths: patterns of videos or of pictures; ** stands for any folders
+    leave_out: words in paths of clips to leave out
+    most: largest number of clips, evenly chosen
+    targets: most targets of one clip
+    stretches: parts of a clip to search
+    still: also label things that don't move; except on tables these are mostly pieces of background
     """
 
     repository: str
@@ -69,7 +72,7 @@ class Clips:
 
 
 class Labeller:
-    """Labels clips. known: targets that have boxes already."""
+    """Labels clips. known: targets that already have boxes."""
 
     def __init__(self, teachers: Teachers, known: Sequence[Label], protected: Protected | None) -> None:
         self._teachers, self._protected = teachers, protected
@@ -77,7 +80,7 @@ class Labeller:
         for label in known:
             self._known.setdefault((label.repository, label.path), []).append(label)
         self._repository = ""
-        self._seen: list[Array] = []  # of the repository
+        self._seen: list[Array] = []  # appearances in this repository
         self.counts: Counter[str] = Counter()
 
     def label(self, clips: Clips, snapshot: Snapshot, path: str) -> Iterator[tuple[dict[str, Any], list[Frame]]]:
@@ -171,7 +174,7 @@ def _moves(boxes: Array) -> bool:
 
 
 def _known_boxes(label: Label, shot: Shot) -> dict[int, Array]:
-    """Boxes of a known target by index of the shot's pictures, in their pixels."""
+    """Returns the boxes of a known target by index of the shot's pictures, in their pixels."""
     height, width = shot.pictures[0].shape[:2]
     scale = np.array([width / label.size[0], height / label.size[1]] * 2)
     found = _nearest(label.frames, label.boxes * scale, shot.numbers, 6)
@@ -179,7 +182,7 @@ def _known_boxes(label: Label, shot: Shot) -> dict[int, Array]:
 
 
 def _nearest(numbers: Sequence[int], boxes: Array, wanted: Iterable[int], within: int) -> dict[int, Array]:
-    """The box whose number is nearest to each of those wanted, where one is near enough."""
+    """Maps each wanted number to the box with the nearest number, if that is at most ``within`` away."""
     gaps = np.abs(np.subtract.outer(np.array(list(wanted)), np.array(numbers)))
     rows = gaps.argmin(axis=1)
     return {
@@ -229,7 +232,7 @@ def _cut(box: Array, width: int, height: int) -> list[int]:
 
 
 def load_clips(file: Path) -> list[Clips]:
-    """Reads a list of clips. Raises OSError, or ValueError that says what is wrong with it."""
+    """Reads a list of clips. Raises OSError, or ValueError with the reason."""
     try:
         return [
             Clips(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
@@ -240,7 +243,7 @@ def load_clips(file: Path) -> list[Clips]:
 
 
 def chosen(clips: Clips, snapshot: Snapshot) -> list[str]:
-    """Returns the paths of the clips to be labelled."""
+    """Returns the paths of the clips to label."""
     found = [path for pattern in clips.paths for path in find_clips(snapshot, pattern)]
     found = [path for path in dict.fromkeys(found) if not any(word in path for word in clips.leave_out)]
     if len(found) <= clips.most:
@@ -249,13 +252,13 @@ def chosen(clips: Clips, snapshot: Snapshot) -> list[str]:
 
 
 def write_labels(entries: Sequence[dict[str, Any]], file: Path) -> None:
-    """Writes a labels file, one target a line."""
+    """Writes a labels file, one target per line."""
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
     file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def drawn(picture: Frame, box: Sequence[float] | None, text: str) -> Frame:
-    """Returns a picture of 240 x 180 pixels with a box."""
+    """Returns a tile of 240 x 180 pixels with the picture, a box and a text."""
     shown = picture.copy()
     if box is not None:
         x, y, w, h = (round(value) for value in box)
@@ -269,7 +272,7 @@ def drawn(picture: Frame, box: Sequence[float] | None, text: str) -> Frame:
 
 
 class Sheets:
-    """Writes pictures side by side into a folder, so many to a file; into none if there is no folder."""
+    """Writes tiles into sheet files in a folder; does nothing without a folder."""
 
     COLUMNS, ROWS = 9, 8
 
@@ -287,7 +290,7 @@ class Sheets:
             self.write()
 
     def write(self) -> None:
-        """Writes what is not yet written."""
+        """Writes the pending tiles."""
         if self._folder is not None and self._tiles:
             blank = [np.zeros_like(self._tiles[0])] * (-len(self._tiles) % self.COLUMNS)
             tiles = np.array(self._tiles + blank)
@@ -299,7 +302,7 @@ class Sheets:
 
 
 def label_repository(labeller: Labeller, clips: Clips, snapshots: Path) -> Iterator[tuple[dict[str, Any], list[Frame]]]:
-    """Yields the targets of all clips of a repository; says which clips can't be read.
+    """Yields the targets of all clips of a repository; prints which clips can't be read.
 
     Raises OSError if there is no snapshot.
     """
@@ -312,7 +315,7 @@ def label_repository(labeller: Labeller, clips: Clips, snapshots: Path) -> Itera
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 1 if a whole repository could not be read or it was stopped."""
+    """Runs the command; returns its exit status, 1 if a whole repository could not be read or it was interrupted."""
     options = _parser().parse_args(arguments)
     cv2.setNumThreads(1)
     try:
@@ -354,14 +357,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--snapshots", type=Path, required=True, metavar="DIR", help="folder of the repositories")
     parser.add_argument("--clips", type=Path, action="append", required=True, metavar="FILE", help="list of clips")
-    parser.add_argument("--teacher", action="append", required=True, metavar="TRACKER", help="as in snscf eval")
-    parser.add_argument("--known", type=Path, action="append", default=[], metavar="FILE", help="labels there are")
+    parser.add_argument("--teacher", action="append", required=True, metavar="TRACKER", help="as for snscf eval")
+    parser.add_argument("--known", type=Path, action="append", default=[], metavar="FILE", help="existing labels")
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="repositories with WORD in the name"
     )
     parser.add_argument("--protect", type=Path, metavar="FILE.npz", help="thumbnails of scenes to leave out")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the labels file")
-    parser.add_argument("--sheets", type=Path, metavar="DIR", help="pictures of the boxes, to be looked at")
+    parser.add_argument("--sheets", type=Path, metavar="DIR", help="folder for pictures of the boxes, for inspection")
     return parser
 
 

@@ -1,14 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The settings of `snscf train` for each network, where it goes on from trained weights on a GPU."""
+"""Holds the settings of `snscf train` for each network when it continues from trained weights on a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-# How often a layout's pictures are chosen.
+# Relative frequency of a layout's pictures.
 DATA_WEIGHTS: Mapping[str, float] = MappingProxyType({"got10k": 3.0, "coco": 1.0})
 
 _BOTH = (
@@ -27,7 +27,7 @@ RECIPES: Mapping[str, Sequence[str]] = MappingProxyType(
             *("--set", "schedule.heads_share=0.02", "--set", "schedule.heads_rate=0.0007"),
             *("--set", "schedule.peak_rate=0.0007", "--set", "schedule.final_rate=0.00001"),
         ),
-        # Its card has batches of 32 and rates of 0.0005: four times the batch goes with twice the rate.
+        # Its card has batches of 32 and a rate of 0.0005; four times the batch needs twice the rate.
         "snscf_nano": (
             *_BOTH,
             *("--batch", "128", "--channels", "96", "--average-share", "0.06"),

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Copies what a run has come to into a folder that outlasts it, slice by slice."""
+"""Copies a run's results into a folder that outlasts it, slice by slice."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ _COPIED = ("loss", "classification", "box", "ridge", "overlap", "rate", "progres
 class Slices:
     """Watches the folder of a run and keeps the newest weights and the log in ``out``.
 
-    facts: what every line about a slice says besides. Weights go to ``weights-STEP``; the folder before is deleted once
-    the new one is complete, so a process that is killed leaves whole weights.
+    facts: added to every line about a slice
+
+    Weights go to ``weights-STEP``. The previous folder is deleted once the new one is complete, so a killed process
+    leaves complete weights.
     """
 
     run: Path
@@ -37,7 +39,8 @@ class Slices:
     def collect(self) -> dict[str, Any] | None:
         """Copies the weights if they are new; returns the line about them, or None.
 
-        None also where they are just being written: the next call gets them."""
+        None also if they are being written just now: the next call copies them.
+        """
         weights, staged = self.run / "weights", self.run / "staged"
         try:
             content = _content(weights)
@@ -71,7 +74,7 @@ class Slices:
         return line
 
     def copy_log(self) -> None:
-        """Writes the log anew: what the run logged, then a line for each slice."""
+        """Rewrites the log: the lines of the run, then a line for each slice."""
         text = "".join((self.run / name).read_text() for name in (LOG, SLICES) if (self.run / name).is_file())
         _write(self.out / LOG, text)
 
@@ -94,7 +97,7 @@ class Slices:
 
 
 def read_lines(log: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a log; one that was cut off is left out."""
+    """Returns the lines of a log, without a truncated one."""
     lines = []
     for text in log.read_text().splitlines() if log.is_file() else ():
         try:
@@ -115,9 +118,10 @@ def _write(file: Path, text: str) -> None:
 
 
 def newest_weights(out: Path) -> Path:
-    """Returns the newest whole weights in a folder that ``Slices`` filled, or the folder itself if it has weights.
+    """Returns the newest complete weights in a folder that ``Slices`` filled, or the folder itself if it has weights.
 
-    Raises ValueError if there are none."""
+    Raises ValueError if there are no complete weights.
+    """
     folders: Sequence[Path] = [*sorted(out.glob("weights-*"), reverse=True), out]
     for folder in folders:
         if is_whole(folder):
@@ -126,7 +130,7 @@ def newest_weights(out: Path) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Tells whether all files that the folder's checksums name are there and right."""
+    """Returns whether all files that the folder's checksums list exist and match."""
     try:
         named = _named(folder)
         return bool(named) and all(sha256(file) == digest for file, digest in named.items())
@@ -135,13 +139,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def _named(weights: Path) -> dict[Path, str]:
-    """Returns the files that the checksums name, and their checksums."""
+    """Returns the files that the checksums list, and their checksums."""
     lines = (line.split() for line in (weights / CHECKSUMS).read_text().splitlines())
     return {weights / name: digest for digest, name in lines}
 
 
 def _content(weights: Path) -> tuple[str, str]:
-    """Returns the checksums and the card: what tells one state of the folder from another."""
+    """Returns the checksums and the card, which identify a state of the folder."""
     return (weights / CHECKSUMS).read_text(), "".join(card.read_text() for card in sorted(weights.glob("*.md")))
 
 

@@ -21,7 +21,7 @@ from ..evaluation.sequences import ImageSequence
 from ..evaluation.trackers import SnscfTracker
 from ..online.tracker import Tracker
 
-MIN_FRAMES = 10  # least frames with a box for a clip to be worth tracking
+MIN_FRAMES = 10  # fewest frames with a box for a clip to be worth tracking
 
 
 def hold_out(clips: Sequence[Clip], share: float = 0.1, seed: int = 0, most: int = 32) -> tuple[list[Clip], list[Clip]]:

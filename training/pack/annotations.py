@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Annotations of pictures in the formats in which repositories hold them."""
+"""Reads annotations of pictures in the formats that repositories use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ import numpy as np
 
 from snscf_core.data.images import Mask, Polygons, read_indices
 
-LARGEST_PART = 0.9  # of a mask's pixels in one part; with less, there may be two objects, or one behind another
+LARGEST_PART = 0.9  # least share of a mask's pixels in one part; below, there may be two objects, or one partly hidden
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """One object of a picture. box: x, y, w, h in pixels of the picture, first pixel 0. mask: H x W or an outline."""
+    """Holds one object of a picture.
+
+    box: x, y, w, h in pixels of the picture, first pixel 0
+    mask: H x W or an outline
+    """
 
     box: tuple[float, float, float, float]
     name: str = ""
@@ -46,8 +50,10 @@ def read_voc(file: Path) -> list[Annotated]:
 
 
 def read_yolo(file: Path, width: int, height: int) -> list[Annotated]:
-    """Reads the objects of a YOLO file: ``class cx cy w h`` or ``class x y x y ...`` (an outline), as shares of the
-    picture. Raises ValueError if a line has neither."""
+    """Reads the objects of a YOLO file. Raises ValueError if a line is neither a box nor an outline.
+
+    Lines are ``class cx cy w h`` or ``class x y x y ...`` (an outline), as shares of the picture.
+    """
     found = []
     for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
         name, *rest = line.split() or [""]
@@ -70,14 +76,14 @@ def read_yolo(file: Path, width: int, height: int) -> list[Annotated]:
 def read_mask(file: Path, width: int, height: int) -> list[Annotated]:
     """Reads a picture that is bright, or not 0, on one object.
 
-    Raises ValueError if it can't be read, has another size, is empty, or falls into parts that may be several objects.
+    Raises ValueError if it can't be read, has another size, is empty, or has parts that may be several objects.
     """
     indices = read_indices(file)
     if indices.shape != (height, width):
         raise ValueError(
             f"{file.name} has {indices.shape[1]} x {indices.shape[0]} pixels, its picture {width} x {height}"
         )
-    # Masks that were scaled or compressed have all values between black and white.
+    # Scaled or compressed masks have all values between black and white.
     mask = indices >= 128 if indices.max() >= 128 else indices > 0
     if not mask.any():
         raise ValueError(f"{file.name} shows no object")
@@ -127,7 +133,7 @@ def main_part(mask: Mask) -> Mask | None:
 
 
 def box_of_mask(mask: Mask) -> tuple[float, float, float, float]:
-    """Returns the box x, y, w, h round a mask that is not empty."""
+    """Returns the box x, y, w, h around a mask that is not empty."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     x, y = float(columns[0]), float(rows[0])
     return x, y, float(columns[-1]) + 1 - x, float(rows[-1]) + 1 - y

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Packs data sets that are on this machine already, in the layouts that `snscf train` reads."""
+"""Packs data sets that are already on this machine, in the layouts that `snscf train` reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sources import Source, Still, cut_to_picture
 
 
 def add_data_set(pack: Pack, layout: str, folder: Path, frames: int) -> None:
-    """Adds the clips and stills of a data set; of longer clips only so many frames, evenly spaced.
+    """Adds the clips and stills of a data set; longer clips keep ``frames`` evenly spaced frames.
 
     Raises OSError if the folder holds no data set of that layout.
     """

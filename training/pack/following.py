@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boxes of a target through a shot, from trackers that have to agree with one another, forwards and backwards."""
+"""Follows a target through a shot with trackers that must agree with one another, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from snscf_core.evaluation.trackers import OnlineTracker
 
 from .proposals import around
 
-AGREED = 0.7  # IoU of any two boxes of one picture
+AGREED = 0.7  # least IoU of any two boxes of one picture
 SHORTEST, LONGEST = 12, 32  # labelled pictures of a target
 EDGE = 2.0  # pixels from the picture's edge at which a box touches it
-MOSTLY_OUT = 0.4  # of a target's usual area in sight, at the edge
-OUTWARDS = 0.04  # of a target's size that it moves outwards in each picture when it leaves
-NEAR = 0.5  # of a target's size from the edge, where trackers begin to disagree about what leaves
-ABSENT = 8  # pictures without the target at most
-UNLIKE = 0.35  # correlation with the target's first sight below which a tracker has lost it
+MOSTLY_OUT = 0.4  # of a target's usual area; less in sight at the edge means it is mostly out
+OUTWARDS = 0.04  # of a target's size; least outward motion per picture of a target that leaves
+NEAR = 0.5  # of a target's size from the edge, where trackers begin to disagree about a leaving target
+ABSENT = 8  # most pictures without the target
+UNLIKE = 0.35  # correlation with the target's first appearance below which a tracker has lost it
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A target in pictures of a shot. indices: of the pictures. boxes: N x 4 (x, y, w, h), NaN where it is absent."""
+    """Holds a target in pictures of a shot.
+
+    indices: of the pictures
+    boxes: N x 4 (x, y, w, h), NaN where the target is absent
+    """
 
     indices: list[int]
     boxes: Array
 
 
 class Teachers:
-    """Trackers that follow one target side by side, each in a thread of its own."""
+    """Runs trackers that follow one target side by side, each in its own thread."""
 
     def __init__(self, trackers: Sequence[OnlineTracker]) -> None:
         self._trackers = list(trackers)
@@ -48,22 +52,22 @@ class Teachers:
         return len(self._trackers)
 
     def init(self, picture: Frame, box: Array) -> None:
-        """Starts all on a box (x, y, w, h)."""
+        """Starts all trackers on a box (x, y, w, h)."""
         x, y, w, h = (float(value) for value in box)
         list(self._threads.map(lambda tracker: tracker.init(picture, (x, y, w, h)), self._trackers))
 
     def update(self, picture: Frame) -> list[Array] | None:
-        """Returns the box of each in the next picture; None if one has lost the target."""
+        """Returns each tracker's box in the next picture; None if one has lost the target."""
         boxes = list(self._threads.map(lambda tracker: tracker.update(picture), self._trackers))
         found = [np.array(box, np.float64) for box in boxes if box is not None]
         return found if len(found) == len(boxes) else None
 
 
 def follow(teachers: Teachers, pictures: Sequence[Frame], box: Array) -> Array:
-    """Returns boxes (N x 4) of a target in the first N pictures, which all trackers agree on both ways.
+    """Returns boxes (N x 4) of a target in the first N pictures, on which all trackers agree both ways.
 
-    They go forwards from the given box in the first picture as long as any two agree, and from where they end back to
-    the first. The boxes are the means.
+    The trackers go forwards from the given box in the first picture as long as any two agree, and from there back to
+    the first picture. The boxes are their means.
     """
     forwards = [[np.asarray(box, np.float64)] for _ in range(len(teachers))]
     teachers.init(pictures[0], box)
@@ -78,15 +82,17 @@ def follow(teachers: Teachers, pictures: Sequence[Frame], box: Array) -> Array:
         tracks = _track_back(teachers, pictures[:length], [track[:length] for track in forwards])
         if tracks is not None:
             return np.asarray(tracks.mean(axis=0))
-        length //= 2  # the end was wrong already
+        length //= 2  # the end was already wrong
     return np.empty((0, 4))
 
 
 def leaving(teachers: Teachers, pictures: Sequence[Frame], boxes: Array) -> list[int]:
-    """Returns the pictures, after those with boxes, in which a target that left through the picture's edge is absent.
+    """Returns the pictures, after those with boxes, in which a target that left through the edge is absent.
 
-    It has left where it moved outwards near the edge until nothing more of it can be seen, and no tracker that goes on
-    finds anything like it. pictures: those with boxes, and all after them.
+    A target has left if it moved outwards near the edge until nothing of it is visible, and no tracker then finds
+    anything similar.
+
+    pictures: those with boxes, and all after them
     """
     height, width = pictures[0].shape[:2]
     last, size = boxes[-1], np.median(boxes[:, 2:], axis=0)
@@ -115,7 +121,7 @@ def leaving(teachers: Teachers, pictures: Sequence[Frame], boxes: Array) -> list
 
 
 def _in_sight(boxes: Array, width: int, height: int) -> int:
-    """The number of boxes before the first that has shrunk at the picture's edge: most of the target is out."""
+    """Returns the number of boxes before the first that has shrunk at the edge, where most of the target is out."""
     x, y, w, h = boxes.T
     at_edge = (np.minimum(x, y) <= EDGE) | (x + w >= width - EDGE) | (y + h >= height - EDGE)
     inside = np.minimum(x + w, width) - np.maximum(x, 0), np.minimum(y + h, height) - np.maximum(y, 0)
@@ -125,7 +131,7 @@ def _in_sight(boxes: Array, width: int, height: int) -> int:
 
 
 def _track_back(teachers: Teachers, pictures: Sequence[Frame], forwards: Sequence[Sequence[Array]]) -> Array | None:
-    """Boxes of all trackers, T x N x 4, forwards and back again; None as soon as any two disagree."""
+    """Tracks back; returns boxes of all trackers, T x N x 4, forwards and backwards, or None if any two disagree."""
     box = np.mean([track[-1] for track in forwards], axis=0)
     teachers.init(pictures[-1], box)
     backwards = [[box] for _ in forwards]
@@ -143,7 +149,7 @@ def _agree(boxes: Sequence[Array] | Array) -> bool:
 
 
 def sight(picture: Frame, box: Array) -> Array:
-    """Returns what a box holds, 24 x 24 x 3, without its brightness and contrast."""
+    """Returns a box's content, 24 x 24 x 3, without its brightness and contrast."""
     patch = cv2.resize(np.ascontiguousarray(around(picture, box, 1.0)), (24, 24), interpolation=cv2.INTER_AREA).astype(
         np.float64
     )
@@ -152,5 +158,5 @@ def sight(picture: Frame, box: Array) -> Array:
 
 
 def alike(one: Array, other: Array) -> float:
-    """Returns the correlation of two sights, -1 to 1."""
+    """Returns the correlation of two appearances, -1 to 1."""
     return float((one * other).sum())

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Writes a pack: clips in GOT-10k's layout, stills in COCO's, an index, and parts to carry it in."""
+"""Writes a pack: clips in GOT-10k's layout, stills in COCO's, an index, and parts for transport."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ TAR_BLOCK = 512
 
 @dataclass
 class Row:
-    """One clip or one still picture in the index."""
+    """Describes one clip or one still picture in the index."""
 
     name: str  # path within the pack
     kind: str  # clip or still
     repository: str
     path: str
     licence: str
-    label_kind: str  # box, mask, or what a labels file says
+    label_kind: str  # box, mask, or the kind in a labels file
     target: str
     marks: str  # separated by spaces
     frames: int
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class About:
-    """What the index says about a clip, apart from what is counted."""
+    """Holds the index's facts about a clip, except for counts."""
 
     repository: str
     path: str
@@ -62,15 +62,16 @@ class About:
     label_kind: str
     target: str
     marks: tuple[str, ...]
-    detail: str  # tells apart the clips of one path
+    detail: str  # distinguishes the clips of one path
 
 
 @dataclass
 class Pack:
-    """A pack in the making.
+    """Builds a pack.
 
-    out: a new folder. hold_out: clips whose SHA-256 of ``repository/path`` begins with a byte that this number divides
-    go to ``held_out/`` instead of ``clips/``; 0 for none.
+    out: a new folder
+    hold_out: clips go to ``held_out/`` instead of ``clips/`` if this number divides the first byte of the SHA-256 of
+        ``repository/path``; 0 holds out none
     """
 
     out: Path
@@ -110,14 +111,14 @@ class Pack:
     def clip(self, about: About, boxes: Array, shortest: int) -> ClipWriter:
         """Begins a clip of N frames with boxes N x 4 (x, y, w, h), NaN where the object is absent.
 
-        If fewer than ``shortest`` frames turn out to be usable, the clip is left out.
+        The clip is left out if fewer than ``shortest`` frames turn out to be usable.
         """
         return ClipWriter(self, about, boxes, shortest)
 
     def finish(self, part_bytes: int) -> int:
         """Writes the index, the stills' annotations, the parts and their checksums; returns the number of parts.
 
-        Raises ValueError if something that can't be cut is larger than a part.
+        Raises ValueError if something indivisible is larger than a part.
         """
         if self._images:
             content = {
@@ -134,7 +135,7 @@ class Pack:
         return count
 
     def shows_judged(self, picture: Frame) -> bool:
-        """Tells whether a picture shows a protected scene."""
+        """Returns whether a picture shows a protected scene."""
         return self.protected is not None and self.protected.likeness(picture) > ALIKE
 
     def encoded(self, picture: Frame) -> bytes:
@@ -144,7 +145,7 @@ class Pack:
         return content.tobytes()
 
     def holds_out(self, about: About) -> bool:
-        """Tells whether a clip is kept for calibration. All clips of one video are on the same side."""
+        """Returns whether a clip is kept for calibration. All clips of one video are on the same side."""
         first = hashlib.sha256(f"{about.repository}/{about.path}".encode()).digest()[0]
         return bool(self.hold_out) and first % self.hold_out == 0
 
@@ -188,7 +189,7 @@ class Pack:
     def _write(self, place: Path, content: bytes) -> None:
         file = self.out / place
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("xb") as stream:  # two sources never share a name; if they did, one would be lost
+        with file.open("xb") as stream:  # "x", because two sources with one name would silently lose a clip
             stream.write(content)
 
     def _write_index(self) -> None:
@@ -202,9 +203,9 @@ class Pack:
         return [file for file in (self.out / "index.csv", self.out / STILLS / "instances.json") if file.is_file()]
 
     def _assign_parts(self, limit: int) -> int:
-        """Numbers the parts. The first holds the index and the stills' annotations too."""
+        """Numbers the parts. The first also holds the index and the stills' annotations."""
         self._write_index()
-        # The numbers of the parts are still missing from the index: three digits more a row at most.
+        # The numbers of the parts are still missing from the index: at most three more digits per row.
         filled = _tar_size(self._common()) + 3 * len(self.rows) + TAR_BLOCK
         part = 0
         for row in self.rows:
@@ -226,7 +227,7 @@ class Pack:
         (self.out / "parts").mkdir(exist_ok=True)
         with tarfile.open(self.out / "parts" / f"part-{part:03d}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
             for file in files:
-                # Neither time nor owner: the same sources give the same parts.
+                # No time or owner, so that the same sources give the same parts.
                 entry = tarfile.TarInfo(file.relative_to(self.out).as_posix())
                 entry.size = file.stat().st_size
                 with file.open("rb") as stream:
@@ -234,7 +235,7 @@ class Pack:
 
 
 class ClipWriter:
-    """Takes the frames of one clip, in order, and writes the clip when all are there."""
+    """Takes the frames of one clip, in order, and writes the clip when it is complete."""
 
     def __init__(self, pack: Pack, about: About, boxes: Array, shortest: int) -> None:
         self._pack, self._about, self._boxes, self._shortest = pack, about, boxes, shortest
@@ -248,7 +249,7 @@ class ClipWriter:
     def add(self, number: int, picture: Frame, mask: Mask | Polygons | None = None) -> None:
         """Adds frame ``number`` of the clip, with the object's mask if there is one.
 
-        A frame is left out if it differs in size from the first, or if its box lies outside.
+        A frame is left out if its size differs from the first frame's, or if its box lies outside.
         """
         height, width = picture.shape[:2]
         if not self._windows:
@@ -291,7 +292,7 @@ class ClipWriter:
 
 
 def cut(picture: Frame, window: Window) -> Frame:
-    """Returns a window of a picture, made smaller where it exceeds ``LONGEST_SIDE``."""
+    """Returns a window of a picture, shrunk if it exceeds ``LONGEST_SIDE``."""
     crop = picture[window.y : window.y + window.height, window.x : window.x + window.width]
     width, height = _stored(window)
     if (width, height) == (window.width, window.height):
@@ -300,12 +301,12 @@ def cut(picture: Frame, window: Window) -> Frame:
 
 
 def moved(box: Array, window: Window, scale: float) -> Array:
-    """Returns a box of a picture in pixels of a stored window."""
+    """Converts a box of a picture to pixels of a stored window."""
     return (box - (window.x, window.y, 0, 0)) * scale
 
 
 def mask_in(mask: Mask | Polygons, window: Window, scale: float) -> Mask:
-    """Returns a mask of a picture at the pixels of a stored window, where it covers half of each at least."""
+    """Returns a picture's mask at the pixels of a stored window, true where it covers at least half of a pixel."""
     if isinstance(mask, Polygons):
         low = np.array([window.x, window.y])
         width, height = _stored(window)
@@ -328,7 +329,7 @@ def _stored(window: Window) -> tuple[int, int]:
 
 
 def _named(repository: str, path: str, detail: str) -> str:
-    """Returns a name that can be read, and that no other picture has."""
+    """Returns a readable name that no other picture has."""
     readable = f"{repository.split('/')[-1]}-{PurePosixPath(path.replace('*', '')).with_suffix('').name}"
     readable = re.sub(r"[^A-Za-z0-9]+", "-", readable).strip("-")[-48:].strip("-")
     unique = hashlib.sha256(f"{repository}/{path}/{detail}".encode()).hexdigest()[:10]

@@ -21,11 +21,13 @@ _DONE = ".unpacked"
 
 @dataclass(frozen=True)
 class Arrived:
-    """What has arrived of a pack.
+    """Lists the parts of a pack that have arrived.
 
-    digests: SHA-256 of the unpacked parts. unpacked, missing: names of parts. damaged: parts whose checksum is wrong.
-    counts: clips, frames and stills of the unpacked parts. lost: names of clips and stills that the index puts into an
-    unpacked part, but that aren't there.
+    digests: SHA-256 of the unpacked parts
+    unpacked, missing: names of parts
+    damaged: parts whose checksum is wrong
+    counts: clips, frames and stills of the unpacked parts
+    lost: names of clips and stills that the index lists in an unpacked part, but that are missing
     """
 
     digests: Sequence[str]
@@ -56,7 +58,7 @@ def write_checksums(parts: Path) -> None:
 
 
 def unpack(parts: Path, into: Path) -> Arrived:
-    """Unpacks the parts that are there and weren't unpacked before, and tells what has arrived.
+    """Unpacks the parts that were not unpacked before, and returns what has arrived.
 
     A part's file may be deleted once it is unpacked. Raises ValueError if the checksums can't be read.
     """
@@ -78,13 +80,13 @@ def unpack(parts: Path, into: Path) -> Arrived:
                 continue
             with tarfile.open(file) as archive:
                 archive.extractall(into, filter="data")
-            mark.write_text(digest)  # last, so that a part that was cut off is unpacked again
+            mark.write_text(digest)  # last, so that a partly unpacked part is unpacked again
         unpacked.append(name)
     return Arrived([wanted[name] for name in unpacked], unpacked, missing, damaged, *_counted(into, unpacked))
 
 
 def _counted(pack: Path, unpacked: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Counts what the index puts into these parts; returns the counts, and the names of what isn't there."""
+    """Counts what the index lists in these parts; returns the counts, and the names of missing clips and stills."""
     if not (pack / INDEX).is_file():
         return {}, []
     counts: Counter[str] = Counter()

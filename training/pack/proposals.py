@@ -1,10 +1,10 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boxes that may hold an object, proposed without a network: what moves against the background, and what stands out.
+"""Proposes boxes that may hold an object, without a network: things that move, and things that stand out.
 
-Both are differences from a background. That of ``moving`` is made of other pictures of the shot, after the camera's
-motion is taken away; that of ``standing_out`` of the picture itself, without its details.
+Both differ from a background. ``moving`` makes its background of other pictures of the shot, with the camera's motion
+removed. ``standing_out`` makes it of the picture itself, with its details removed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,31 @@ from snscf_core.crops import Frame
 Mask = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
-WIDTH = 320  # pixels of the pictures in which proposals are looked for
+WIDTH = 320  # pixels of the pictures in which proposals are searched
 SMALLEST = 16  # pixels of a box's shorter side
-LARGEST = 0.25  # of the picture's area
-LONGEST = 3.5  # ratio of a box's sides
+LARGEST = 0.25  # of the picture's area, at most
+LONGEST = 3.5  # ratio of a box's sides, at most
 BORDER = 3  # pixels between a box and the picture's edge, at least
 FILLED = 0.45  # of its box that a part fills, at least
 FLAT = 12.0  # standard deviation of the grey values in a box, at least
-SAME_PLACE = 4  # pixels by which boxes differ that are looked at once
-SAME = 0.6  # IoU of a box with the outline of what it holds
-DIFFERENT = 22.0  # distance of two colours in Lab that are not the same
+SAME_PLACE = 4  # pixels by which boxes may differ and still count as one
+SAME = 0.6  # IoU of a box with the outline of its content, at least
+DIFFERENT = 22.0  # distance in Lab beyond which two colours differ
 ISOLATED = {"whole": 0.2, "moving": 0.35, "still": 0.5}  # isolation of a target, at least
 MOVES, RING, STILL = 0.4, 0.3, 0.03  # shares of a box, and of the ring round it, that move
-SHARES = (0.12, 0.3)  # of the picture's width: sizes of what the background of a picture is freed from
-REACH = (-48, -30, -18, -8, 8, 18, 30, 48)  # pictures that a moving camera's background is made of
-RINGED = 1.5  # sizes of a box that it has together with the ring round it
-STEADY = 0.6  # pixels that the picture moves within REACH while the camera stands still
+SHARES = (0.12, 0.3)  # of the picture's width: sizes of the details that are removed for the background
+REACH = (-48, -30, -18, -8, 8, 18, 30, 48)  # offsets of the pictures that form a moving camera's background
+RINGED = 1.5  # size of a box with the ring around it, in boxes
+STEADY = 0.6  # pixels; less motion within REACH means the camera stands still
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A box (x, y, w, h) in pixels of the whole picture. kind: moving or still. alike: another looks so."""
+    """Holds a proposed box (x, y, w, h) in pixels of the whole picture.
+
+    kind: moving or still
+    alike: whether another proposal looks similar
+    """
 
     box: Array
     kind: str
@@ -51,9 +55,9 @@ class Proposal:
 
 
 class Camera:
-    """The camera's motion between pictures, found by ORB features and a homography.
+    """Estimates the camera's motion between pictures, from ORB features and a homography.
 
-    pictures: of one shot. Sizes and displacements are those of pictures with ``WIDTH`` pixels a row.
+    pictures: of one shot. Sizes and displacements refer to pictures with ``WIDTH`` pixels a row.
     """
 
     def __init__(self, pictures: Sequence[Frame]) -> None:
@@ -64,7 +68,7 @@ class Camera:
         self._features: dict[int, tuple[Values, Mask]] = {}
 
     def homography(self, source: int, target: int) -> Array | None:
-        """Returns the 3 x 3 matrix that takes places of one picture to those of another; None if it can't be found."""
+        """Returns the 3 x 3 matrix from places of one picture to those of another; None if it can't be found."""
         (places, words), (others, other_words) = self._described(source), self._described(target)
         if len(places) < 12 or len(others) < 12:
             return None
@@ -86,7 +90,7 @@ class Camera:
         return float(np.linalg.norm(cv2.perspectiveTransform(corners, matrix) - corners, axis=2).mean())
 
     def moving(self, number: int) -> Mask:
-        """Returns where a picture differs from what those before and after it show there; found once."""
+        """Returns where a picture differs from the pictures before and after it; cached."""
         if number not in self._moving:
             self._moving[number] = moving(self, number)
         return self._moving[number]
@@ -101,7 +105,7 @@ class Camera:
 
 
 def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
-    """Returns what could be targets in picture ``number`` of a shot, the best first, none over another."""
+    """Returns possible targets in picture ``number`` of a shot, the best first, none over another."""
     small = camera.pictures[number]
     factor = picture.shape[1] / small.shape[1]
     moves = camera.moving(number)
@@ -122,7 +126,7 @@ def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
                 found.append(Proposal(outline / factor, kind, rank))
     best: list[Proposal] = []
     for one in sorted(found, key=lambda one: -one.rank):
-        # Of boxes one within another the larger counts: smaller ones are parts.
+        # If one box lies within another, keep the larger: smaller ones are parts.
         apart = all(_overlap(one.box, other.box) <= 0.2 for other in best)
         if apart and min(one.box[2:]) * factor >= SMALLEST:
             best.append(one)
@@ -131,7 +135,7 @@ def propose(camera: Camera, picture: Frame, number: int) -> list[Proposal]:
 
 
 def confirmed(camera: Camera, picture: Frame, number: int, box: Array) -> bool:
-    """Tells whether a box of picture ``number`` of a shot holds something whole: its outline or its motion says so."""
+    """Returns whether a box of picture ``number`` of a shot holds a whole object, by its outline or its motion."""
     if outlined(picture, box) is not None:
         return True
     factor = picture.shape[1] / camera.pictures[number].shape[1]
@@ -141,13 +145,13 @@ def confirmed(camera: Camera, picture: Frame, number: int, box: Array) -> bool:
 
 
 def stands_alone(moves: Mask, box: Array) -> bool:
-    """Tells whether what a box holds moves, and what surrounds it does not."""
+    """Returns whether a box's content moves and its surroundings do not."""
     inside, ring = _ring_shares(moves, box)
     return inside >= MOVES and ring <= RING * inside
 
 
 def moving(camera: Camera, number: int) -> Mask:
-    """Returns where a picture differs from what the pictures before and after it show there."""
+    """Returns where a picture differs from the pictures before and after it."""
     picture = camera.pictures[number]
     height, width = picture.shape[:2]
     others = [number + offset for offset in REACH if 0 <= number + offset < len(camera.pictures)]
@@ -177,7 +181,7 @@ def standing_out(picture: Frame, scale: float) -> Mask:
 
 
 def blobs(picture: Frame) -> Array:
-    """Returns boxes (N x 4) round stable regions of one brightness or colour that could be a target."""
+    """Returns boxes (N x 4) around stable regions of one brightness or colour that could be a target."""
     lab = cv2.cvtColor(picture, cv2.COLOR_BGR2LAB)
     height, width = picture.shape[:2]
     detector = cv2.MSER_create(4, 64, round(LARGEST * height * width))
@@ -190,7 +194,7 @@ def blobs(picture: Frame) -> Array:
 
 
 def parts(mask: Mask, picture: Frame) -> Array:
-    """Returns boxes (N x 4: x, y, w, h) round the connected parts of a mask that could be a target."""
+    """Returns boxes (N x 4: x, y, w, h) around the connected parts of a mask that could be a target."""
     found = [box[:4].astype(np.float64) for box in components(mask) if box[4] >= FILLED * box[2] * box[3]]
     return np.array([box for box in found if plausible(box, picture)]).reshape(-1, 4)
 
@@ -206,7 +210,7 @@ def components(mask: Mask) -> npt.NDArray[np.int32]:
 
 
 def plausible(box: Array, picture: Frame, smallest: float = 8) -> bool:
-    """Tells whether a box could be a target: neither too small nor too large, whole, not flat."""
+    """Returns whether a box could be a target: neither too small nor too large, not cut off, not plain."""
     height, width = picture.shape[:2]
     x, y, w, h = box
     if min(w, h) < smallest or w * h > LARGEST * width * height or max(w / h, h / w) > LONGEST:
@@ -217,9 +221,9 @@ def plausible(box: Array, picture: Frame, smallest: float = 8) -> bool:
 
 
 def isolation(picture: Frame, box: Array) -> float:
-    """Returns how well a box holds one thing on a ground of one colour or two: 0 to 1.
+    """Returns how well a box holds one thing on a ground of one or two colours: 0 to 1.
 
-    It is the share of the ring round the box that has these colours, less the share of the box that has them too.
+    It is the share of the ring around the box that has these colours, minus the share of the box that has them.
     """
     ground, inside = _ground(picture, box)
     if inside.sum() < 16 or (~inside).sum() < 16:
@@ -228,9 +232,9 @@ def isolation(picture: Frame, box: Array) -> float:
 
 
 def outlined(picture: Frame, box: Array) -> Array | None:
-    """Returns the box (x, y, w, h) of what differs from the ground round a box, as one part that ends within 1.5 boxes.
+    """Returns the box (x, y, w, h) of the part inside a box that differs from the ground around it.
 
-    None if it goes on beyond that, or if it is not much the same as the box.
+    None if that part extends beyond 1.5 boxes, or if it overlaps the box too little.
     """
     ground, inside = _ground(picture, box)
     if inside.all():
@@ -256,7 +260,7 @@ def reduced(picture: Frame) -> Frame:
 
 
 def around(values: npt.NDArray[np.generic], box: Array, factor: float) -> npt.NDArray[np.generic]:
-    """Returns the values in a box of so many times the size, at least one of them."""
+    """Returns the values in a box enlarged by ``factor``, at least one of them."""
     x, y, w, h = box
     low = np.array([y + h / 2 - factor * h / 2, x + w / 2 - factor * w / 2])
     bottom, right = np.ceil(low + np.array((factor * h, factor * w))).astype(int)
@@ -265,7 +269,7 @@ def around(values: npt.NDArray[np.generic], box: Array, factor: float) -> npt.ND
 
 
 def _distance(picture: Frame, background: Frame) -> Values:
-    """The distance of the colours of each pixel in Lab, H x W, after a little smoothing."""
+    """Returns the distance of the colours of each pixel in Lab, H x W, after slight smoothing."""
     both = [
         cv2.cvtColor(cv2.GaussianBlur(one, (3, 3), 0), cv2.COLOR_BGR2LAB).astype(np.float32)
         for one in (picture, background)
@@ -274,7 +278,7 @@ def _distance(picture: Frame, background: Frame) -> Values:
 
 
 def _ground(picture: Frame, box: Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which pixels of a box and of the ring round it have one of the ring's two main colours; which are the box's."""
+    """Returns which pixels of a box and its ring have one of the ring's two main colours, and which are in the box."""
     colours = cv2.cvtColor(np.ascontiguousarray(around(picture, box, RINGED)), cv2.COLOR_BGR2LAB).astype(np.float32)
     height, width = colours.shape[:2]
     inside = np.zeros((height, width), bool)
@@ -290,26 +294,26 @@ def _ground(picture: Frame, box: Array) -> tuple[npt.NDArray[np.bool_], npt.NDAr
 
 
 def _near(colours: Values, others: Values) -> npt.NDArray[np.bool_]:
-    """Which colours (... x 3) are alike to the median of others (N x 3)."""
+    """Returns which colours (... x 3) are similar to the median of others (N x 3)."""
     return np.asarray(np.linalg.norm(colours - np.median(others, axis=0), axis=-1) < DIFFERENT)
 
 
 def _ring_shares(mask: Mask, box: Array) -> tuple[float, float]:
-    """The share of a box that a mask fills, and that of the ring round it."""
+    """Returns the share of a box that a mask fills, and that of the ring around it."""
     inner, outer = around(mask, box, 1.0), around(mask, box, 1.7)
     rest = outer.size - inner.size
     return float(inner.mean()), float((outer.sum() - inner.sum()) / rest) if rest > 0 else 1.0
 
 
 def _kind(moves: Mask, box: Array) -> str | None:
-    """Whether what a box holds moves or is still; None for a part of something that moves, or what is beside it."""
+    """Returns whether a box's content moves or is still; None for a part of a moving thing, or its surroundings."""
     if stands_alone(moves, box):
         return "moving"
     return "still" if max(_ring_shares(moves, box)) <= STILL else None
 
 
 def _look_alikes(picture: Frame, boxes: Sequence[Array]) -> list[bool]:
-    """For each box whether another has its colours, and half to twice its area."""
+    """Returns for each box whether another has its colours, and half to twice its area."""
     colours = [_histogram(picture, box) for box in boxes]
     areas = [float(box[2:].prod()) for box in boxes]
 
@@ -325,7 +329,7 @@ def _rank(box: Array, weight: float) -> float:
 
 
 def _overlap(one: Array, other: Array) -> float:
-    """The share of the smaller box that the other covers."""
+    """Returns the share of the smaller box that the other covers."""
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[:2] + one[2:], other[:2] + other[2:])
     return float(np.maximum(0, high - low).prod() / min(one[2:].prod(), other[2:].prod()))
 

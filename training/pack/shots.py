@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Clips of videos and folders of pictures: which a snapshot has, and stretches of them without a cut."""
+"""Finds clips in a snapshot (videos and folders of pictures), and stretches of them without a cut."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from .snapshots import Snapshot, natural
 from .sources import Report
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".gif"}
-LONGEST_SIDE = 640  # pixels of a frame that boxes refer to
-LENGTH = 120  # pictures of a stretch, at most
-SHORTEST = 16  # pictures of a shot that are worth looking at
-CUT_COLOURS, CUT_PIXELS = 0.55, 24.0  # share of colours in common, and mean difference of thumbnails, of a cut
+LONGEST_SIDE = 640  # pixels of a frame, to which boxes refer
+LENGTH = 120  # most pictures of a stretch
+SHORTEST = 16  # fewest pictures of a shot
+# Thumbnails on both sides of a cut have less than this share of common colours, and more than this mean difference.
+CUT_COLOURS, CUT_PIXELS = 0.55, 24.0
 
 
 @dataclass(frozen=True)
 class Shot:
-    """Pictures without a cut between them. numbers: of the frames in the clip, from 0, evenly spaced."""
+    """Holds pictures without a cut between them. numbers: of the frames in the clip, from 0, evenly spaced."""
 
     numbers: list[int]
     pictures: list[Frame]
 
 
 def find_clips(snapshot: Snapshot, pattern: str) -> list[str]:
-    """Returns the clips that fit a pattern: paths of videos, or patterns of the pictures in a folder.
+    """Returns the clips that match a pattern: paths of videos, or patterns of the pictures in a folder.
 
-    ``**`` stands for any folders, * and ? stay within one. Names are in natural order.
+    ``**`` stands for any folders; * and ? stay within one. Names are in natural order.
     """
     if "**" in pattern:
         names = sorted(fnmatch.filter(snapshot.names, pattern.replace("**/", "*")), key=natural)
@@ -50,7 +51,7 @@ def find_clips(snapshot: Snapshot, pattern: str) -> list[str]:
 
 
 def count_frames(snapshot: Snapshot, path: str) -> int:
-    """Returns the number of frames that a clip says it has. Raises OSError if it can't be read."""
+    """Returns the number of frames that a clip claims to have. Raises OSError if it can't be read."""
     if "*" in path or "?" in path:
         return len(snapshot.matching(path))
     video = cv2.VideoCapture(str(snapshot.file(path)))
@@ -65,7 +66,7 @@ def count_frames(snapshot: Snapshot, path: str) -> int:
 def read_shots(snapshot: Snapshot, path: str, stretches: int, report: Report) -> Iterator[Shot]:
     """Yields shots from evenly spaced stretches of a clip, in order, with pictures of ``LONGEST_SIDE`` at most.
 
-    Of long clips every second frame is taken. Raises OSError if the clip can't be read.
+    Long clips are read at every second frame. Raises OSError if the clip can't be read.
     """
     count = count_frames(snapshot, path)
     step = 2 if count >= 2 * LENGTH else 1
@@ -75,7 +76,7 @@ def read_shots(snapshot: Snapshot, path: str, stretches: int, report: Report) ->
     wanted = {frame: index for index, start in enumerate(starts) for frame in range(start, start + length, step)}
     shot = Shot([], [])
     stretch = -1
-    last: Frame | None = None  # the thumbnail before
+    last: Frame | None = None  # the previous thumbnail
     size = (0, 0)
     for frame, picture in read_frames(path, snapshot, set(wanted), report):
         small = _reduced(picture)
@@ -93,7 +94,7 @@ def read_shots(snapshot: Snapshot, path: str, stretches: int, report: Report) ->
 
 
 def is_cut(before: Frame, after: Frame) -> bool:
-    """Tells whether two thumbnails show different shots: neither their colours nor their pixels are alike."""
+    """Returns whether two thumbnails show different shots: neither their colours nor their pixels are similar."""
     histograms = [
         cv2.calcHist([thumbnail], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3) / thumbnail[..., 0].size
         for thumbnail in (before, after)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Snapshots of repositories on this machine, as git directories or plain folders, and the files in them."""
+"""Reads snapshots of repositories on this machine, which are git directories or plain folders, and their files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 
 class Snapshot(ABC):
-    """Files of one version of a repository. ``names`` lists their paths within it, with / as separator."""
+    """Gives access to the files of one version of a repository. ``names`` lists their paths, with / as separator."""
 
     names: frozenset[str]
 
@@ -24,18 +24,18 @@ class Snapshot(ABC):
     def file(self, name: str) -> Path:
         """Returns a file with the content of ``name``, which lasts until the next call.
 
-        Raises FileNotFoundError if the snapshot has no such file, or lists it without holding its content.
+        Raises FileNotFoundError if the snapshot has no such file, or lists it without its content.
         """
 
     def matching(self, pattern: str) -> list[str]:
-        """Returns the names that fit a pattern, in natural order (2 before 10); * and ? stay within one folder."""
+        """Returns the names that match a pattern, in natural order (2 before 10); * and ? stay within one folder."""
         parts = pattern.split("/")
         found = [name for name in self.names if _fits(name.split("/"), parts)]
         return sorted(found, key=natural)
 
 
 class Folder(Snapshot):
-    """A plain folder."""
+    """Reads a plain folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -49,7 +49,7 @@ class Folder(Snapshot):
 
 
 class GitDirectory(Snapshot):
-    """One commit of a git directory, which needs no work tree. Files are copied to ``scratch`` one at a time."""
+    """Reads one commit of a git directory without a work tree. Files are copied to ``scratch`` one at a time."""
 
     def __init__(self, git_directory: Path, commit: str, scratch: Path) -> None:
         self._git = ["git", "-c", "safe.directory=*", "--git-dir", str(git_directory)]
@@ -66,7 +66,7 @@ class GitDirectory(Snapshot):
                 if about.split()[1] == "blob":
                     self._objects[name] = about.split()[2]
         self.names = frozenset(self._objects)
-        # One process for all files: starting git costs more than reading a picture.
+        # Use one process for all files: starting git costs more than reading a picture.
         self._reader = subprocess.Popen(
             [*self._git, "cat-file", "--batch"],
             stdin=subprocess.PIPE,
@@ -92,18 +92,18 @@ class GitDirectory(Snapshot):
         return copy
 
     def close(self) -> None:
-        """Ends git."""
+        """Ends the git process."""
         self._reader.communicate()
 
 
 @contextmanager
 def open_snapshot(root: Path, repository: str, commit: str = "HEAD") -> Iterator[Snapshot]:
-    """Opens the snapshot of OWNER/NAME that lies below ``root``.
+    """Opens the snapshot of OWNER/NAME below ``root``.
 
-    Looked for are ``OWNER+NAME/repo``, ``OWNER+NAME.git``, ``OWNER+NAME`` and ``OWNER/NAME``: a git directory, a
-    checkout with one in ``.git``, or a plain folder, which has one version only and so ignores ``commit``.
+    It is searched in ``OWNER+NAME/repo``, ``OWNER+NAME.git``, ``OWNER+NAME`` and ``OWNER/NAME``. It may be a git
+    directory, a checkout with one in ``.git``, or a plain folder, which has only one version and so ignores ``commit``.
 
-    Raises FileNotFoundError if there is none, or if the git directory has no such commit.
+    Raises FileNotFoundError if there is no snapshot, or if the git directory has no such commit.
     """
     plus = repository.replace("/", "+")
     places = [root / plus / "repo", root / f"{plus}.git", root / plus, root / repository]
@@ -123,7 +123,7 @@ def open_snapshot(root: Path, repository: str, commit: str = "HEAD") -> Iterator
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Key that sorts numbers within names by value."""
+    """Returns a key that sorts numbers within names by value."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Lists of sources of annotated pictures, and the stills and clips in them."""
+"""Reads lists of sources of annotated pictures, and finds the stills and clips in them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ from .snapshots import Snapshot
 
 KINDS = ("stills", "clips")
 FORMATS = ("voc", "yolo", "mask", "coco")
-SAME_OBJECT = 0.3  # IoU of an object with itself one frame earlier, at least
+SAME_OBJECT = 0.3  # least IoU of an object with itself one frame earlier
 THINNEST = 5.0  # pixels; an object whose shorter side is less has no texture
-LARGEST = 0.95  # of the picture's width and height together; beyond, nothing is left to search in
+LARGEST = 0.95  # of both the picture's width and height; a larger object leaves nothing to search in
 
-Report = Callable[[str, str], None]  # what is left out, and why
+Report = Callable[[str, str], None]  # called with an item that is left out, and the reason
 
 
 @dataclass(frozen=True)
 class Source:
-    """Annotated pictures of one repository, as an entry of a list of sources describes them.
+    """Describes annotated pictures of one repository, as an entry of a list of sources.
 
-    kind: ``stills``, or ``clips`` where pictures with consecutive numbers are consecutive frames. images: pattern of
-    the pictures' paths; * stays within one folder. format, annotations: patterns of a picture's annotation, of which
-    the first that exists counts; {stem} is the picture's name without suffix, {folder} the name of its folder. ``coco``
-    has files for all pictures instead. smallest: an object's longer side in pixels, at least. skip: names of objects
-    to leave out. windows: most that are cut out of a still. frames: most of a clip, evenly spaced. shortest: fewest of
-    a clip. marks: words for the index (``thermal``, ``lookalikes``, ``occlusion``, ...). commit: for files that only an
-    earlier version has. use: false for a source that is listed to say why (``note``) it isn't used.
+    kind: ``stills``, or ``clips`` if consecutive numbers are consecutive frames
+    images: pattern of the pictures' paths; * stays within one folder
+    format, annotations: format and patterns of a picture's annotation, of which the first that exists counts; {stem} is
+        the picture's name without suffix, {folder} the name of its folder; ``coco`` has files for all pictures instead
+    smallest: least longer side of an object, in pixels
+    skip: names of objects to leave out
+    windows: most windows cut out of a still
+    frames: most frames of a clip, evenly spaced
+    shortest: fewest frames of a clip
+    marks: words for the index (``thermal``, ``lookalikes``, ``occlusion``, ...)
+    commit: for files that only an earlier version has
+    use: false for a source that is listed only to say why (``note``) it isn't used
     """
 
     repository: str
@@ -62,7 +67,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Still:
-    """A picture and its objects, whose boxes lie inside it."""
+    """Holds a picture and its objects, whose boxes lie inside it."""
 
     path: str
     picture: Frame
@@ -71,14 +76,14 @@ class Still:
 
 @dataclass(frozen=True)
 class Run:
-    """Consecutive pictures that show one object: their paths, and the object in each."""
+    """Holds consecutive pictures that show one object: their paths, and the object in each."""
 
     paths: list[str]
     objects: list[Annotated]
 
 
 def load_sources(file: Path) -> list[Source]:
-    """Reads a list of sources. Raises OSError, or ValueError that names the entry and what is wrong with it."""
+    """Reads a list of sources. Raises OSError, or ValueError that names the entry and its error."""
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -114,8 +119,8 @@ def read_stills(source: Source, snapshot: Snapshot, report: Report) -> Iterator[
 def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Run]:
     """Yields the clips of a source.
 
-    A clip goes on while the pictures' numbers are consecutive, each picture has one object, its name stays the same,
-    and its box overlaps the one before by ``SAME_OBJECT``. What lasts for less than ``shortest`` pictures is left out.
+    A clip continues while the pictures' numbers are consecutive, each picture has one object, its name stays the same,
+    and its box overlaps the previous one by ``SAME_OBJECT``. Clips with fewer than ``shortest`` pictures are left out.
     """
     annotations = _Annotations(source, snapshot)
     run = Run([], [])
@@ -129,7 +134,7 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
     for path in _pictures(source, snapshot):
         try:
             width = height = 0
-            if source.format in ("yolo", "mask"):  # they don't hold the picture's size
+            if source.format in ("yolo", "mask"):  # these formats don't hold the picture's size
                 height, width = read_image(snapshot.file(path)).shape[:2]
             objects = [item for item in annotations.of(path, width, height) if item.name not in source.skip]
             if len(objects) != 1:
@@ -147,7 +152,7 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
 
 
 def thinned(run: Run, most: int) -> Run:
-    """Returns at most ``most`` pictures of a clip, evenly spaced, the first and the last among them."""
+    """Returns at most ``most`` pictures of a clip, evenly spaced, including the first and the last."""
     if len(run.paths) <= most:
         return run
     chosen = np.round(np.linspace(0, len(run.paths) - 1, most)).astype(int)
@@ -165,7 +170,7 @@ def cut_to_picture(box: Array, width: int, height: int) -> Array | None:
 
 
 class _Annotations:
-    """The objects of each picture of a source."""
+    """Reads the objects of each picture of a source."""
 
     def __init__(self, source: Source, snapshot: Snapshot) -> None:
         self._source, self._snapshot = source, snapshot
@@ -176,10 +181,10 @@ class _Annotations:
                     self._by_name.update(read_coco(snapshot.file(name)))
 
     def of(self, path: str, width: int, height: int) -> list[Annotated]:
-        """Raises FileNotFoundError if a picture has no annotation, ValueError if it is damaged."""
+        """Returns a picture's objects. Raises FileNotFoundError without an annotation, ValueError if it is damaged."""
         inner = PurePosixPath(path)
         if self._source.format == "coco":
-            for end in range(1, len(inner.parts) + 1):  # names may hold folders, down from any of the picture's
+            for end in range(1, len(inner.parts) + 1):  # listed names may begin at any of the picture's folders
                 found = self._by_name.get("/".join(inner.parts[-end:]))
                 if found is not None:
                     return found
@@ -252,7 +257,7 @@ def _worth(item: Annotated, width: int, height: int, source: Source) -> bool:
 
 
 def _in_one_part(item: Annotated, width: int, height: int) -> bool:
-    """Tells whether an outline holds one part; what something in front cuts into two is hard to tell from that."""
+    """Returns whether an outline holds one part; an object cut in two by an occluder is hard to recognise from it."""
     return not isinstance(item.mask, Polygons) or main_part(rasterise(item.mask, height, width)) is not None
 
 

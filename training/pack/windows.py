@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Windows that are cut out of pictures: round the objects, with enough round them to search in."""
+"""Chooses windows to cut out of pictures: around the objects, with enough surroundings to search in."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from snscf_core.boxes import Array
 
 REACH = 6.0  # side of a window, in units of the object's longer side
-SMALLEST = 200  # pixels; a smaller window would show little of what surrounds a small object
-SMOOTHED = 15  # frames over which a clip's window is moved
-MARGIN = 8  # pixels between a clip's box and its window's edge, where the picture goes on
+SMALLEST = 200  # pixels; a smaller window would show little of a small object's surroundings
+SMOOTHED = 15  # frames over which the motion of a clip's window is smoothed
+MARGIN = 8  # pixels between a clip's box and its window's edge, unless the picture ends there
 
 
 class Window(NamedTuple):
-    """A part of a picture, in pixels."""
+    """Holds a part of a picture, in pixels."""
 
     x: int
     y: int
@@ -29,9 +29,11 @@ class Window(NamedTuple):
 def still_windows(boxes: Array, width: int, height: int, count: int) -> list[tuple[Window, list[int]]]:
     """Chooses at most ``count`` windows of a picture, and for each the numbers of the boxes that lie wholly in it.
 
-    boxes: N x 4 (x, y, w, h), inside the picture. A window has ``REACH`` times the longer side of the box in its
-    middle. The next window is always the one with the most boxes that no earlier one shows well; a window more than
-    twice as large as a box's own does not show it well. A picture not larger than a window is taken whole.
+    boxes: N x 4 (x, y, w, h), inside the picture
+
+    A window has ``REACH`` times the longer side of the box in its middle. Each next window holds the most boxes that no
+    earlier one shows well. A window more than twice as large as a box's own does not show that box well. A picture that
+    is not larger than a window is taken whole.
     """
     own = np.maximum(SMALLEST, REACH * boxes[:, 2:].max(axis=1))
     windows = [_window(box, side, width, height) for box, side in zip(boxes, own, strict=True)]
@@ -53,8 +55,9 @@ def still_windows(boxes: Array, width: int, height: int, count: int) -> list[tup
 def clip_windows(boxes: Array, width: int, height: int) -> list[Window]:
     """Returns a window for each frame of a clip, all of one size, which follows the object smoothly and holds its box.
 
-    boxes: N x 4 (x, y, w, h), NaN where the object is absent; the window then goes from where it was last seen to where
-    it is seen next. Raises ValueError if the object is never there.
+    boxes: N x 4 (x, y, w, h), NaN where the object is absent; the window then moves from its last to its next place
+
+    Raises ValueError if the object is in no frame.
     """
     seen = np.flatnonzero(np.isfinite(boxes).all(axis=1))
     if not len(seen):
