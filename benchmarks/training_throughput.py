@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for all numbers")
     options = parser.parse_args()
     if options.batch < 1 or options.steps < 1 or options.warm_up < 0:
-        parser.error("batch and steps are at least 1, warm-up at least 0")
+        parser.error("batch and steps must be at least 1, warm-up at least 0")
     result = measure(options)
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")

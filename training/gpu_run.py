@@ -128,7 +128,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
     run, data = options.work / f"run-{options.network}", options.work / "data"
     arrived = _unpack(options, call)
     if not arrived.complete and not options.partial:
-        raise RunError("the pack is not complete: bring the rest, or train on what is there with --partial")
+        raise RunError("the pack is not complete: add the missing parts, or train without them with --partial")
     sets = _sets(data)
     weights = [f"{layout}={folder}:{DATA_WEIGHTS[layout]:g}" for layout, folder in sets.items()]
     if not weights:
@@ -141,7 +141,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
     settings += ["--validation-clips", str(VALIDATION_CLIPS), "--validation-share", str(VALIDATION_SHARE)]
     if goes_on:
         plan = json.loads((run / "plan.json").read_text())
-        call.say(f"the run in {run} goes on with the settings that it has")
+        call.say(f"the run in {run} continues with its own settings")
         _pool(options, arrived, call)
     else:
         start, rest = _start(options, call)
@@ -171,7 +171,7 @@ def train(options: argparse.Namespace, call: Call) -> int:
             f"training ended with status {status}{'' if lines else ' and left no weights'}: {_tail(call.out)}"
         )
     call.say(json.dumps(lines[-1]))
-    how = "the run is finished" if lines[-1]["finished"] else "the run is not finished: the same command goes on"
+    how = "the run is finished" if lines[-1]["finished"] else "the run is not finished: the same command continues it"
     call.say(f"{how}; {call.left:.0f} s of the call are left; weights: {options.out / lines[-1]['weights']}")
     return 0
 
@@ -203,7 +203,7 @@ def check(settings: Sequence[str], options: argparse.Namespace, call: Call) -> N
     if call.stopped:
         raise RunError("stopped")
     if status or len(lines) != 2 or any(line["loss"] is None for line in lines):
-        raise RunError(f"a step of each phase fails (status {status}), so nothing was begun: {_tail(few)}")
+        raise RunError(f"a step of each phase fails (status {status}), so training was not started: {_tail(few)}")
     losses = ", ".join(f"{line['loss']:.3f}" for line in lines)
     call.say(f"pairs are made, and a step of each phase works (losses {losses})")
 

@@ -126,7 +126,7 @@ def newest_weights(out: Path) -> Path:
     for folder in folders:
         if is_whole(folder):
             return folder
-    raise ValueError(f"{out} has no whole weights: no folder weights-STEP in which every checksum is right")
+    raise ValueError(f"{out} has no complete weights: no folder weights-STEP in which every checksum matches")
 
 
 def is_whole(folder: Path) -> bool:

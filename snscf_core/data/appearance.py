@@ -61,14 +61,14 @@ class AppearanceConfig:
     def __post_init__(self) -> None:
         for name in ("blur", "noise", "compression"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
         for name in ("light", "contrast", "gamma", "temperature", "saturation", "defocus", "motion", "noise_sigma"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is at least 0, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 1 <= self.quality[0] <= self.quality[1] <= 100:
-            raise ValueError(f"quality is a range within 1 to 100, got {self.quality}")
+            raise ValueError(f"quality must be a range within 1 to 100, got {self.quality}")
         if self.motion > KERNEL - 3:
-            raise ValueError(f"motion is at most {KERNEL - 3} pixels, got {self.motion}")
+            raise ValueError(f"motion must be at most {KERNEL - 3} pixels, got {self.motion}")
 
 
 class Degradation(NamedTuple):

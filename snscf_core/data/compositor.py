@@ -84,12 +84,12 @@ class CompositorConfig:
         shares = "flip neighbours recoloured occluder template_occluder bars min_visible hidden harmony"
         for name in shares.split():
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is from 0 to 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         for name in "rotation stretch perspective bend camera_shift camera_zoom camera_roll".split():
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is at least 0, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.perspective > 0.4:
-            raise ValueError(f"perspective is at most 0.4, got {self.perspective}")
+            raise ValueError(f"perspective must be at most 0.4, got {self.perspective}")
 
 
 class Cast(NamedTuple):

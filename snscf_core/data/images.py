@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads image and mask files as data sets store them; a truncated file, or one that is no image, raises ValueError."""
+"""Reads image and mask files as data sets store them. Truncated files and files without an image raise ValueError."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_indices(file: Path) -> Indices:
     if palette is None:
         image = _decode(file, cv2.IMREAD_UNCHANGED)
         if image.dtype != np.uint8:
-            raise ValueError(f"{file} has {image.dtype} pixels, where a mask has 8 bits at most")
+            raise ValueError(f"{file} has {image.dtype} pixels, but a mask has at most 8 bits")
         return image if image.ndim == 2 else np.where(image[..., :3].any(axis=2), 255, 0).astype(np.uint8)
     # OpenCV returns only colours, so look the indices up in the palette. If entries are equal, the first counts.
     entries, first = np.unique(_packed(palette), return_index=True)

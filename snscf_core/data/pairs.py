@@ -87,18 +87,18 @@ class PairConfig:
     def __post_init__(self) -> None:
         for name in ("negatives", "look_alikes", "composited", "flip", "grayscale", "inverted", "surround", "max_area"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is from 0 to 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.stills is not None and not 0 <= self.stills <= 1:
-            raise ValueError(f"stills is from 0 to 1 or None, got {self.stills}")
+            raise ValueError(f"stills must be from 0 to 1 or None, got {self.stills}")
         for name in "max_gap template_shift template_scale search_shift search_scale search_stretch".split():
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is at least 0, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for source, weight in self.weights.items():
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"the weight of {source} is a finite number of at least 0, got {weight}")
+                raise ValueError(f"the weight of {source} must be a finite number of at least 0, got {weight}")
         for source, gap in self.gaps.items():
             if gap < 0:
-                raise ValueError(f"the gap of {source} is at least 0, got {gap}")
+                raise ValueError(f"the gap of {source} must be at least 0, got {gap}")
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class PairSource:
         compiled: bool = False,
     ) -> None:
         if not 0 <= rank < world:
-            raise ValueError(f"rank is from 0 to world - 1 = {world - 1}, got {rank}")
+            raise ValueError(f"rank must be from 0 to world - 1 = {world - 1}, got {rank}")
         for source in (*config.weights, *config.gaps):
             if source not in pool.sources:
                 raise ValueError(f"there is no source {source!r}; there are {', '.join(pool.sources)}")
@@ -236,7 +236,7 @@ class PairSource:
         usable = _usable(pool, config)
         self.table = ViewTable(pool, usable, scenes, config)
         if not self.table.total > 0:
-            raise ValueError(f"none of {len(pool.view_clip)} object views can serve for training")
+            raise ValueError(f"none of {len(pool.view_clip)} object views is usable for training")
         self.cutouts = ViewTable(pool, usable & _cut_out_well(pool, usable, config), scenes, config)
         self._image_order = image_scene.argsort(stable=True)
         ordered = image_scene[self._image_order]
@@ -271,7 +271,7 @@ class PairSource:
     def batch(self, step: int, size: int) -> PairBatch:
         """Makes ``size`` pairs on the pool's device, the composited ones last."""
         if size < 1 or step < 0:
-            raise ValueError(f"a batch has a step of at least 0 and a size of at least 1, got {step} and {size}")
+            raise ValueError(f"a batch needs a step of at least 0 and a size of at least 1, got {step} and {size}")
         # Training may use lower precision elsewhere; coordinates need float32.
         with torch.autocast(self.pool.device.type, enabled=False):
             return self._batch(step, size)

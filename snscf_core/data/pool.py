@@ -198,7 +198,7 @@ class ImagePool:
 
 
 def _in_blocks(pixels: Tensor, block: Tensor) -> Tensor:
-    """Returns the number of blocks along a side of so many pixels; the last may be partial."""
+    """Returns the number of blocks along a side of ``pixels`` pixels; the last may be partial."""
     return (pixels + block - 1).div(block, rounding_mode="floor")
 
 
@@ -324,7 +324,7 @@ def _add_mask(prepared: _Prepared, view: _View, stored_size: tuple[int, int], si
     mask: Any = read_mask(view.mask, *stored_size).astype(np.uint8) * 255
     overlap = float(iou(view.box, cv2.boundingRect(mask)))
     if overlap < MIN_MASK_OVERLAP:
-        raise ValueError(f"its box and the box around its mask overlap by {overlap:.2f} only; the mask is left out")
+        raise ValueError(f"its box and the box around its mask overlap by only {overlap:.2f}; the mask is left out")
     if size != stored_size[::-1]:
         mask = np.where(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
     x, y, w, h = cv2.boundingRect(mask)

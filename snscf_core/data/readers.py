@@ -407,7 +407,7 @@ def _coco_stills(root: Path, file: Path) -> Found:
 
 
 def _outlines(segmentation: Any, box: Array) -> Polygons | None:
-    """Reads COCO's polygons; None if there are none. Raises ValueError or TypeError for anything else."""
+    """Reads COCO's polygons; None without any. Raises ValueError or TypeError for anything else."""
     if not segmentation:
         return None
     if not isinstance(segmentation, list):

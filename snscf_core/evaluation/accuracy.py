@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure success and precision of trackers under `CONDITIONS`, from several starts in each sequence, on several sets.
+"""Measures success and precision of trackers under `CONDITIONS`, from several starts in each sequence, on several sets.
 
 Each run is stored at once under a fingerprint of everything that it depends on (tracker, weights, code, condition,
 images, boxes). A later call finds it there: another tracker or condition adds its own runs and repeats none.
@@ -64,20 +64,20 @@ class Filmed(ImageSequence):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a fingerprint of everything that the frames and the given box depend on."""
+        """Returns a fingerprint of everything that the frames and the given box depend on."""
         images = [(file.name, file.stat().st_size) for file in self.files]
         text = json.dumps([self.condition.fingerprint, self.name, self.start, self.boxes.tolist(), images])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def score(self, boxes: Array) -> Scores:
-        """Score N x 4 boxes in pixels of the changed frames; errors are in pixels of the original images."""
+        """Scores N x 4 boxes in pixels of the changed frames; errors are in pixels of the original images."""
         return metrics.score(boxes / self.condition.scale, self.truth, RULES)
 
 
 def film(
     sequence: ImageSequence, condition: Condition, start: int = 0, starts: int = 1, subset: str = "", frames: int = 0
 ) -> Filmed:
-    """Return one of ``starts`` starts in a sequence, or in its first ``frames`` frames; 0 frames stand for all.
+    """Returns one of ``starts`` starts in a sequence, or in its first ``frames`` frames; 0 frames stand for all.
 
     Raises ValueError if the target never appears.
     """
@@ -117,7 +117,7 @@ class Accuracy:
     def values(
         self, tracker: str, subsets: Sequence[str], condition: str, measure: str
     ) -> dict[tuple[str, str], float]:
-        """Return a measure of ``metrics.Scores``, averaged over the starts, by set and sequence."""
+        """Returns a measure of ``metrics.Scores``, averaged over the starts, by set and sequence."""
         return {
             (subset, name): float(np.mean([getattr(one, measure) for one in starts]))
             for subset in subsets
@@ -137,7 +137,7 @@ def measure(
     advance: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Accuracy:
-    """Measure all trackers under all conditions, from all starts.
+    """Measures all trackers under all conditions, from all starts.
 
     sets: sequences by the name of their set.
     folder: where runs are kept.
@@ -148,7 +148,7 @@ def measure(
     Raises ValueError for trackers that are stored results, and for a sequence whose target never appears.
     """
     if stored := [tracker.name for tracker in trackers if tracker.stored is not None]:
-        raise ValueError(f"{stored[0]} is stored results, which can't be had under other conditions")
+        raise ValueError(f"{stored[0]} holds stored results, which can't be made under other conditions")
     films = [
         film(sequence, condition, start, starts, subset, frames)
         for subset, sequences in sets.items()
@@ -180,7 +180,7 @@ class _RunStore:
     folders: Mapping[str, Path]
 
     def load(self, candidate: Candidate, one: Filmed) -> Array | None:
-        """Return the stored N x 4 boxes, None if there are none."""
+        """Returns the stored N x 4 boxes, None if nothing is stored."""
         file = self._file(candidate, one)
         return read_result(file)[0] if file.is_file() else None
 
@@ -203,7 +203,7 @@ def _run(
     advance: Callable[[int, int], None],
     tell: Callable[[str], None],
 ) -> tuple[dict[tuple[Key, str, int], Scores], dict[str, str]]:
-    """Run and store the jobs. Return the scores by place, and the error of each failed run by its description."""
+    """Runs and stores the jobs. Returns the scores by place, and the error of each failed run by its description."""
     scores: dict[tuple[Key, str, int], Scores] = {}
     failed: dict[str, str] = {}
     total = sum(len(job.sequence) for job in todo)
@@ -229,7 +229,7 @@ def _complete(
     conditions: Sequence[Condition],
     starts: int,
 ) -> dict[Key, dict[str, tuple[Scores, ...]]]:
-    """Group the scores by tracker, set and condition; leave out sequences without a score for every start."""
+    """Groups the scores by tracker, set and condition; leaves out sequences without a score for every start."""
     scores: dict[Key, dict[str, tuple[Scores, ...]]] = {}
     for tracker, condition, (subset, sequences) in itertools.product(trackers, conditions, sets.items()):
         key = tracker.name, subset, condition.name
@@ -239,7 +239,7 @@ def _complete(
 
 
 def fingerprint(candidate: Candidate) -> str:
-    """Return 12 hexadecimal digits for everything that a tracker's boxes depend on, its code included."""
+    """Returns 12 hexadecimal digits for everything that a tracker's boxes depend on, its code included."""
     kind = candidate.source.partition(":")[0]
     code = ""
     if kind in peers.PEERS:
@@ -251,7 +251,7 @@ def fingerprint(candidate: Candidate) -> str:
 
 
 def _opened(candidate: Candidate, folder: Path) -> Path:
-    """Make the folder of a tracker's runs, named after its fingerprint, and write there what that stands for."""
+    """Makes the folder of a tracker's runs, named after its fingerprint, and writes there what that stands for."""
     own = folder / f"{candidate.name}-{fingerprint(candidate)}"
     own.mkdir(parents=True, exist_ok=True)
     (own / "tracker.json").write_text(json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n")

@@ -92,7 +92,7 @@ def _otb(name: str, listed: Iterable[str]) -> Callable[[Path], Dataset]:
             boxes, images = read_boxes(truth), _numbered(folder / "img")
             if video in OTB_FRAMES:
                 first, last = OTB_FRAMES[video]
-                # some copies also annotate frames before the first one that counts
+                # some copies also annotate frames before the first that counts
                 boxes = boxes[max(0, len(boxes) - (last - first + 1)) :]
                 images = {n: file for n, file in images.items() if first <= n <= last}
             attributes = _attributes(root, ("anno/att", "att"), target, _OTB_ATTRIBUTES)

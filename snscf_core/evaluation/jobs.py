@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run jobs in worker processes: a job that crashes its process loses only its own result."""
+"""Runs jobs in worker processes: a job that crashes its process loses only its own result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Work(Protocol):
     """Does the jobs given to one process. A picklable factory makes it once in each process."""
 
     def __call__(self, job: Any, advance: Callable[[int], None]) -> Any:
-        """Return the job's result, picklable. Calls ``advance`` with the frames done since its last call."""
+        """Returns the job's result, picklable. Calls ``advance`` with the frames done since its last call."""
         ...
 
 
@@ -50,7 +50,7 @@ class _Worker:
             pass  # The process has ended: `receive` reports that as this job's failure.
 
     def receive(self) -> tuple[str, Any]:
-        """Return ``("advance", frames)``, ``("done", result)``, or ``("ended", Failure)`` if the process has ended."""
+        """Returns ``("advance", frames)``, ``("done", result)``, or ``("ended", Failure)`` if the process has ended."""
         try:
             kind, value = self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -80,7 +80,7 @@ def run(
     workers: int = 1,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Done[_Job]]:
-    """Do the jobs in ``workers`` processes and yield each when it is done.
+    """Does the jobs in ``workers`` processes and yields each when it is done.
 
     A job that raises or ends its process gives a `Failure`.
     """

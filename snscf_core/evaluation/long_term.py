@@ -140,11 +140,11 @@ class Reliability:
 def reliability(scores: npt.ArrayLike, hits: npt.ArrayLike, bins: int = 10) -> Reliability:
     """Measures how well scores predict the probability of ``hits`` (N bool).
 
-    Raises ValueError if there are none, their numbers differ, or scores lie outside [0, 1].
+    Raises ValueError if there are no scores, more or fewer than hits, or some outside [0, 1].
     """
     score, hit = np.asarray(scores, np.float64), np.asarray(hits, bool)
     if not score.size or score.shape != hit.shape:
-        raise ValueError(f"there are {score.size} scores and {hit.size} hits; both must be equally many and some")
+        raise ValueError(f"there are {score.size} scores and {hit.size} hits; expected equally many, at least one")
     if not ((score >= 0) & (score <= 1)).all():
         raise ValueError("scores must be in [0, 1]")
     place = np.minimum((score * bins).astype(int), bins - 1)

@@ -156,7 +156,7 @@ def compare(
         boxes, true, found = boxes[found], true[found], found[found]
     if rules.bounded:
         if frame_size is None:
-            raise ValueError("these rules cut boxes off at the border of the image: its size is needed")
+            raise ValueError("these rules clip boxes to the image, so its size is needed")
         overlaps = iou(_bounded(boxes, frame_size), _bounded(true, frame_size))
     else:
         overlaps = iou(boxes, true)

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
+"""Runs trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
 
 Each finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A
 tracker that crashes on a sequence loses only that sequence, and the result says so.
@@ -46,7 +46,7 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """Return the names of the tracker, the sequence and the experiment."""
+        """Returns the names of the tracker, the sequence and the experiment."""
         return self.candidate.name, self.sequence.name, self.experiment
 
 
@@ -65,7 +65,7 @@ class Outcome:
 def one_pass(
     tracker: OnlineTracker, sequence: ImageSequence, advance: Callable[[int], None] = lambda _: None
 ) -> Outcome:
-    """Track through a sequence from the first frame's true box. The time to read images does not count."""
+    """Tracks through a sequence from the first frame's true box. The time to read images does not count."""
     boxes, seconds = np.full((len(sequence), 4), np.nan), np.zeros(len(sequence))
     for index, frame in enumerate(sequence.frames()):
         start = time.perf_counter()
@@ -101,7 +101,7 @@ class Store:
         self.folder, self._nested = folder / "raw", nested
 
     def open(self, candidate: Candidate) -> None:
-        """Claim the tracker's folder. Raises ValueError if it holds results of another tracker of that name."""
+        """Claims the tracker's folder. Raises ValueError if it holds results of another tracker of that name."""
         file = self.folder / candidate.name / "tracker.json"
         text = json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n"
         if file.is_file() and file.read_text() != text:
@@ -119,7 +119,7 @@ class Store:
             write_result(self._file(job), result.boxes, result.seconds)
 
     def load(self, job: Job) -> Outcome | Run | None:
-        """Return a job's stored result; None if there is no result of this sequence's length."""
+        """Returns a job's stored result; None if there is no result of this sequence's length."""
         length = len(job.sequence)
         if job.experiment == BASELINE:
             try:
@@ -148,7 +148,7 @@ def run(
     advance: Callable[[int, int], None] = lambda frames, total: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Found | None:
-    """Run all trackers on all sequences in all experiments.
+    """Runs all trackers on all sequences in all experiments.
 
     folder: where results are stored, and found again by a later run.
     advance: called with the frames done since its last call and all frames to do.
@@ -181,7 +181,7 @@ def run(
 
 
 def _ordered(dataset: Dataset, trackers: Sequence[Candidate], experiments: Sequence[str]) -> list[Job]:
-    """List all jobs, grouped by tracker because making one takes time.
+    """Lists all jobs, grouped by tracker because making one takes time.
 
     Each tracker's longest sequences come first, so that no process is left with a long one at the end.
     """
@@ -191,7 +191,7 @@ def _ordered(dataset: Dataset, trackers: Sequence[Candidate], experiments: Seque
 
 
 def _known(mine: Iterable[Job], store: Store | None) -> tuple[Found, list[Job]]:
-    """Return the results that are on disk already, and the jobs still to do."""
+    """Returns the results that are on disk already, and the jobs still to do."""
     results, todo = Found({}, {}), []
     for job in mine:
         if job.candidate.stored is not None:
@@ -211,7 +211,7 @@ def evaluation(
     trackers: Sequence[Candidate],
     found: Found,
 ) -> Evaluation:
-    """Gather the one-pass results of a run by tracker."""
+    """Gathers the one-pass results of a run by tracker."""
     sizes: dict[str, tuple[int, int]] = {}
     results = []
     for tracker in trackers:
@@ -300,7 +300,7 @@ def _stored(job: Job) -> Outcome | Run:
 
 
 def _gathered(rank: int, world: int, mine: Iterable[Job], found: Found, store: Store | None) -> Found | None:
-    """Gather all processes' results at the first, which stores those that are missing on its own disk."""
+    """Gathers all processes' results at the first, which stores those that are missing on its own disk."""
     import torch.distributed as distributed
 
     distributed.init_process_group("gloo", timeout=timedelta(days=7))

@@ -49,6 +49,6 @@ def first_frames(truth: Array, starts: int) -> list[int]:
     """
     there = np.flatnonzero(np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1))
     if not there.size:
-        raise ValueError("the target is never there")
+        raise ValueError("the target never appears")
     wanted = [start * len(truth) // (2 * starts) for start in range(starts)]
     return [int(there[min(int(np.searchsorted(there, frame)), len(there) - 1)]) for frame in wanted]

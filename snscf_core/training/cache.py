@@ -54,7 +54,7 @@ class TapBatch:
 
 
 class DescribedSource(Protocol):
-    """Fills a cache, as ``PairSource`` can: the same step always gives the same pairs."""
+    """Provides the pairs that fill a cache, as ``PairSource`` does: the same step always gives the same pairs."""
 
     @property
     def config(self) -> PairConfig: ...
@@ -70,7 +70,7 @@ class CachedPairs:
     """Serves ``pairs`` pairs of a source, in a new order each round; ``batch(step)`` depends only on seed and step.
 
     folder: holds the cache; an existing one is used, or completed
-    every: every so many-th pair has a context; 0 for no contexts
+    every: distance between pairs with a context; 0 for no contexts
     recombined: share of the pairs without a context that get another pair's template, so that the negatives differ from
         round to round (the chance that it shows the same object is that of two draws from the source)
 
@@ -90,7 +90,7 @@ class CachedPairs:
         device: torch.device | None = None,
     ) -> None:
         if pairs < 2:
-            raise ValueError(f"a cache has at least 2 pairs, got {pairs}")
+            raise ValueError(f"a cache needs at least 2 pairs, got {pairs}")
         self._seed, self._every, self._recombined = seed & 0xFFFFFFFFFFFFFFFF, every, recombined
         self._device = device or torch.device("cpu")
         self._draws = Draws(torch.device("cpu"))
@@ -219,7 +219,7 @@ class CachedPairs:
             return 0
         state = json.loads(file.read_text())
         if changed := [key for key in settings if state["of"].get(key) != settings[key]]:
-            raise ValueError(f"{self._folder} is a cache with another {changed[0]}: delete it, or name another folder")
+            raise ValueError(f"{self._folder} is a cache with another {changed[0]}: delete it, or choose another")
         return int(state["done"])
 
     def _note(self, done: int, settings: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class LabelConfig:
     positives: int = field(default=16, metadata={"help": "most target anchors of a pair that count"})
     anchors: int = field(default=64, metadata={"help": "most anchors of a pair that count"})
     negatives: int = field(default=16, metadata={"help": "anchors that count in a pair without the target"})
-    reach: int = field(default=3, metadata={"help": "these lie at most so many cells from the object shown instead"})
+    reach: int = field(default=3, metadata={"help": "largest distance of these from the object shown, in cells"})
     target_ellipse: float = field(
         default=0.5, metadata={"help": "a cell in the target's inscribed ellipse, shrunk by this, is the target"}
     )

@@ -55,7 +55,7 @@ class LossConfig:
         if self.class_loss not in CLASS_LOSSES:
             raise ValueError(f"unknown classification loss {self.class_loss!r}; there are {', '.join(CLASS_LOSSES)}")
         if self.ridge_every < 1:
-            raise ValueError(f"ridge_every is at least 1, got {self.ridge_every}")
+            raise ValueError(f"ridge_every must be at least 1, got {self.ridge_every}")
 
 
 class Losses(NamedTuple):

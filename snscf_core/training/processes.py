@@ -78,7 +78,7 @@ def _device(name: str, local: int) -> torch.device:
     if device.type == "cuda":
         device = torch.device("cuda", local if device.index is None else device.index)
         if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"device '{device}' is not there: torch finds {torch.cuda.device_count()} GPUs")
+            raise ValueError(f"device '{device}' does not exist: torch finds {torch.cuda.device_count()} GPUs")
     elif device.type != "cpu":
         raise ValueError(f"training runs on cpu or cuda, not on {name!r}")
     return device

@@ -46,7 +46,7 @@ class Record:
             pass  # optional; the log contains everything
 
     def lines(self) -> list[dict[str, Any]]:
-        """Returns all lines so far, without one that was truncated when the process was killed."""
+        """Returns all lines so far, without a line that was truncated when the process was killed."""
         if not self.path.is_file():
             return []
         out = []

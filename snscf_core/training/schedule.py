@@ -28,7 +28,7 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         for name in ("heads_share", "warmup_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a fraction from 0 to 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be a fraction from 0 to 1, got {getattr(self, name)}")
         for name in ("heads_rate", "peak_rate", "final_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -72,7 +72,7 @@ class Plan:
     def of_steps(cls, steps: int, heads_share: float) -> Plan:
         """Plans a fixed number of steps. Raises ValueError if it is below 1."""
         if steps < 1:
-            raise ValueError(f"a run has at least one step, got {steps}")
+            raise ValueError(f"a run needs at least one step, got {steps}")
         heads = round(steps * heads_share)
         return cls(heads_share, heads, steps - heads)
 

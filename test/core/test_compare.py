@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_told_in_one_sentence(tmp_path, capsys):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "results.json").write_text(json.dumps({"model": "older"}))
     for arguments, text in (
-        ([tmp_path / "a"], "two are needed"),
+        ([tmp_path / "a"], "two trackers are needed"),
         ([tmp_path / "a", tmp_path / "b"], "different data sets: otb, sequences"),
         ([f"{tmp_path / 'a'}:nobody"], "no tracker 'nobody'; it has one"),
         ([tmp_path / "none"], "is no report"),

@@ -110,5 +110,5 @@ def test_first_frames_spread_over_the_first_half_where_the_target_is_there():
     assert first_frames(truth, 3) == [0, 13, 21]
     truth[5:] = np.nan
     assert first_frames(truth, 3) == [0, 4, 4]
-    with pytest.raises(ValueError, match="never there"):
+    with pytest.raises(ValueError, match="never appears"):
         first_frames(np.full((9, 4), np.nan), 2)

@@ -132,8 +132,8 @@ def test_what_is_broken_is_named_and_left_out(tmp_path: Path) -> None:
         "test outside frame 1: box (64, 5, 20, 30) outside 64 x 48 pixels",
         f"test no mask frame 1: {tmp_path}/missing.png can't be read",
         f"test size frame 1: {tmp_path}/size.png has 60 x 48 pixels",
-        "test empty frame 1: its box and the box around its mask overlap by 0.00 only",
-        "test other frame 1: its box and the box around its mask overlap by 0.00 only",
+        "test empty frame 1: its box and the box around its mask overlap by only 0.00",
+        "test other frame 1: its box and the box around its mask overlap by only 0.00",
     ]
     assert len(problems) == len(expected)
     for problem, start in zip(problems, expected, strict=True):

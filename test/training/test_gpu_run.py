@@ -128,7 +128,7 @@ def test_a_rehearsal_on_the_cpu_leaves_weights_when_killed_and_goes_on(pack, tmp
     # The same call, with an empty folder for what comes out, goes on with the run and ends when it is asked to.
     process = begun("work", "second")
     said = ended(process, "second", signal.SIGTERM, progress=0.1)
-    assert process.returncode == 0 and "goes on with the settings that it has" in said
+    assert process.returncode == 0 and "continues with its own settings" in said
     folder, later = whole_weights(tmp_path / "second")
     line = slices(tmp_path / "second")[-1]
     assert (line["step"], line["pairs"], line["weights"]) == (later, 2 * later, folder.name) and later > step

@@ -82,7 +82,8 @@ def test_progress_never_falls():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"heads_share": 1.5}, "heads_share is a fraction"), ({"peak_rate": 0.0}, "peak_rate must")]
+    ("settings", "said"),
+    [({"heads_share": 1.5}, "heads_share must be a fraction"), ({"peak_rate": 0.0}, "peak_rate must")],
 )
 def test_impossible_schedules_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):

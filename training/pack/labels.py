@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Read our own labels: boxes of a target in the frames of a public video, kept in a file apart from its pictures."""
+"""Reads our own labels: boxes of a target in the frames of a public video, kept in a file apart from its pictures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Label:
 
 
 def load_labels(file: Path) -> list[Label]:
-    """Read a labels file; training/README.md describes its keys.
+    """Reads a labels file; training/README.md describes its keys.
 
     Raises OSError, or ValueError that names the entry and what is wrong with it.
     """
@@ -66,7 +66,7 @@ def load_labels(file: Path) -> list[Label]:
 
 
 def read_frames(path: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
-    """Yield the number and the picture of each wanted frame, in order. Raises OSError if there is no such video."""
+    """Yields the number and the picture of each wanted frame, in order. Raises OSError if there is no such video."""
     read = _read_pictures if "*" in path or "?" in path else _read_video
     yield from read(path, snapshot, wanted, report)
 

@@ -23,7 +23,7 @@ class Protected:
     def __init__(self, thumbnails: npt.NDArray[np.generic]) -> None:
         """Takes thumbnails, N x S x S grey values. Raises ValueError for another shape."""
         if thumbnails.ndim != 3 or thumbnails.shape[1] != thumbnails.shape[2] or not len(thumbnails):
-            raise ValueError(f"thumbnails are N x S x S, not of shape {thumbnails.shape}")
+            raise ValueError(f"thumbnails must be N x S x S, got shape {thumbnails.shape}")
         self._side = thumbnails.shape[1]
         self._units = _units(thumbnails)
 

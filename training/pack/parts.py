@@ -66,7 +66,7 @@ def unpack(parts: Path, into: Path) -> Arrived:
         lines = [line.split() for line in (parts / CHECKSUMS).read_text().splitlines() if line.strip()]
         wanted = {name: digest for digest, name in lines}
     except (OSError, ValueError) as error:
-        raise ValueError(f"{parts / CHECKSUMS} can't be read, so nothing says what the parts are: {error}") from error
+        raise ValueError(f"{parts / CHECKSUMS} can't be read, so the parts are unknown: {error}") from error
     (into / _DONE).mkdir(parents=True, exist_ok=True)
     unpacked, missing, damaged = [], [], []
     for name, digest in sorted(wanted.items()):

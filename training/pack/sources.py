@@ -129,7 +129,7 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
         if len(run.paths) >= source.shortest:
             yield run
         elif run.paths:
-            report(run.paths[0], f"the object is followed for {len(run.paths)} pictures only")
+            report(run.paths[0], f"the object is followed in only {len(run.paths)} pictures")
 
     for path in _pictures(source, snapshot):
         try:
@@ -138,7 +138,7 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
                 height, width = read_image(snapshot.file(path)).shape[:2]
             objects = [item for item in annotations.of(path, width, height) if item.name not in source.skip]
             if len(objects) != 1:
-                raise ValueError(f"{len(objects)} objects, where a clip's picture has one")
+                raise ValueError(f"{len(objects)} objects, but a clip's picture has one")
         except (OSError, ValueError) as error:
             report(path, str(error))
             continue

@@ -85,7 +85,7 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     Raises ValueError if there are fewer than two runs, or two without a sequence in common.
     """
     if len(runs) < 2:
-        raise ValueError("there is one tracker; two are needed to compare")
+        raise ValueError("two trackers are needed to compare, got one")
     first = runs[0]
     tables = []
     for measure in _MEASURES:
