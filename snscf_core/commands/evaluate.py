@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
+"""Runs ``snscf eval``: trackers on data sets, reports, comparisons, and the paper's tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .options import SEARCH_SIZE_HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``snscf eval`` itself."""
+    """Adds the options of ``snscf eval`` itself."""
     parser.add_argument(
         "--dataset",
         default="sequences",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands ``snscf eval compare`` and ``snscf eval paper``."""
+    """Adds the commands ``snscf eval compare`` and ``snscf eval paper``."""
     comparing = commands.add_parser("compare", help="test whether trackers differ: bootstrap over sequences")
     comparing.add_argument(
         "reports", nargs="+", metavar="REPORT", help="folder of a report, or FOLDER:TRACKER; the first is the reference"
@@ -64,7 +64,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose sequences, trackers and modes."""
+    """Adds the options that choose sequences, trackers and modes."""
     parser.add_argument("--sequences", help="names of the sequences to use, separated by commas (default: all)")
     parser.add_argument(
         "--tracker", "--model", default=MODELS[0], help=f"separated by commas: {HELP} (default {MODELS[0]})"
@@ -77,7 +77,7 @@ def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how our networks run, how many processes to use, and where results go."""
+    """Adds the options that say how our networks run, how many processes to use, and where results go."""
     parser.add_argument("--device", default="auto", help="of our networks: auto, cpu, cuda, cuda:N (default auto)")
     # Not the fastest engine at hand: results must not depend on which that is.
     parser.add_argument(
@@ -97,7 +97,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run ``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a failed run."""
+    """Runs ``snscf eval``. Raises ValueError or FileNotFoundError for a request that can't be met, or a failed run."""
     if options.root is None:
         raise ValueError("give the data set's folder with --root FOLDER")
     dataset = read_dataset(options.dataset, options.root, listed(options.sequences) if options.sequences else None)
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> None:
-    """Run ``snscf eval compare``. Raises ValueError or FileNotFoundError."""
+    """Runs ``snscf eval compare``. Raises ValueError or FileNotFoundError."""
     runs = [run for source in options.reports for run in compare.read_runs(source)]
     names = [run.name for run in runs]
     if len(set(names)) < len(names):  # Several reports have the same tracker: add the report's folder to its name.
@@ -130,7 +130,7 @@ def run_compare(options: argparse.Namespace) -> None:
 
 
 def run_paper(options: argparse.Namespace) -> None:
-    """Run ``snscf eval paper``. Raises ValueError or FileNotFoundError."""
+    """Runs ``snscf eval paper``. Raises ValueError or FileNotFoundError."""
     roots = {"otb": options.otb, "vot": options.vot, "lasot": options.lasot}
     if not any(roots.values()):
         raise ValueError("give the data sets' folders with --otb, --vot or --lasot")
@@ -167,7 +167,7 @@ class _PaperRun:
 
 
 def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: argparse.Namespace) -> _PaperRun | None:
-    """Run the trackers on a data set and write its report; None in processes that only help another under torchrun."""
+    """Runs the trackers on a data set and writes its report; None in processes that only help another under torchrun."""
     dataset = read_dataset(name, root)
     folder = options.output / name if options.output else None
     found = _run(dataset, trackers, folder, options)
@@ -182,7 +182,7 @@ def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: ar
 def _measured(
     finished: Mapping[str, _PaperRun], trackers: Sequence[Candidate], coverage: Sequence[str]
 ) -> paper.Measured:
-    """Gather what the paper's tables need from the runs by data set."""
+    """Gathers what the paper's tables need from the runs by data set."""
     evaluations = {name: run.evaluation for name, run in finished.items()}
     results: Mapping[str, paper.VotResult] = {}
     speeds = None
@@ -194,7 +194,7 @@ def _measured(
 
 
 def _print_paper(tables: Sequence[Table], output: Path | None) -> None:
-    """Print the tables, and write them to ``paper.md`` if there is an output folder."""
+    """Prints the tables, and writes them to ``paper.md`` if there is an output folder."""
     for table in tables:
         print_table(table)
     if output:
@@ -205,7 +205,7 @@ def _print_paper(tables: Sequence[Table], output: Path | None) -> None:
 
 
 def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -> dict[str, paper.VotResult]:
-    """Score the runs with resets, by tracker, over the sequences that each finished; empty unless the set is VOT's."""
+    """Scores the runs with resets, by tracker, over the sequences that each finished; empty unless the set is VOT's."""
     sequences = [one for one in dataset.sequences if isinstance(one, VotSequence)]
     results = {}
     for tracker in trackers:
@@ -242,7 +242,7 @@ def _run(
 
 @contextmanager
 def frames_bar(title: str | None = None, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error, if that is a terminal. Call the result with frames done and in all."""
+    """Shows a progress bar on standard error, if that is a terminal. Call the result with frames done and in all."""
     with tqdm(unit="frame", desc=title, file=sys.stderr, disable=True if quiet else None) as bar:
 
         def advance(frames: int, total: int) -> None:
@@ -327,7 +327,7 @@ def _one_tracker(evaluation: Evaluation) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table with its title and note."""
+    """Prints a table with its title and note."""
     print(f"\n{table.title}\n\n{table.markdown()}")
     if table.note:
         print(f"\n{table.note}")
@@ -340,7 +340,7 @@ def _coverage(dataset: Dataset) -> str:
 
 
 def _complain(found: Found) -> None:
-    """Raise ValueError if a run failed, so that the exit status is not 0. Each failure has been printed already."""
+    """Raises ValueError if a run failed, so that the exit status is not 0. Each failure has been printed already."""
     if found.failed:
         names = ", ".join(f"{tracker} on {sequence}" for tracker, sequence, _ in found.failed)
         raise ValueError(f"{len(found.failed)} runs failed and are left out: {names}")
@@ -351,7 +351,7 @@ def _number(value: float) -> str:
 
 
 def chosen_candidates(options: argparse.Namespace) -> list[Candidate]:
-    """Return the trackers that the options choose. Raises as `candidates` does, and ValueError for a bad size."""
+    """Returns the trackers that the options choose. Raises as `candidates` does, and ValueError for a bad size."""
     return candidates(
         listed(options.tracker),
         listed(options.mode),
@@ -362,12 +362,12 @@ def chosen_candidates(options: argparse.Namespace) -> list[Candidate]:
 
 
 def listed(text: str) -> list[str]:
-    """Split a text at commas and drop empty parts."""
+    """Splits a text at commas and drops empty parts."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def sizes_of(text: str) -> list[int]:
-    """Read the numbers of ``--search-size``. Raises ValueError."""
+    """Reads the numbers of ``--search-size``. Raises ValueError."""
     try:
         return [int(part) for part in listed(text)]
     except ValueError:

@@ -169,5 +169,5 @@ def test_a_run_on_a_cache_learns_heads_and_then_what_is_behind_the_first_tap(tmp
 
 
 def test_a_cache_and_a_training_stem_exclude_each_other():
-    with pytest.raises(ValueError, match="stands for the stem"):
+    with pytest.raises(ValueError, match="train_stem needs it to be 0"):
         TrainConfig(steps=1, cache_pairs=10, train_stem=True)
