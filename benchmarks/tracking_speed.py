@@ -1,32 +1,32 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How long one frame takes: every engine at hand, one to many targets, OpenCV's trackers beside them.
+"""Times one frame of tracking: with every available engine, one to many targets, and OpenCV's trackers for comparison.
 
     python benchmarks/tracking_speed.py                            # all that is installed: many minutes on a CPU
     python benchmarks/tracking_speed.py --models snscf_mobilenetv2 --targets 1 --peers csrt,kcf,mil \\
         --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
     python benchmarks/tracking_speed.py --models snscf_nano --engines openvino --targets 1 --threads 1 \\
         --peers fear:TEMPLATE.onnx:TRACK.onnx,nanotrack3:BACKBONE.onnx:HEAD.onnx
-    python benchmarks/tracking_speed.py --alone --models snscf_nano --engines openvino,openvino-bf16,openvino-int8 \
-        --peers fear:TEMPLATE.onnx:TRACK.onnx --rounds 600    # each in a process of its own, its time over FEAR's
+    python benchmarks/tracking_speed.py --alone --models snscf_nano --engines openvino,openvino-bf16,openvino-int8 \\
+        --peers fear:TEMPLATE.onnx:TRACK.onnx --rounds 600    # each in its own process, relative to FEAR
 
-In every round each contestant tracks one frame, so that whatever else goes on hits all alike; ``best`` is the figure
-to compare on a machine that others use, too. The scene is generated: textured squares that move before a texture. Each
-frame starts from the true boxes, and every target counts as found, so that all of the work is done for each; as the
-filters learn only in some frames, ``best`` and ``p50`` of ours are of the mean of as many frames as that takes. A model
-written ``NAME@191`` has search crops of 191 pixels, ``NAME:heads`` or ``NAME:heads@191`` random heads, for networks
-that have no trained weights yet. Peers follow one target each. The engine ``plain`` is the same network in plain eager
-code, as pysot runs SiamRPN++, without filters.
+In every round each contestant tracks one frame, so that other load on the machine affects all alike. On a shared
+machine, compare the figure ``best``. The scene is generated: textured squares that move over a texture. Each frame
+starts from the true boxes, and every target counts as found, so that all of the work is done for each. Our filters
+learn only in some frames, so our ``best`` and ``p50`` are of means over one such interval. A model written
+``NAME@191`` has search crops of 191 pixels. ``NAME:heads`` or ``NAME:heads@191`` has random heads, for networks without
+trained weights. Peers follow one target each. The engine ``plain`` runs the same network in plain eager code, as pysot
+runs SiamRPN++, without filters.
 
-Idle threads of one runtime may spin and disturb another in the same process. So every peer has a process of its own;
-ours share one, and to compare them with peers name one engine, or give ``--alone``: then each of ours has a process of
-its own, too, follows one target, and the whole update alone is timed, with one thread and with ``--threads``.
+Idle threads of one runtime may spin and disturb another in the same process, so every peer has its own process. Our
+trackers share one process. To compare them with peers, name a single engine or give ``--alone``. Then each of ours also
+has its own process and follows one target, and only the whole update is timed, with one thread and with ``--threads``.
 
-Crops and the network are also run alone in every round, as an update does them; what an update takes beyond both is
-that of filters and all the rest, and less than nothing only by chance, on a busy machine. On a GPU, ``--peak-tflops``
-and ``--bandwidth`` (GB/s) give the floor that network and update are compared with: an update should take at most twice
-as long as its network. Peak memory is that of a process that only tracks; on a GPU, what torch allocated there, too.
+In every round, crops and the network also run alone, as in an update. The rest of an update's time is that of the
+filters and everything else. It can be negative only by chance, on a busy machine. On a GPU, ``--peak-tflops`` and
+``--bandwidth`` (GB/s) set the floor for network and update; an update should take at most twice as long as its network.
+Peak memory is that of a process that only tracks; on a GPU, torch's allocation there is listed too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-# A peer's interpreter may have nothing but these: what is ours is imported where it is used.
+# A peer's interpreter may have only these, so our modules are imported where they are used.
 import cv2
 import numpy as np
 
@@ -58,16 +58,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 60
 PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}  # of OpenCV
-ONNX_PEERS = ("fear", "nanotrack2", "nanotrack3")  # of the evaluation, by ONNX Runtime
-OWN = "own"  # kind of a source own:ENGINE:MODEL, one of ours in a process of its own
-RATIOS = ("best", "p50")  # that are given over FEAR's
-# Dense TensorFloat-32 and memory, as NVIDIA publishes them.
+ONNX_PEERS = ("fear", "nanotrack2", "nanotrack3")  # from the evaluation, run by ONNX Runtime
+OWN = "own"  # kind of a source own:ENGINE:MODEL: one of our trackers in its own process
+RATIOS = ("best", "p50")  # figures that are also given relative to FEAR's
+# Dense TensorFloat-32 (TFLOPS) and memory bandwidth (GB/s), as NVIDIA publishes them.
 GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
 Box = tuple[float, float, float, float]
 
 
 class Scene:
-    """``FRAMES`` pictures and the true boxes (x, y, w, h) of each target in them."""
+    """Renders ``FRAMES`` pictures with the true boxes (x, y, w, h) of each target."""
 
     def __init__(self, width: int, height: int, targets: int) -> None:
         rng = np.random.default_rng(0)
@@ -98,10 +98,11 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 class Plain:
-    """The same network in plain eager code, as pysot runs SiamRPN++: not folded, one target after the other, and all
-    but the network in NumPy. Like pysot it has no filters (mode ``siamese``), and it takes the one best proposal.
+    """Runs the same network in plain eager code, as pysot runs SiamRPN++.
 
-    As much of ``Tracker`` as is measured. Raises ValueError for weights without trained heads.
+    The network is not folded, targets follow one after the other, and all but the network is NumPy. As in pysot there
+    are no filters (mode ``siamese``), and only the best proposal counts. The class has the parts of ``Tracker`` that
+    are measured. Raises ValueError for weights without trained heads.
     """
 
     engine, mode = "plain", "siamese"
@@ -137,12 +138,12 @@ class Plain:
         return target
 
     def searched(self, frame: np.ndarray, targets: Sequence[SimpleNamespace]) -> tuple[list[Any], list[Any]]:
-        """Crops and templates of each target, for ``search``."""
+        """Returns crops and templates of each target, for ``search``."""
         size = self.config.search_size
         return [self._cut(frame, target, size) for target in targets], [target.template for target in targets]
 
     def search(self, crops: Sequence[Any], templates: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Scores and deltas of each target."""
+        """Returns scores and deltas of each target."""
         found = []
         for one, template in zip(crops, templates, strict=True):
             proposals = self.network.propose(template, self.network.reduce(self.network.extract(one)))
@@ -188,7 +189,10 @@ class Plain:
 
 
 class Ours:
-    """One tracker with a number of targets; ``times``: seconds of each update, and of its crops and network alone."""
+    """Runs one of our trackers on several targets.
+
+    times: seconds of each update, and of its crops and network alone
+    """
 
     def __init__(self, tracker: Tracker | Plain, scene: Scene) -> None:
         self.tracker: Any = tracker
@@ -202,7 +206,7 @@ class Ours:
         self.times: list[tuple[float, float, float]] = []
 
     def ready(self) -> None:
-        """Waits for what the engine makes beside the tracking, once it has several targets."""
+        """Waits for what the engine builds in the background once there are several targets."""
         if (pairs := getattr(getattr(self.tracker, "runtime", None), "_pairs", None)) is not None:
             pairs.result()
 
@@ -210,7 +214,7 @@ class Ours:
         self.tracker.update(self._placed(step), self.targets)
 
     def track(self, step: int) -> None:
-        """An update, and beside it its crops and its network alone."""
+        """Times an update, and then its crops and its network alone."""
         import torch
 
         frame = self._placed(step)
@@ -221,13 +225,13 @@ class Ours:
         self.times.append((whole, crop, network))
 
     def _placed(self, step: int) -> np.ndarray:
-        """The frame, with the targets at their true boxes."""
+        """Returns the frame, after moving the targets to their true boxes."""
         for target, (x, y, w, h) in zip(self.targets, self.scene.boxes[step], strict=True):
             target.centre, target.size = (x + w / 2, y + h / 2), (w, h)
         return self.scene.frames[step]
 
     def _timed(self, work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-        """Seconds, and the result."""
+        """Returns the seconds that the work takes, and its result."""
         began = self._now()
         result = work(*arguments)
         return self._now() - began, result
@@ -241,9 +245,12 @@ class Ours:
 
 
 class Peer:
-    """A tracker in a process of its own; it follows the first target. OpenCV's may be those of another interpreter.
-    ``times``: seconds of each update. missing: why it can't be had, else empty. interval: neighbouring frames that
-    belong together, as the filters of ours learn in one of them."""
+    """Runs a tracker in its own process, on the first target. OpenCV's may run in another interpreter.
+
+    times: seconds of each update
+    missing: why the tracker is unavailable, else empty
+    interval: neighbouring frames to average, because our filters learn in only one of them
+    """
 
     def __init__(self, source: str, options: argparse.Namespace) -> None:
         self.source = source
@@ -274,7 +281,7 @@ class Peer:
 
 
 def serve_peer(options: argparse.Namespace) -> None:
-    """Answers each line with a step on standard input by the seconds that the peer takes for that frame."""
+    """Reads steps, one a line, from standard input and prints the seconds that the peer takes for each frame."""
     cv2.setNumThreads(options.threads)
     scene = Scene(*_size(options.size), 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -299,7 +306,10 @@ def serve_peer(options: argparse.Namespace) -> None:
 
 
 def _own(source: str, options: argparse.Namespace, folder: Path, scene: Scene) -> tuple[str, Ours]:
-    """One of ours with its target, and its name in tables. Raises ValueError or FileNotFoundError."""
+    """Makes one of our trackers with its target; returns its name in tables, and it.
+
+    Raises ValueError or FileNotFoundError.
+    """
     import torch
 
     from snscf_core.engines.open_vino import core
@@ -315,7 +325,7 @@ def _own(source: str, options: argparse.Namespace, folder: Path, scene: Scene) -
 
 
 def _peer(source: str) -> tuple[str, Any]:
-    """A peer and its name in tables. Raises ValueError or FileNotFoundError if it can't be had."""
+    """Makes a peer; returns its name in tables, and it. Raises ValueError or FileNotFoundError if that fails."""
     kind, *files = source.split(":")
     if kind in ONNX_PEERS:
         from snscf_core.evaluation import peers
@@ -343,7 +353,7 @@ def _kind(source: str) -> str:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one run."""
+    """Measures all figures of one run."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -413,7 +423,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
-    """Whole updates of one target, each tracker in a process of its own, with one thread and with as many as given."""
+    """Times whole updates of one target, each tracker in its own process, with one thread and with ``--threads``."""
     ours = [f"{OWN}:{engine}:{model}" for model in options.models.split(",") for engine in _engines(options)]
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
@@ -470,7 +480,7 @@ def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Pla
 
 
 def network_cost(spec: NetworkSpec) -> dict[str, float]:
-    """Of one crop: billions of floating-point operations, and millions of bytes read and written by convolutions."""
+    """Counts billions of floating-point operations, and millions of bytes that convolutions move, for one crop."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -489,7 +499,7 @@ def network_cost(spec: NetworkSpec) -> dict[str, float]:
 
 
 def _floors(networks: dict[str, dict[str, float]], options: argparse.Namespace) -> dict[str, float]:
-    """Seconds of one crop that the arithmetic or the memory of the device needs at least; empty where unknown."""
+    """Returns the least seconds that the device's arithmetic or memory needs for a crop; empty if unknown."""
     import torch
 
     tflops, bandwidth = options.peak_tflops, options.bandwidth
@@ -526,7 +536,7 @@ def _stages(whole: float, crop: float, network: float) -> dict[str, float]:
 
 
 def _means(values: np.ndarray, frames: int) -> np.ndarray:
-    """Of so many neighbouring values each."""
+    """Returns means of ``frames`` neighbouring values each."""
     whole = len(values) // frames * frames
     return values[:whole].reshape(-1, frames).mean(1) if whole else values
 
@@ -541,7 +551,7 @@ def _statistics(name: str, seconds: Any, interval: int = 1) -> dict[str, Any]:
 
 
 def _memory(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> dict[tuple[str, str, int], Any]:
-    """Peak resident memory, and torch's on a GPU, in MiB of a process that only tracks with one of the contestants."""
+    """Measures peak memory (resident; torch's on a GPU) in MiB, in a process that tracks with one contestant only."""
     found = {}
     for model, engine, count in keys:
         command = [sys.executable, str(Path(__file__).resolve()), "--serve-memory", "--device", options.device]
@@ -564,7 +574,7 @@ def serve_memory(options: argparse.Namespace) -> None:
         one.update(step)
         one.ready()
     gpu = torch.cuda.max_memory_allocated(tracker.device) / 2**20 if tracker.device.type == "cuda" else None
-    # Not getrusage's: that begins with the peak of the process that started this one.
+    # getrusage would start at the peak of the parent process.
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     resident = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
     print(json.dumps({"peak_memory_mib": resident, "peak_gpu_memory_mib": gpu}))
@@ -585,7 +595,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown."""
+    """Formats the result as Markdown."""
     machine = result["machine"]
     head = ["model, mode", "engine", "targets", "best ms", "p50", "p95", "p99", "fps (best)", "fps (p50)"]
     head += ["crop, network, filters and rest (best ms)", "(p50)", "best over network", "network, update over floor"]
@@ -625,7 +635,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def table_alone(result: dict[str, Any]) -> str:
-    """Markdown."""
+    """Formats the result as Markdown."""
     machine = result["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores; {result['size']}, one target, {result['rounds']} rounds in "
@@ -652,14 +662,14 @@ def main() -> None:
         default="snscf_mobilenetv2,snscf_r50",
         help="separated by commas; NAME@191: with search crops of that size; NAME:heads: with random heads",
     )
-    parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all that are at hand)")
-    parser.add_argument("--targets", default="1,2,4,8,16,32", help="how many, separated by commas")
+    parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all available)")
+    parser.add_argument("--targets", default="1,2,4,8,16,32", help="numbers of targets, separated by commas")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--size", default="640x480", help="of the frames")
+    parser.add_argument("--size", default="640x480", help="size of the frames")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--warm-up", type=int, default=3, help="rounds that do not count")
-    parser.add_argument("--seconds", type=float, default=30.0, help="at most, of one contestant, beyond three rounds")
+    parser.add_argument("--seconds", type=float, default=30.0, help="limit per contestant, beyond three rounds")
     parser.add_argument(
         "--peers",
         default="mil,kcf,csrt",
@@ -667,12 +677,12 @@ def main() -> None:
         "nanotrack2: or nanotrack3:BACKBONE.onnx:HEAD.onnx; or none",
     )
     parser.add_argument("--peer-python", type=Path, help="interpreter for OpenCV's peers (default: this one)")
-    parser.add_argument("--peak-tflops", type=float, help="of the device, for the floor")
+    parser.add_argument("--peak-tflops", type=float, help="peak of the device, for the floor")
     parser.add_argument("--bandwidth", type=float, help="of the device's memory in GB/s, for the floor")
-    parser.add_argument("--alone", action="store_true", help="ours in processes of their own, too; whole updates only")
-    parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
-    parser.add_argument("--json", type=Path, help="write all figures there")
-    parser.add_argument("--markdown", type=Path, help="write the table there, too")
+    parser.add_argument("--alone", action="store_true", help="one process for each of ours too; whole updates only")
+    parser.add_argument("--no-memory", action="store_true", help="skip memory, which takes one process per contestant")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--markdown", type=Path, help="file for the table")
     parser.add_argument("--serve-peer", help=argparse.SUPPRESS)
     parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

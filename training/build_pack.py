@@ -3,7 +3,7 @@
 
 """Makes a pack of training pictures out of snapshots of public repositories: clips, stills, one index, and parts.
 
-    python training/build_pack.py --snapshots DIR --sources training/sources.json --labels LABELS.json \
+    python training/build_pack.py --snapshots DIR --sources training/sources.json --labels LABELS.json \\
         --protect THUMBNAILS.npz --out PACK
 
 training/README.md, *A pack*, says what it reads and writes. After Ctrl-C or SIGTERM the pack holds what was read so

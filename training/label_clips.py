@@ -3,8 +3,8 @@
 
 """Boxes targets in clips of public repositories: proposes objects, and lets trackers follow them.
 
-    python training/label_clips.py --snapshots DIR --clips training/clips.json \
-        --teacher fear:TEMPLATE.onnx:TRACK.onnx --teacher nanotrack3:BACKBONE.onnx:HEAD.onnx \
+    python training/label_clips.py --snapshots DIR --clips training/clips.json \\
+        --teacher fear:TEMPLATE.onnx:TRACK.onnx --teacher nanotrack3:BACKBONE.onnx:HEAD.onnx \\
         --known LABELS.json --protect THUMBNAILS.npz --out LABELS.json --sheets FOLDER
 
 training/README.md, *Labels from trackers*, describes the method. Ctrl-C or SIGTERM ends it with the labels made so far.
