@@ -37,10 +37,10 @@ class TrainConfig:
     pairs_per_epoch: int = field(default=600_000, metadata={"help": "pairs in an epoch"})
     batch: int = field(default=128, metadata={"help": "pairs in a step, over all processes"})
     channels: int = field(default=256, metadata={"help": "width of reductions and heads"})
-    seed: int = field(default=0, metadata={"help": "decides initial heads, pairs and sampled anchors"})
+    seed: int = field(default=0, metadata={"help": "seed of initial heads, pairs and sampled anchors"})
     optimiser: str = field(default="sgd", metadata={"help": "method of the steps", "choices": OPTIMISERS})
-    momentum: float = field(default=0.9, metadata={"help": "of SGD, or beta 1 of AdamW"})
-    weight_decay: float = field(default=1e-4, metadata={"help": "of matrices and kernels"})
+    momentum: float = field(default=0.9, metadata={"help": "momentum of SGD, or beta 1 of AdamW"})
+    weight_decay: float = field(default=1e-4, metadata={"help": "weight decay of matrices and kernels"})
     clip: float = field(default=10.0, metadata={"help": "largest norm of the gradient; a longer one is scaled down"})
     average_share: float = field(default=0.02, metadata={"help": "fraction of the run the shipped average looks back"})
     train_stem: bool = field(default=False, metadata={"help": "end to end includes the layers before stride 8"})
@@ -66,7 +66,7 @@ class TrainConfig:
 
     precision: str = field(
         default="auto",
-        metadata={"help": "of the network; auto is bf16 on a GPU", "choices": PRECISIONS, "free": True},
+        metadata={"help": "precision of the network; auto is bf16 on a GPU", "choices": PRECISIONS, "free": True},
     )
     compile: bool = field(default=False, metadata={"help": "torch.compile the network", "free": True})
     compile_pairs: bool = field(
@@ -76,13 +76,13 @@ class TrainConfig:
         default=None,
         metadata={"help": "write a checkpoint and end after so many minutes; the same command continues", "free": True},
     )
-    checkpoint_seconds: float = field(default=60.0, metadata={"help": "between checkpoints", "free": True})
+    checkpoint_seconds: float = field(default=60.0, metadata={"help": "seconds between checkpoints", "free": True})
     log_every: int = field(default=20, metadata={"help": "steps between lines in the log", "free": True})
     intervals: int = field(default=10, metadata={"help": "validations of a run not planned by epochs", "free": True})
     validation_modes: tuple[str, ...] = field(
         default=("snscf",), metadata={"help": "modes that validation tracks in", "free": True}
     )
-    validation_frames: int = field(default=120, metadata={"help": "of each validation clip, at most", "free": True})
+    validation_frames: int = field(default=120, metadata={"help": "most frames of a validation clip", "free": True})
     measured_steps: int = field(
         default=30, metadata={"help": "steps that are timed to plan a run by time", "free": True}
     )
