@@ -88,10 +88,9 @@ class Patches:
 def read_folder(folder: Path, width: int, height: int, most: int = 300) -> list[Frame]:
     """Reads the first images of a folder, or of its img/, in the given size."""
     # imports torch, which would slow down the start of a camera
-    from snscf_core.evaluation.sequences import IMAGE_SUFFIXES
+    from snscf_core.evaluation.sequences import image_files, image_folder
 
-    inside = folder / "img" if (folder / "img").is_dir() else folder
-    files = sorted(file for file in inside.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:most]
+    files = image_files(image_folder(folder))[:most]
     frames = [cv2.imread(str(file), cv2.IMREAD_COLOR) for file in files]
     if not frames or any(frame is None for frame in frames):
         raise ValueError(f"{folder} does not hold a sequence of images")

@@ -17,7 +17,7 @@ import cv2
 from tqdm import tqdm
 
 from ..crops import Frame
-from ..evaluation.sequences import IMAGE_SUFFIXES, read_boxes, read_frame, read_video
+from ..evaluation.sequences import image_files, image_folder, read_boxes, read_frame, read_video
 from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
 from ..training.checkpoint import TrainingError
@@ -124,8 +124,7 @@ def _add_bag_commands(
 def _frames(source: Path) -> tuple[Iterator[Frame], int | None]:
     """Reads the frames of a video, or of a folder's images sorted by name; returns them and their number, if known."""
     if source.is_dir():
-        folder = source / "img" if (source / "img").is_dir() else source
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = image_files(image_folder(source))
         return map(read_frame, files), len(files)
     video = read_video(source)
     return video.frames, video.length

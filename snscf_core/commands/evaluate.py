@@ -167,7 +167,7 @@ class _PaperRun:
 
 
 def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: argparse.Namespace) -> _PaperRun | None:
-    """Runs the trackers on a data set and writes its report; None in processes that only help another under torchrun."""
+    """Runs the trackers on a data set and writes its report. Returns None in torchrun processes but the first."""
     dataset = read_dataset(name, root)
     folder = options.output / name if options.output else None
     found = _run(dataset, trackers, folder, options)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..model.rpn import correlate_channels
 from .draws import Draws
 
 KERNEL = 15  # cells a side of a blur's kernel
@@ -207,15 +208,9 @@ def blurred(crops: Tensor, kernels: Tensor) -> Tensor:
 
     Pixels at the border are repeated outwards.
     """
-    n, channels, height, width = crops.shape
     margin = KERNEL // 2
     padded = F.pad(crops, (margin, margin, margin, margin), mode="replicate")
-    out = F.conv2d(
-        padded.reshape(1, n * channels, *padded.shape[2:]),
-        kernels.repeat_interleave(channels, 0)[:, None],
-        groups=n * channels,
-    )
-    return out.view(n, channels, height, width)
+    return correlate_channels(padded, kernels[:, None].expand(-1, crops.shape[1], -1, -1))
 
 
 def _lit(crops: Tensor, what: Degradation) -> Tensor:

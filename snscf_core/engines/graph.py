@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..model.network import LEVELS, SNSCF, SNSCFNano
-from ..model.rpn import RATIOS, LightRegionProposal, RegionProposal
+from ..model.rpn import RATIOS, LightRegionProposal, RegionProposal, correlate_channels
 from ..model.ssf import spatially_semantic_features
 
 
@@ -130,7 +130,7 @@ class ProposalGraph(SearchGraph):
         for level, (adjust, middle) in enumerate(zip(self.adjust, self.middle, strict=True)):
             source = taps[level] if adjust.in_channels == taps[level].shape[1] else reduced[level]
             search = F.relu(adjust(source), inplace=True)
-            hidden.append(F.relu(middle(_correlated(search, kernels[:, level])), inplace=True))
+            hidden.append(F.relu(middle(correlate_channels(search, kernels[:, level])), inplace=True))
         return torch.cat(reduced, 1), self.last(torch.cat(hidden, 1))
 
 
@@ -174,18 +174,6 @@ def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
         return SearchOutput(features, None, None)
     anchors = proposals.shape[1] // 5
     return SearchOutput(features, proposals[:, :anchors], proposals[:, anchors:].unflatten(1, (anchors, 4)))
-
-
-def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
-    # Sizes are converted to numbers because runtimes need the groups of a convolution to be constant.
-    n, channels, height, width = (int(size) for size in search.shape)
-    rows, columns = (int(size) for size in kernel.shape[-2:])
-    out = F.conv2d(
-        search.reshape(1, n * channels, height, width),
-        kernel.reshape(n * channels, 1, rows, columns),
-        groups=n * channels,
-    )
-    return out.reshape(n, channels, height - rows + 1, width - columns + 1)
 
 
 def fold_batch_norms(module: nn.Module) -> None:

@@ -49,6 +49,16 @@ class ImageSequence:
         return (read_frame(self.files[index]) for index in indices)
 
 
+def image_folder(folder: Path) -> Path:
+    """Returns the folder's ``img`` if it has one, else the folder itself."""
+    return folder / "img" if (folder / "img").is_dir() else folder
+
+
+def image_files(folder: Path) -> tuple[Path, ...]:
+    """Lists the images of a folder by name."""
+    return tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+
+
 def read_frame(file: Path) -> Frame:
     """Reads an image file as H x W x 3 uint8 BGR. Raises ValueError if it is no image."""
     frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
@@ -72,14 +82,15 @@ def read_video(file: Path) -> Video:
     video = cv2.VideoCapture(str(file))
     if not video.isOpened():
         raise ValueError(f"{file} can't be opened as a video")
-
-    def frames() -> Iterator[Frame]:
-        while (read := video.read())[0]:
-            yield np.asarray(read[1], np.uint8)
-        video.release()
-
     count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
-    return Video(frames(), count if count > 0 else None, fps if np.isfinite(fps) and fps > 0 else None)
+    return Video(frames_of(video), count if count > 0 else None, fps if np.isfinite(fps) and fps > 0 else None)
+
+
+def frames_of(capture: cv2.VideoCapture) -> Iterator[Frame]:
+    """Yields the frames of an open video or camera as ``read_frame`` does, and closes it after the last."""
+    while (read := capture.read())[0]:
+        yield np.asarray(read[1], np.uint8)
+    capture.release()
 
 
 def read_boxes(file: Path) -> Array:
@@ -106,13 +117,25 @@ def read_sequence(folder: Path) -> ImageSequence:
     images, truth = folder / "img", folder / "groundtruth_rect.txt"
     if not images.is_dir() or not truth.is_file():
         raise FileNotFoundError(f"{folder} is no sequence: expected {images}/0001.jpg, ... and {truth}")
-    files = tuple(sorted(file for file in images.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+    files = image_files(images)
     boxes = read_boxes(truth)
     if len(files) != len(boxes):
         raise ValueError(f"{folder} has {len(files)} images but {len(boxes)} boxes")
     if not files:
         raise ValueError(f"{folder} has no images")
     return ImageSequence(folder.name, files, boxes)
+
+
+def open_folder(folder: Path) -> tuple[ImageSequence, bool]:
+    """Opens a folder in OTB's layout, a folder of images, or a folder that holds them in ``img``.
+
+    Returns the sequence, and whether it has true boxes; its boxes are NaN if not. The sequence is empty if there are no
+    images. Raises what `read_sequence` raises for a damaged folder in OTB's layout.
+    """
+    if (folder / "img").is_dir() and (folder / "groundtruth_rect.txt").is_file():
+        return read_sequence(folder), True
+    files = image_files(image_folder(folder))
+    return ImageSequence(folder.resolve().name, files, np.full((len(files), 4), np.nan)), False
 
 
 def read_sequences(root: Path, names: list[str] | None = None) -> list[ImageSequence]:

@@ -33,7 +33,7 @@ from .regions import (
     read_regions,
     write_regions,
 )
-from .sequences import IMAGE_SUFFIXES, ImageSequence, read_frame
+from .sequences import ImageSequence, image_files, read_frame
 from .trackers import Box, OnlineTracker
 
 Flags = npt.NDArray[np.bool_]
@@ -105,7 +105,7 @@ def read_vot_sequence(folder: Path) -> VotSequence:
     """
     truth = folder / "groundtruth.txt"
     images = folder / "color" if (folder / "color").is_dir() else folder
-    files = sorted(file for file in images.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = image_files(images) if images.is_dir() else ()
     if not truth.is_file() or not files:
         raise FileNotFoundError(
             f"{folder} is no VOT sequence: expected {truth} and {folder / 'color'}/00000001.jpg, ... "

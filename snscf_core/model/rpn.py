@@ -38,17 +38,20 @@ def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
     """Correlates each channel of N x C x H x W with the same channel of N x C x h x w, without padding."""
     if search.device.type == "cpu" and (search.requires_grad or kernel.requires_grad):
         return cast(Tensor, _DepthwiseCorrelation.apply(search, kernel.to(search.dtype)))
-    return _correlated(search, kernel)
+    return correlate_channels(search, kernel)
 
 
-def _correlated(search: Tensor, kernel: Tensor) -> Tensor:
-    n, channels, height, width = search.shape
+def correlate_channels(search: Tensor, kernel: Tensor) -> Tensor:
+    """Does the same for inference and export, with torch's own gradients."""
+    # Sizes are converted to numbers because runtimes need the groups of a convolution to be constant.
+    n, channels, height, width = (int(size) for size in search.shape)
+    rows, columns = (int(size) for size in kernel.shape[-2:])
     out = F.conv2d(
         search.reshape(1, n * channels, height, width),
-        kernel.reshape(n * channels, 1, *kernel.shape[-2:]),
+        kernel.reshape(n * channels, 1, rows, columns),
         groups=n * channels,
     )
-    return out.view(n, channels, *out.shape[-2:])
+    return out.reshape(n, channels, height - rows + 1, width - columns + 1)
 
 
 class _DepthwiseCorrelation(torch.autograd.Function):
@@ -57,7 +60,7 @@ class _DepthwiseCorrelation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, search: Tensor, kernel: Tensor) -> Tensor:
         ctx.save_for_backward(search, kernel)
-        return _correlated(search, kernel)
+        return correlate_channels(search, kernel)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -66,9 +69,9 @@ class _DepthwiseCorrelation(torch.autograd.Function):
         of_search = of_kernel = None
         if ctx.needs_input_grad[0]:
             rows, columns = kernel.shape[-2] - 1, kernel.shape[-1] - 1
-            of_search = _correlated(F.pad(gradient, (columns, columns, rows, rows)), kernel.flip(2, 3))
+            of_search = correlate_channels(F.pad(gradient, (columns, columns, rows, rows)), kernel.flip(2, 3))
         if ctx.needs_input_grad[1]:
-            of_kernel = _correlated(search, gradient)
+            of_kernel = correlate_channels(search, gradient)
         return of_search, of_kernel
 
 

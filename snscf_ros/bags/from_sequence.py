@@ -22,10 +22,9 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, read_frame, read_video
+from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, open_folder, read_frame, read_video
 from snscf_ros.bags import message_types
 from snscf_ros.bags.disk import writing
-from snscf_ros.image_folders import open_folder
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 from snscf_ros.stamps import SECOND

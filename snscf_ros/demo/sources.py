@@ -15,9 +15,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from snscf_core.evaluation.sequences import read_frame
+from snscf_core.evaluation.sequences import frames_of, open_folder, read_frame, read_video
 from snscf_core.scenes import Scene
-from snscf_ros.image_folders import open_folder
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
 
@@ -88,33 +87,42 @@ class SequenceSource:
 
 
 class VideoSource:
-    """A video file, or a device by its number."""
+    """A video file."""
 
-    has_truth = False
+    live, has_truth = False, False
 
-    def __init__(self, video: Path | int) -> None:
-        self.live = isinstance(video, int)
-        self.name = f"camera {video}" if isinstance(video, int) else video.name
-        if isinstance(video, Path) and not video.is_file():
-            raise FileNotFoundError(f"video file {video} does not exist")
-        self._capture = cv2.VideoCapture(video if isinstance(video, int) else str(video))
-        if not self._capture.isOpened():
-            reason = "can't be opened" if self.live else "can't be opened as a video"
-            raise ValueError(f"{self.name if self.live else video} {reason}")
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.length: int | None = count if count > 0 and not self.live else None
+    def __init__(self, file: Path) -> None:
+        self.name = file.name
+        self._video = read_video(file)
+        self.length = self._video.length
 
     def shots(self) -> Iterator[Shot]:
-        count = 0
-        while True:
-            taken, frame = self._capture.read()
-            if not taken:
-                break
-            count += 1
-            yield Shot(np.asarray(frame, np.uint8))
-        self._capture.release()
-        if count == 0:
-            raise ValueError(f"{self.name} gives no frames")
+        yield from _shots(self._video.frames, self.name)
+
+
+class DeviceSource:
+    """A camera, by its number."""
+
+    live, has_truth = True, False
+
+    def __init__(self, number: int) -> None:
+        self.name = f"camera {number}"
+        self.length: int | None = None
+        self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise ValueError(f"{self.name} can't be opened")
+
+    def shots(self) -> Iterator[Shot]:
+        yield from _shots(frames_of(self._capture), self.name)
+
+
+def _shots(frames: Iterator[Frame], name: str) -> Iterator[Shot]:
+    empty = True
+    for frame in frames:
+        empty = False
+        yield Shot(frame)
+    if empty:
+        raise ValueError(f"{name} gives no frames")
 
 
 def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> FrameSource:
@@ -127,7 +135,7 @@ def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, s
     if source == "scene":
         return SceneSource(Scene(max(frames, _SCENE_FRAMES), seed=seed))
     if source == "device":
-        return VideoSource(device)
+        return DeviceSource(device)
     if source not in SOURCES:
         raise ValueError(f"source is '{source}', must be one of {', '.join(SOURCES)}")
     if not path:

@@ -123,7 +123,7 @@ def test_wrong_input_ends_with_a_sentence(processes: Processes, tmp_path: Path) 
     cases = [
         ({"source": "sequence", "path": "nowhere"}, "sequence folder nowhere does not exist"),
         ({"source": "sequence", "path": "torn"}, "1.jpg can't be read as an image"),
-        ({"source": "video", "path": "nowhere.mp4"}, "video file nowhere.mp4 does not exist"),
+        ({"source": "video", "path": "nowhere.mp4"}, "nowhere.mp4 does not exist"),
         ({"source": "video", "path": "text.mp4"}, "text.mp4 can't be opened as a video"),
         ({"source": "film"}, "must be one of scene, sequence, video, device"),
         ({"rate": -1.0}, "rate"),

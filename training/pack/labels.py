@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from snscf_core.crops import Frame
 from snscf_core.data.images import read_image
 
 from .snapshots import Snapshot
-from .sources import Report
+from .sources import Report, load_list
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,8 @@ def load_labels(file: Path) -> list[Label]:
 
     Raises OSError, or ValueError that names the entry and what is wrong with it.
     """
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
-    if not isinstance(entries, list):
-        raise ValueError(f"{file} holds no list")
     labels = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(load_list(file)):
         try:
             labels.append(_label(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -84,10 +78,7 @@ def _read_pictures(pattern: str, snapshot: Snapshot, wanted: set[int], report: R
 
 
 def _read_video(path: str, snapshot: Snapshot, wanted: set[int], report: Report) -> Iterator[tuple[int, Frame]]:
-    video = cv2.VideoCapture(str(snapshot.file(path)))
-    try:
-        if not video.isOpened():
-            raise OSError(f"{path} can't be read as a video")
+    with open_video(path, snapshot) as video:
         for number in range(max(wanted) + 1):
             if not video.grab():
                 report(path, f"the video ends before frame {number}")
@@ -98,6 +89,16 @@ def _read_video(path: str, snapshot: Snapshot, wanted: set[int], report: Report)
                     yield number, picture
                 else:
                     report(path, f"frame {number} can't be decoded")
+
+
+@contextmanager
+def open_video(path: str, snapshot: Snapshot) -> Iterator[cv2.VideoCapture]:
+    """Opens a video of the snapshot inside the ``with`` block. Raises OSError if it can't be read as one."""
+    video = cv2.VideoCapture(str(snapshot.file(path)))
+    try:
+        if not video.isOpened():
+            raise OSError(f"{path} can't be read as a video")
+        yield video
     finally:
         video.release()
 

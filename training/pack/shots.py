@@ -15,7 +15,7 @@ import numpy as np
 
 from snscf_core.crops import Frame
 
-from .labels import read_frames
+from .labels import open_video, read_frames
 from .snapshots import Snapshot, natural
 from .sources import Report
 
@@ -54,13 +54,8 @@ def count_frames(snapshot: Snapshot, path: str) -> int:
     """Returns the number of frames that a clip claims to have. Raises OSError if it can't be read."""
     if "*" in path or "?" in path:
         return len(snapshot.matching(path))
-    video = cv2.VideoCapture(str(snapshot.file(path)))
-    try:
-        if not video.isOpened():
-            raise OSError(f"{path} can't be read as a video")
+    with open_video(path, snapshot) as video:
         return int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        video.release()
 
 
 def read_shots(snapshot: Snapshot, path: str, stretches: int, report: Report) -> Iterator[Shot]:

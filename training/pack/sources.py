@@ -84,13 +84,18 @@ class Run:
 
 def load_sources(file: Path) -> list[Source]:
     """Reads a list of sources. Raises OSError, or ValueError that names the entry and its error."""
+    return [_source(entry, f"{file}, entry {number}") for number, entry in enumerate(load_list(file), 1)]
+
+
+def load_list(file: Path) -> list[Any]:
+    """Reads a JSON file that holds a list. Raises OSError, or ValueError for other content."""
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(entries, list):
         raise ValueError(f"{file} holds no list")
-    return [_source(entry, f"{file}, entry {number}") for number, entry in enumerate(entries, 1)]
+    return entries
 
 
 def read_stills(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Still]:
