@@ -8,8 +8,10 @@ from __future__ import annotations
 import torch
 
 
-def device_named(name: str) -> torch.device:
-    """Returns the device with that name; ``auto`` is the current GPU if there is one, else the CPU.
+def device_named(name: str, gpu: int | None = None) -> torch.device:
+    """Returns the device with that name; ``auto`` is a GPU if there is one, else the CPU.
+
+    gpu: number of the GPU that a name without a number stands for; the current one by default.
 
     Raises ValueError for a name that torch does not know, and for a GPU that does not exist.
     """
@@ -19,8 +21,10 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device {name!r} is not there: torch finds {torch.cuda.device_count()} GPUs")
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    if device.type != "cuda":
+        return device
+    if device.index is None and gpu is not None:
+        device = torch.device("cuda", gpu)
+    if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device '{device}' does not exist: torch finds {torch.cuda.device_count()} GPUs")
+    return torch.device("cuda", torch.cuda.current_device()) if device.index is None else device

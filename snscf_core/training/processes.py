@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ..devices import device_named
+
 _TIMEOUT = timedelta(hours=1)  # the others wait while the first one validates
 
 
@@ -55,7 +57,9 @@ def processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
     Raises ValueError for a device that does not exist.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    own = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    own = device_named(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if own.type not in ("cpu", "cuda"):
+        raise ValueError(f"training runs on cpu or cuda, not on {device!r}")
     if own.type == "cuda":
         torch.cuda.set_device(own)
     if count == 1:
@@ -66,22 +70,6 @@ def processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
         yield Processes(rank, count), own
     finally:
         distributed.destroy_process_group()
-
-
-def _device(name: str, local: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda":
-        device = torch.device("cuda", local if device.index is None else device.index)
-        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"device '{device}' does not exist: torch finds {torch.cuda.device_count()} GPUs")
-    elif device.type != "cpu":
-        raise ValueError(f"training runs on cpu or cuda, not on {name!r}")
-    return device
 
 
 class _Sum(torch.autograd.Function):
