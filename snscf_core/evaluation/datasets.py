@@ -27,27 +27,6 @@ _OTB_ATTRIBUTES = "IV OPR SV OCC DEF MB FM IPR OV BC LR".split()
 _UAV123_ATTRIBUTES = "SV ARC LR FM FOC POC OV BC IV VC CM SOB".split()
 _LASOT_ATTRIBUTES = "IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC".split()
 
-ATTRIBUTES = {
-    "ARC": "aspect ratio change",
-    "BC": "background clutter",
-    "CM": "camera motion",
-    "DEF": "deformation",
-    "FM": "fast motion",
-    "FOC": "full occlusion",
-    "IPR": "in-plane rotation",
-    "IV": "illumination variation",
-    "LR": "low resolution",
-    "MB": "motion blur",
-    "OCC": "occlusion",
-    "OPR": "out-of-plane rotation",
-    "OV": "out of view",
-    "POC": "partial occlusion",
-    "ROT": "rotation",
-    "SOB": "similar object",
-    "SV": "scale variation",
-    "VC": "viewpoint change",
-}
-
 
 @dataclass(frozen=True)
 class Dataset:

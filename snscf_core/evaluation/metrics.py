@@ -120,12 +120,6 @@ class Curves:
     normalised_precision: Array
 
 
-def centre_errors(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
-    """Returns the distances in pixels between the centres of two sets of boxes."""
-    difference: Array = xywh_to_cxcywh(a)[..., :2] - xywh_to_cxcywh(b)[..., :2]
-    return np.hypot(difference[..., 0], difference[..., 1])
-
-
 def success_auc(overlaps: npt.ArrayLike) -> float:
     """Returns the area under the success plot: the mean share of overlaps above each of 21 thresholds."""
     return float(_above(np.asarray(overlaps, np.float64)).mean())

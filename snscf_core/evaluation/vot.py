@@ -43,7 +43,7 @@ Runs = Mapping[str, Sequence[Sequence[Region]]]
 Overlap = Callable[[Array, Array, npt.ArrayLike], Array]
 """Overlaps of N x 8 polygons in pairs, given the largest x and y in the picture; ``overlaps`` or a similar function."""
 
-BASELINE, UNSUPERVISED = "baseline", "unsupervised"
+BASELINE = "baseline"
 """Names of the experiments in the toolkits: with resets, and without."""
 
 RESTART = 5  # frames from a failure to the next start
@@ -170,22 +170,6 @@ def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
         if regions[index] == FAILED:
             start, running = index + RESTART, False
     return Run(regions, seconds)
-
-
-def run_unsupervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
-    """Runs a tracker once, without resets; ``UNKNOWN`` where it gave no box."""
-    regions: list[Region] = []
-    seconds = []
-    for index, image in enumerate(sequence.frames()):
-        begin = time.perf_counter()
-        if index == 0:
-            tracker.init(image, _box(np.float32(sequence.boxes[0])))
-            regions.append(INITIALISED)
-        else:
-            box = tracker.update(image)
-            regions.append(UNKNOWN if box is None else _box(box))
-        seconds.append(time.perf_counter() - begin)
-    return Run(regions, np.array(seconds))
 
 
 def _box(box: npt.ArrayLike) -> Box:

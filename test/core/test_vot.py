@@ -31,7 +31,6 @@ from snscf_core.evaluation.regions import (
     write_regions,
 )
 from snscf_core.evaluation.vot import (
-    UNSUPERVISED,
     Run,
     VotSequence,
     average_overlap,
@@ -41,7 +40,6 @@ from snscf_core.evaluation.vot import (
     read_vot_sequence,
     read_vot_sequences,
     run_supervised,
-    run_unsupervised,
     score,
     score_tags,
     write_runs,
@@ -411,13 +409,6 @@ def test_resets_come_five_frames_after_a_failure(tmp_path):
     assert [index for index in range(30) if not asked[index]] == sorted(waiting)
 
 
-def test_runs_without_resets_go_on(tmp_path):
-    sequence = read_vot_sequence(write_data_set(tmp_path, "turned", ["20,10,30,20,20,30,10,20"] * 4))
-    away = (60.0, 60.0, 10.0, 10.0)
-    run = run_unsupervised(Replayed([None, away, None, away]), sequence)
-    assert run.regions == [INITIALISED, away, UNKNOWN, away] and np.isfinite(run.seconds).all()
-
-
 @pytest.mark.slow
 def test_the_protocol_makes_the_known_runs_again(golden, tmp_path):
     """A tracker that gives the boxes of a known run fails and is started anew where that run was."""
@@ -452,12 +443,12 @@ def test_runs_are_written_where_the_toolkits_look_for_them(tmp_path):
     first = Run([INITIALISED, TRUTH, FAILED, UNKNOWN], np.array([0.5, 0.25, 0.125, np.nan]))
     second = Run([INITIALISED, TRUTH, TRUTH, TRUTH], np.array([0.5, 0.25, 0.25, 0.25]))
     write_runs(folder, "ball", [first, second])
-    write_runs(folder, "ball", [second], UNSUPERVISED)
+    write_runs(folder, "ball", [second], "unsupervised")
     place = folder / "baseline" / "ball"
     assert (place / "ball_001.txt").read_text() == "1\n20.0000,20.0000,10.0000,10.0000\n2\n0\n"
     assert (place / "ball_001_time.value").read_text() == "0.500000\n0.250000\n0.125000\n\n"
     assert (place / "ball_time.txt").read_text().splitlines()[::3] == ["0.500000,0.500000", "nan,0.250000"]
     assert read_runs(folder, ["ball"]) == {"ball": [first.regions, second.regions]}
-    assert read_runs(folder, ["ball"], UNSUPERVISED) == {"ball": [second.regions]}
+    assert read_runs(folder, ["ball"], "unsupervised") == {"ball": [second.regions]}
     with pytest.raises(FileNotFoundError, match=r"no results of dog: expected .*baseline/dog/dog_001\.txt"):
         read_runs(folder, ["ball", "dog"])
