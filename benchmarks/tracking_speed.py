@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -64,6 +65,7 @@ RATIOS = ("best", "p50")  # figures that are also given relative to FEAR's
 # Dense TensorFloat-32 (TFLOPS) and memory bandwidth (GB/s), as NVIDIA publishes them.
 GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
 Box = tuple[float, float, float, float]
+Contestant = tuple[str, str, int]  # model, engine, number of targets
 
 
 class Scene:
@@ -318,9 +320,7 @@ def _own(source: str, options: argparse.Namespace, folder: Path, scene: Scene) -
     _, engine, model = source.split(":", 2)
     if engine == "openvino-bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError("this CPU has no bfloat16")
-    tracker = _tracker(model, engine, options.device, folder)
-    if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
-        raise ValueError("it failed, see the warning")
+    tracker = _working_tracker(model, engine, options.device, folder)
     return f"{Path(model).name}, {tracker.engine}", Ours(tracker, scene)
 
 
@@ -358,42 +358,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    counts = [int(text) for text in options.targets.split(",")]
-    scenes = {count: Scene(*_size(options.size), count) for count in counts}
-    contestants: dict[tuple[str, str, int], Ours] = {}
-    left_out: dict[str, str] = {}
-    networks = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in options.models.split(","):
-            for engine in _engines(options):
-                try:
-                    tracker = _tracker(name, engine, options.device, Path(folder))
-                except (ValueError, FileNotFoundError) as error:
-                    left_out[f"{name} {engine}"] = str(error)
-                    continue
-                if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
-                    left_out[f"{name} {engine}"] = "it failed, see the warning"
-                    continue
-                networks[name] = network_cost(tracker.spec)
-                for count in counts:
-                    contestants[name, engine, count] = Ours(tracker, scenes[count])
+    contestants, networks, left_out = _contestants(options)
     others = [Peer(source, options) for source in options.peers.split(",") if source]
     left_out |= {one.title: one.missing for one in others if one.missing}
     peers = [one for one in others if not one.missing]
-    seconds = dict.fromkeys(contestants, 0.0)
-    for turn in range(options.rounds + options.warm_up):
-        step = 1 + turn % (FRAMES - 1)
-        for key, one in contestants.items():
-            if turn >= options.warm_up + 3 and seconds[key] > options.seconds:
-                continue
-            one.track(step)
-            if one.tracker.engine != one.engine:
-                raise SystemExit(f"{key[0]} {key[1]} failed with {key[2]} targets: see the warning, and leave it out")
-            if turn == 0:
-                one.ready()
-            seconds[key] += sum(one.times[-1])
-        for peer in peers:
-            peer.track(step)
+    _take_turns(contestants, peers, options)
     for peer in others:
         peer.close()
     floors = _floors(networks, options)
@@ -420,6 +389,49 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "networks": networks,
         "floor": floors,
     }
+
+
+def _contestants(
+    options: argparse.Namespace,
+) -> tuple[dict[Contestant, Ours], dict[str, dict[str, float]], dict[str, str]]:
+    """Makes our trackers with their targets; returns them, the cost of each network, and the reasons for gaps."""
+    counts = [int(text) for text in options.targets.split(",")]
+    scenes = {count: Scene(*_size(options.size), count) for count in counts}
+    contestants: dict[Contestant, Ours] = {}
+    networks: dict[str, dict[str, float]] = {}
+    left_out: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, engine in itertools.product(options.models.split(","), _engines(options)):
+            try:
+                tracker = _working_tracker(name, engine, options.device, Path(folder))
+            except (ValueError, FileNotFoundError) as error:
+                left_out[f"{name} {engine}"] = str(error)
+                continue
+            networks[name] = network_cost(tracker.spec)
+            for count in counts:
+                contestants[name, engine, count] = Ours(tracker, scenes[count])
+    return contestants, networks, left_out
+
+
+def _take_turns(contestants: dict[Contestant, Ours], peers: Sequence[Peer], options: argparse.Namespace) -> None:
+    """Runs all trackers frame by frame beside each other, so that they share the machine's changes in speed.
+
+    One of ours stops early once it has had ``--seconds`` and at least 3 frames after the warm-up.
+    """
+    seconds = dict.fromkeys(contestants, 0.0)
+    for turn in range(options.rounds + options.warm_up):
+        step = 1 + turn % (FRAMES - 1)
+        for key, one in contestants.items():
+            if turn >= options.warm_up + 3 and seconds[key] > options.seconds:
+                continue
+            one.track(step)
+            if one.tracker.engine != one.engine:
+                raise SystemExit(f"{key[0]} {key[1]} failed with {key[2]} targets: see the warning, and leave it out")
+            if turn == 0:
+                one.ready()
+            seconds[key] += sum(one.times[-1])
+        for peer in peers:
+            peer.track(step)
 
 
 def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
@@ -452,6 +464,14 @@ def _engines(options: argparse.Namespace) -> list[str]:
     if options.device.startswith("cuda"):
         return ["torch", "plain", "cuda_graphs", "tensorrt"]
     return ["torch", "plain", "onnxruntime", "openvino", "openvino-bf16", "onnxruntime-int8", "openvino-int8"]
+
+
+def _working_tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Plain:
+    """Makes a tracker as `_tracker` does. Raises ValueError or FileNotFoundError if it can't run on that engine."""
+    tracker = _tracker(name, engine, device, folder)
+    if engine not in ("auto", tracker.engine) and not Path(engine).is_dir():
+        raise ValueError("it failed, see the warning")
+    return tracker
 
 
 def _tracker(name: str, engine: str, device: str, folder: Path) -> Tracker | Plain:
