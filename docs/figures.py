@@ -65,7 +65,7 @@ def trackers_table() -> str:
     titles = dict.fromkeys([*COLOURS, *accuracy])
     lines = [
         "| tracker | success AUC, 17 development sequences | 9 validation sequences | precision at 20 px, all 26 "
-        "| frames / s |",
+        "| frames / s, at best |",
         "|---|---|---|---|---|",
     ]
     for title in titles:
@@ -88,10 +88,19 @@ def trackers_table() -> str:
     machine = results("speed")["machine"]
     lines += [
         "",
-        f"Frames / s: one target in images of 640 x 480, at best, on {machine['threads']} cores of "
-        f"an {machine['processor']}, ours with OpenVINO in float32; all trackers took turns in one run.",
+        f"Frames / s of the fastest frames: one target in images of 640 x 480, on {machine['threads']} cores of an "
+        f"{machine['processor']}, ours with OpenVINO in float32; all trackers took turns in one run. "
+        "By the median in that run, "
+        + " and ".join(
+            f"{f'`{title}`' if is_ours(title) else title} has {1000 / speed[title]['p50_ms']:.0f}"
+            for title in ("snscf_nano", "FEAR-XS")
+            if title in speed
+        )
+        + " frames a second; each alone in its process, FEAR-XS is faster "
+        "[by both](docs/speed.md#beside-fear-each-alone-in-its-process).",
         f"¹ On {paper['data']}, with a {paper['device']}. "
-        "² From [another run](docs/accuracy.md#the-17-development-sequences).",
+        "² In bfloat16, from [another run](docs/accuracy.md#the-17-development-sequences); "
+        "its frames / s are in float32.",
     ]
     return "\n".join(wrapped(line) for line in lines)
 
@@ -268,9 +277,9 @@ def states_diagram() -> Figure:
         _state(axes, x, y, colour, title, text)
     _arrow(axes, (2.6, 5.7), (5.9, 7.9), -0.25, (2.6, 7.7), "presence < 0.35")
     _arrow(axes, (5.9, 7.2), (4.6, 5.7), -0.15, (7.1, 6.15), "presence ≥ 0.5")
-    _arrow(axes, (11.3, 7.9), (14.6, 5.7), -0.25, (14.6, 7.7), "five such frames")
+    _arrow(axes, (11.3, 7.9), (14.6, 5.7), -0.25, (14.6, 7.7), "doubt reaches 5")
     _arrow(axes, (14.6, 3.9), (11.3, 1.4), -0.25, (14.8, 1.6), "presence ≥ 0.3\nin a place")
-    _arrow(axes, (11.3, 2.1), (12.8, 3.9), -0.15, (9.4, 3.3), "not verified in eight frames")
+    _arrow(axes, (11.3, 2.1), (12.8, 3.9), -0.15, (9.4, 3.3), "presence < 0.35, or not\nverified in eight frames")
     _arrow(
         axes, (5.9, 1.4), (2.6, 3.9), -0.25, (2.2, 1.5), "presence ≥ 0.7 and\nits usual colours,\nthree frames in a row"
     )
@@ -288,8 +297,8 @@ def frame_diagram() -> Figure:
         ("plan", "where to search:\naround the target,\nor in other places"),
         ("infer", "crops, network and\nfilters: the best\nproposals in each"),
         ("associate", "which proposal is\nthe target, and which\nare look-alikes"),
-        ("update", "box, score and\nstate of the target"),
-        ("adapt", "filters, colours and\nmotion learn, if the\ntarget is tracked"),
+        ("update", "box, score, state and\nmotion; if tracked,\ncolours and features"),
+        ("adapt", "the filters of a\ntracked target learn,\nin every third frame"),
     )
     width, gap, top = 3.9, 0.7, 5.2
     for number, (title, text) in enumerate(steps):
