@@ -67,9 +67,9 @@ class Watching(Tracker):
         self.on_match = self._remember
 
     def _remember(self, target: Target, match: Match) -> None:
-        lost, looking = target.confidence.lost, target.confidence.looking > 0
+        lost, looking = target.confidence.searching, target.confidence.looking > 0
         searching = lost and not (looking and not match.elsewhere)
-        (w, h), (x, y) = match.size if target.confidence.lost else target.size, match.candidate.centre
+        (w, h), (x, y) = match.size if target.confidence.searching else target.size, match.candidate.centre
         self.matches.append((match.evidence, (x - w / 2, y - h / 2, w, h), searching))
 
 

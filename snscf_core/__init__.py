@@ -24,7 +24,8 @@ else:
     from .model.checkpoints import WeightsError
     from .model.network import MODELS
     from .online.confidence import TrackState
-    from .online.config import MODES, TrackerConfig
+    from .online.config import TrackerConfig
+    from .online.mode import MODES
     from .online.tracker import Target, Track, Tracker
 
 __version__ = package_version()

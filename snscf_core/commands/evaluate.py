@@ -29,7 +29,7 @@ from ..evaluation.runner import Found, Job, Outcome
 from ..evaluation.trackers import HELP, Candidate, candidates
 from ..evaluation.vot import BASELINE, Run, VotSequence
 from ..model.network import MODELS
-from ..online.config import MODES
+from ..online.mode import MODES
 from .options import SEARCH_SIZE_HELP
 
 

@@ -14,7 +14,7 @@ from ..engines.engine_selection import cache_folder, check
 from ..engines.export import FORMATS, PRECISIONS, export, folder_name
 from ..engines.torch_engine import TorchEngine
 from ..model.network import MODELS
-from ..online.config import MODES
+from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config
 from . import quantisation_data

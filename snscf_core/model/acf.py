@@ -128,7 +128,7 @@ class FilterBank:
 def learn_bank(
     features: Tensor, gains: Tensor, label: Tensor, sections: tuple[int, ...], regularisation: float
 ) -> FilterBank:
-    """Applies `learn` to each level of windowed features, scaled by a factor per target and level.
+    """Learns a filter for each level (eq 8), as `learn` does, from features scaled by a factor per target and level.
 
     features: N x C x H x W, windowed.
     gains: N x L, the factors.
@@ -142,7 +142,7 @@ def learn_bank(
 
 
 def respond_bank(bank: FilterBank, features: Tensor, gains: Tensor, weights: Tensor) -> Tensor:
-    """Returns the responses of all levels, summed with ``weights`` (L), as N x 1 x H x W.
+    """Returns the responses of all levels (eq 9), summed with ``weights`` (L), as N x 1 x H x W.
 
     features, gains: as in `learn_bank`.
     """

@@ -57,27 +57,27 @@ def associate(
 
     candidates: at least one, those of the region around the target first.
     """
-    home, lost = candidates[0].region, target.confidence.lost
-    looking = target.confidence.looking > 0
+    home, searching = candidates[0].region, target.confidence.searching
+    verifying = target.confidence.looking > 0
     ours = [one for one in candidates if not _is_distractor(target, one, config)]
-    matches: list[Match] = []
+    matches: list[Match] = []  # the top-ranked one first
     for candidate in ours or candidates:
-        here = candidate.region is home and (not lost or looking)
-        if here and lost and matches:
-            continue  # only the best of the place that is being verified
+        expected = candidate.region is home and (not searching or verifying)
+        if expected and searching and matches:
+            continue  # of the place that is being verified, only the best candidate counts
         prior = 0.0 if ours else config.distractor_logit
-        if not here:
+        if not expected:
             prior -= _distance_penalty(target, candidate, config)
-            prior -= config.recovery.switch_margin if looking else 0.0
-        calibration = calibrations[mode.name if here or not mode.uses_proposals else "searching"]
+            prior -= config.recovery.switch_margin if verifying else 0.0
+        calibration = calibrations[mode.name if expected or not mode.uses_proposals else "searching"]
         matches.append(_judged(target, candidate, calibration, prior, config.recovery))
-        if not lost and matches[0].presence >= config.confidence.uncertain_below:
-            break
+        if not searching and matches[0].presence >= config.confidence.uncertain_below:
+            break  # it is well matched, so lower ranks need not be judged
     best = max(matches, key=lambda match: match.presence)
     return replace(
         best,
         elsewhere=best.candidate.region is not home,
-        unverified=not lost and best is not matches[0],
+        unverified=not searching and best is not matches[0],
         distractors=tuple(
             one.centre
             for one in candidates
@@ -104,13 +104,13 @@ def _judged(
     """Returns a candidate with its evidence and probabilities. prior: added to both logits."""
     seen, size = _fitted(target, candidate, config)
     evidence = Evidence(
-        candidate.classification,
-        candidate.response,
-        candidate.agreement,
-        math.dist(candidate.centre, target.expected) / target.length,
-        target.colours.strangeness(seen),
-        target.embedding.strangeness(candidate.embedding),
-        candidate.quality,
+        classification=candidate.classification,
+        response=candidate.response,
+        agreement=candidate.agreement,
+        motion=math.dist(candidate.centre, target.expected) / target.length,
+        colour=target.colours.strangeness(seen),
+        embedding=target.embedding.strangeness(candidate.embedding),
+        peak=candidate.quality,
     )
     presence, accuracy = (one.probability(evidence, prior) for one in (calibration.presence, calibration.accuracy))
     return Match(candidate, size, evidence, presence, accuracy, seen)
@@ -122,7 +122,7 @@ def _fitted(target: Target, candidate: Candidate, config: RecoveryConfig) -> tup
     The network finds a target that returns smaller or larger, but proposes the size that was searched for.
     """
     (x, y), (w, h), memory = candidate.centre, candidate.size, target.colours
-    zoomed = target.confidence.lost and candidate.classification >= config.zoom_above
+    zoomed = target.confidence.searching and candidate.classification >= config.zoom_above
     zooms = config.zooms if zoomed else config.zooms[:1]
     found = []
     for zoom in zooms:

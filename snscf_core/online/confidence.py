@@ -141,7 +141,7 @@ class Confidence:
     astray: int = 0
 
     @property
-    def lost(self) -> bool:
+    def searching(self) -> bool:
         """Whether the target is lost, or was just found again and is still being verified."""
         return self.state == TrackState.LOST or self.looking > 0
 
@@ -157,7 +157,7 @@ class Confidence:
         strange: whether its colours are too strange to verify a lost or unverified target.
         elsewhere: whether the match is not in the place that has been verified so far.
         """
-        if self.lost:
+        if self.searching:
             self._look(probability, config, strange, elsewhere)
             return self.state
         below = config.uncertain_below - probability

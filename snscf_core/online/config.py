@@ -15,7 +15,6 @@ from .appearance import AppearanceConfig
 from .confidence import ConfidenceConfig
 from .motion import DistractorConfig, MotionConfig
 
-MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 SEARCH_SIZES = 159, 511  # pixels: the smallest search crop, and the largest
 
 

@@ -64,6 +64,8 @@ class FilterUpdate:
     def __call__(self, lessons: Sequence[Lesson], features: Tensor) -> None:
         """Changes the filters of N different targets. features: N x D x G x G of their regions."""
         targets = [lesson.target for lesson in lessons]
+        for target in targets:
+            target.unlearned = 0
         bank = joined_filters(targets)
         gains = torch.tensor([target.gains for target in targets], dtype=torch.float32, device=self._device)
         sizes, zooms, shifts = zip(*((one.target.size, one.zoom, one.shift) for one in lessons), strict=True)
@@ -90,16 +92,12 @@ def lessons_due(
 ) -> list[tuple[int, Lesson]]:
     """Returns the lessons of the targets whose filters learn in this frame, with each target's index.
 
-    Filters learn in every ``learning_interval``-th frame in which the target is tracked. This function counts them.
+    Filters learn in every ``learning_interval``-th frame in which the target is tracked.
     """
     due = []
     for index, (target, track, match) in enumerate(zip(targets, tracks, matches, strict=True)):
-        if track.state != TrackState.TRACKED:
+        if track.state != TrackState.TRACKED or target.unlearned < config.learning_interval:
             continue
-        target.unlearned += 1
-        if target.unlearned < config.learning_interval:
-            continue
-        target.unlearned = 0
         # A target found elsewhere is not tracked until verified, so this is always the region around the target.
         region = match.candidate.region
         dx, dy = (offset / cell(region, config) for offset in match.candidate.offset)

@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-
-MODES = ("snscf", "paper", "siamese", "correlation_filter", "naive_fusion")
 
 
 @dataclass(frozen=True)
@@ -31,15 +28,17 @@ class Mode:
     response_share: float | None = None
 
 
-_ALL = MappingProxyType(
-    {
-        "snscf": Mode("snscf"),
-        "paper": Mode("paper", ranks_by_response=True),
-        "siamese": Mode("siamese", uses_filters=False, adapts=False),
-        "correlation_filter": Mode("correlation_filter", uses_proposals=False),
-        "naive_fusion": Mode("naive_fusion", adapts=False, response_share=0.5),
-    }
-)
+_ALL = {
+    mode.name: mode
+    for mode in (
+        Mode("snscf"),
+        Mode("paper", ranks_by_response=True),
+        Mode("siamese", uses_filters=False, adapts=False),
+        Mode("correlation_filter", uses_proposals=False),
+        Mode("naive_fusion", adapts=False, response_share=0.5),
+    )
+}
+MODES = tuple(_ALL)
 
 
 def mode_named(name: str, *, trained: bool, source: object = "the model") -> Mode:

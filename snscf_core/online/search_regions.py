@@ -37,7 +37,7 @@ class Region(NamedTuple):
 
 def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> list[Region]:
     """Returns the regions to search: the one around the target first, then those elsewhere for a lost target."""
-    if not (target.confidence.lost and mode.uses_proposals):
+    if not (target.confidence.searching and mode.uses_proposals):
         return [region(frame, target.centre, target.size, config)]
     _, (w, h) = target.last_known or (target.centre, target.size)
 
@@ -47,10 +47,12 @@ def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> lis
     size, scales = target.size, config.recovery.scales
     if target.confidence.state == TrackState.LOST:
         size = scaled(scales[target.searched % len(scales)])
-    last, usual = target.lost_at or target.last_known or (target.centre, target.size)
+    # The search spreads from where it began; a target saved by an earlier version may not know that place.
+    origin, size_there = target.lost_at or target.last_known or (target.centre, target.size)
     first = target.searched * config.search_places
     elsewhere = [
-        place(number, usual, target.frame_size, last, config) for number in range(first, first + config.search_places)
+        place(number, size_there, target.frame_size, origin, config)
+        for number in range(first, first + config.search_places)
     ]
     return [
         region(frame, target.centre, size, config),

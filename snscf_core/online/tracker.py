@@ -44,11 +44,12 @@ from .tuning import tuning_of
 class Tracker:
     """Follows any number of targets with one network.
 
-    model: a name (``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights. device: ``auto`` (a GPU if there is
-    one), or what torch understands (``cpu``, ``cuda:0``). mode: ``auto`` (``snscf`` with trained heads, else
-    ``correlation_filter``) or one of ``MODES``. engine, what runs the network: ``auto`` (the fastest that is installed
-    and agrees with torch), one of ``ENGINES``, or a folder that ``snscf export`` wrote. config: None for that of the
-    weights, see ``tuning.tuned_config``.
+    model: a name (``snscf_nano``, ``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights.
+    device: ``auto`` (a GPU if there is one), or a device of torch (``cpu``, ``cuda:0``).
+    mode: one of ``MODES``, or ``auto``: ``snscf`` with trained heads, else ``correlation_filter``.
+    engine: what runs the network. ``auto`` (the fastest that is installed and agrees with torch), one of ``ENGINES``,
+    or a folder that ``snscf export`` wrote.
+    config: None for the one that belongs to the weights, see ``tuning.tuned_config``.
 
     Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, for a mode that
     needs trained heads when there are none, or for an engine that is not there or was made of other weights. An engine
@@ -122,7 +123,11 @@ class Tracker:
         self.update(frame, target)
         if self.inference.recorded:
             with torch.inference_mode():
-                for count in (1, 2, 4):  # a lost target has three regions
+                for count in (
+                    1,
+                    2,
+                    4,
+                ):  # recordings are of so many rows; a lost target has three regions, in one of four
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     regions = [[region(frame, one.centre, one.size, self.config)] for one in targets]
                     found = self.inference(regions, targets)
@@ -212,8 +217,8 @@ class Tracker:
                 if self.on_match is not None:
                     self.on_match(target, match)
             tracks = [update_state(target, match, config) for target, match in zip(targets, matches, strict=True)]
-            lessons = lessons_due(targets, tracks, matches, config)
-            if lessons and mode.adapts:
+            lessons = lessons_due(targets, tracks, matches, config) if mode.adapts else []
+            if lessons:  # while the features are valid, so before the next search
                 self.filter_update([one for _, one in lessons], found.around([index for index, _ in lessons]))
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]

@@ -82,10 +82,10 @@ def test_hardly_a_match_for_long_is_a_loss_and_a_weak_one_for_longer():
 def test_a_lost_target_is_found_only_after_several_sure_frames_in_a_row():
     confidence = Confidence(LOST)
     assert states([SURE] * (CONFIG.found_after + 1), confidence) == [UNCERTAIN] * CONFIG.found_after + [TRACKED]
-    assert not confidence.lost
+    assert not confidence.searching
     confidence = Confidence(LOST)
     assert states([SURE] * CONFIG.found_after + [WEAK], confidence)[-1] == LOST
-    assert states([SURE], confidence) == [UNCERTAIN] and confidence.lost
+    assert states([SURE], confidence) == [UNCERTAIN] and confidence.searching
     between = (CONFIG.uncertain_below + CONFIG.found_above) / 2
     again = [SURE, between, between, *[SURE] * CONFIG.found_after]
     assert states(again, Confidence(LOST))[-1] == TRACKED, "looks again"

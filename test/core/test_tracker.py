@@ -507,7 +507,7 @@ def test_what_is_searched_for_a_lost_target_is_decided_when_it_is_lost(shipped):
     place, size = target.lost_at
     for _ in range(5):
         shipped.update(BACKGROUND, target)
-    assert target.confidence.lost and target.lost_at == (place, size)
+    assert target.confidence.searching and target.lost_at == (place, size)
 
 
 @pytest.fixture
