@@ -26,8 +26,8 @@ from ..evaluation.reports import compare, paper
 from ..evaluation.reports.report import mean_table, sequence_table, write_report
 from ..evaluation.results import Evaluation, SequenceResult, Table
 from ..evaluation.runner import Found, Job, Outcome
-from ..evaluation.trackers import HELP, Candidate, candidates
-from ..evaluation.vot import BASELINE, Run, VotSequence
+from ..evaluation.trackers import HELP, TrackerEntry, candidates
+from ..evaluation.vot import BASELINE, SupervisedRun, VotSequence
 from ..model.network import MODELS
 from ..online.mode import MODES
 from .options import SEARCH_SIZE_HELP
@@ -120,7 +120,7 @@ def run_compare(options: argparse.Namespace) -> None:
     if len(set(names)) < len(names):  # Several reports have the same tracker: add the report's folder to its name.
         sources = [source for source in options.reports for _ in compare.read_runs(source)]
         runs = [
-            compare.Run(f"{source}:{run.name}", run.dataset, run.values, run.frames, run.pooled)
+            compare.ComparedRun(f"{source}:{run.name}", run.dataset, run.values, run.frames, run.pooled)
             for source, run in zip(sources, runs, strict=True)
         ]
     if len({run.dataset for run in runs}) > 1:
@@ -166,7 +166,9 @@ class _PaperRun:
     vot: Mapping[str, paper.VotResult]
 
 
-def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: argparse.Namespace) -> _PaperRun | None:
+def _paper_run(
+    name: str, root: Path, trackers: Sequence[TrackerEntry], options: argparse.Namespace
+) -> _PaperRun | None:
     """Runs the trackers on a data set and writes its report. Returns None in torchrun processes but the first."""
     dataset = read_dataset(name, root)
     folder = options.output / name if options.output else None
@@ -180,7 +182,7 @@ def _paper_run(name: str, root: Path, trackers: Sequence[Candidate], options: ar
 
 
 def _measured(
-    finished: Mapping[str, _PaperRun], trackers: Sequence[Candidate], coverage: Sequence[str]
+    finished: Mapping[str, _PaperRun], trackers: Sequence[TrackerEntry], coverage: Sequence[str]
 ) -> paper.Measured:
     """Gathers what the paper's tables need from the runs by data set."""
     evaluations = {name: run.evaluation for name, run in finished.items()}
@@ -204,7 +206,7 @@ def _print_paper(tables: Sequence[Table], output: Path | None) -> None:
         print(f"\n{output / 'paper.md'}")
 
 
-def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -> dict[str, paper.VotResult]:
+def vot_results(dataset: Dataset, trackers: Sequence[TrackerEntry], found: Found) -> dict[str, paper.VotResult]:
     """Scores the runs with resets, by tracker, over the sequences that each finished; empty unless the set is VOT's."""
     sequences = [one for one in dataset.sequences if isinstance(one, VotSequence)]
     results = {}
@@ -213,7 +215,7 @@ def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -
         for sequence in sequences:
             run = found.outcomes.get(Job(tracker, sequence, BASELINE).key)
             passed = found.outcomes.get(Job(tracker, sequence).key)
-            if isinstance(run, Run) and isinstance(passed, Outcome):
+            if isinstance(run, SupervisedRun) and isinstance(passed, Outcome):
                 runs[sequence.name], boxes[sequence.name] = [run.regions], passed.boxes
                 finished.append(sequence)
         if finished:
@@ -224,7 +226,7 @@ def vot_results(dataset: Dataset, trackers: Sequence[Candidate], found: Found) -
 
 
 def _run(
-    dataset: Dataset, trackers: Sequence[Candidate], folder: Path | None, options: argparse.Namespace
+    dataset: Dataset, trackers: Sequence[TrackerEntry], folder: Path | None, options: argparse.Namespace
 ) -> Found | None:
     experiments = (runner.ONE_PASS, *((BASELINE,) if isinstance(dataset.sequences[0], VotSequence) else ()))
     quiet = os.environ.get("RANK", "0") != "0"
@@ -350,7 +352,7 @@ def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
-def chosen_candidates(options: argparse.Namespace) -> list[Candidate]:
+def chosen_candidates(options: argparse.Namespace) -> list[TrackerEntry]:
     """Returns the trackers that the options choose. Raises as `candidates` does, and ValueError for a bad size."""
     return candidates(
         listed(options.tracker),

@@ -131,7 +131,7 @@ class Composition(NamedTuple):
     visible: Tensor
 
 
-class Layer(NamedTuple):
+class PastedLayer(NamedTuple):
     """Holds N patches, P pixels a side, in patch coordinates.
 
     pixels: N x 4 x P x P (blue, green, red in 0-255, alpha in 0-1)
@@ -146,8 +146,8 @@ class Layer(NamedTuple):
     extent: Tensor
     solid: Tensor
 
-    def part(self, start: int, end: int) -> Layer:
-        return Layer(*(tensor[start:end] for tensor in self))
+    def part(self, start: int, end: int) -> PastedLayer:
+        return PastedLayer(*(tensor[start:end] for tensor in self))
 
 
 class Place(NamedTuple):
@@ -260,7 +260,7 @@ class Compositor:
 
     # Patches --------------------------------------------------------------------------------------------------------
 
-    def _layers(self, cast: Cast, background: Tensor, draws: Draws) -> tuple[Layer, Tensor]:
+    def _layers(self, cast: Cast, background: Tensor, draws: Draws) -> tuple[PastedLayer, Tensor]:
         """Returns the patches of all N scenes, role by role, and which of the N x 2 neighbours are recoloured targets.
 
         The roles are: target in the template, target in the search crop, neighbours, occluder.
@@ -284,7 +284,7 @@ class Compositor:
         bar = _each(draws.chance(c.bars, n))
         alpha[-n:] = torch.lerp(alpha[-n:], self._bars(n, draws), bar[:, None])
         field = self._field(total, draws)
-        return Layer(torch.cat([pixels, alpha], 1), field, *_extents(alpha, field)), recoloured
+        return PastedLayer(torch.cat([pixels, alpha], 1), field, *_extents(alpha, field)), recoloured
 
     def _feathered(self, masks: Tensor, draws: Draws) -> Tensor:
         """Softens the edges, slightly inside the mask, so that no rim of the old background is pasted too."""
@@ -359,9 +359,9 @@ class Compositor:
         self,
         cast: Cast,
         recoloured: Tensor,
-        template: tuple[Layer, Place],
-        search: tuple[Layer, Place],
-        others: Sequence[Layer],
+        template: tuple[PastedLayer, Place],
+        search: tuple[PastedLayer, Place],
+        others: Sequence[PastedLayer],
         draws: Draws,
     ) -> list[tuple[Place, Place]]:
         """Places each neighbour in the template and in the search crop."""
@@ -386,7 +386,12 @@ class Compositor:
         return places
 
     def _front_places(
-        self, cast: Cast, template: tuple[Layer, Place], search: tuple[Layer, Place], front: Layer, draws: Draws
+        self,
+        cast: Cast,
+        template: tuple[PastedLayer, Place],
+        search: tuple[PastedLayer, Place],
+        front: PastedLayer,
+        draws: Draws,
     ) -> tuple[Place, Place]:
         """Places the occluder in the template and in the search crop: on the target's edge, or across it."""
         c, n = self.config, len(cast.template)
@@ -410,13 +415,13 @@ def _each(values: Tensor) -> Tensor:
     return values.float()[:, None, None]
 
 
-def _target_place(layer: Layer, framing: Framing) -> Place:
+def _target_place(layer: PastedLayer, framing: Framing) -> Place:
     half = (TEMPLATE_SIZE / context_sides(layer.extent))[:, None] * framing.scale
     return Place(framing.shift - layer.middle * half, half, torch.ones_like(half[:, 0]))
 
 
 def _beside(
-    layer: Layer, target: Layer, place: Place, angle: Tensor, reach: Tensor, size: Tensor, weight: Tensor
+    layer: PastedLayer, target: PastedLayer, place: Place, angle: Tensor, reach: Tensor, size: Tensor, weight: Tensor
 ) -> Place:
     """Places ``layer`` next to the target, in the direction ``angle``. All arguments hold N values.
 
@@ -441,7 +446,7 @@ def _grid(field: Tensor, origin: Tensor, half: Tensor, size: int) -> Tensor:
     return flat + bent.permute(0, 2, 3, 1)
 
 
-def _sampled(layer: Layer, place: Place, size: int) -> Tensor:
+def _sampled(layer: PastedLayer, place: Place, size: int) -> Tensor:
     """Samples the patches as they appear in crops: N x 4 x size x size."""
     grid = _grid(layer.field, place.origin, place.half, size)
     out = F.grid_sample(layer.pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

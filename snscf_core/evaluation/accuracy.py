@@ -30,7 +30,7 @@ from .metrics import Rules, Scores
 from .runner import Factory, Job, Outcome
 from .sequences import ImageSequence, read_frame
 from .starts import MOVES, first_frames, moved
-from .trackers import Candidate, read_result, write_result
+from .trackers import TrackerEntry, read_result, write_result
 
 # The box given at the start counts as right, even where it was moved off the true one.
 RULES = Rules(first="truth")
@@ -127,7 +127,7 @@ class Accuracy:
 
 def measure(
     sets: Sets,
-    trackers: Sequence[Candidate],
+    trackers: Sequence[TrackerEntry],
     conditions: Sequence[Condition],
     folder: Path,
     *,
@@ -179,20 +179,20 @@ class _RunStore:
 
     folders: Mapping[str, Path]
 
-    def load(self, candidate: Candidate, one: Filmed) -> Array | None:
+    def load(self, candidate: TrackerEntry, one: Filmed) -> Array | None:
         """Returns the stored N x 4 boxes, None if nothing is stored."""
         file = self._file(candidate, one)
         return read_result(file)[0] if file.is_file() else None
 
-    def save(self, candidate: Candidate, one: Filmed, outcome: Outcome) -> None:
+    def save(self, candidate: TrackerEntry, one: Filmed, outcome: Outcome) -> None:
         write_result(self._file(candidate, one), outcome.boxes, outcome.seconds)
 
-    def _file(self, candidate: Candidate, one: Filmed) -> Path:
+    def _file(self, candidate: TrackerEntry, one: Filmed) -> Path:
         folder = self.folders[candidate.name] / one.condition.name
         return folder / f"{one.name}-{one.start}-{one.fingerprint}.txt"
 
 
-def _place(candidate: Candidate, one: Filmed) -> tuple[Key, str, int]:
+def _place(candidate: TrackerEntry, one: Filmed) -> tuple[Key, str, int]:
     return (candidate.name, one.subset, one.condition.name), one.name, one.start
 
 
@@ -225,7 +225,7 @@ def _run(
 def _complete(
     found: Mapping[tuple[Key, str, int], Scores],
     sets: Sets,
-    trackers: Sequence[Candidate],
+    trackers: Sequence[TrackerEntry],
     conditions: Sequence[Condition],
     starts: int,
 ) -> dict[Key, dict[str, tuple[Scores, ...]]]:
@@ -238,7 +238,7 @@ def _complete(
     return scores
 
 
-def fingerprint(candidate: Candidate) -> str:
+def fingerprint(candidate: TrackerEntry) -> str:
     """Returns 12 hexadecimal digits for everything that a tracker's boxes depend on, its code included."""
     kind = candidate.source.partition(":")[0]
     code = ""
@@ -250,7 +250,7 @@ def fingerprint(candidate: Candidate) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _opened(candidate: Candidate, folder: Path) -> Path:
+def _opened(candidate: TrackerEntry, folder: Path) -> Path:
     """Makes the folder of a tracker's runs, named after its fingerprint, and writes there what that stands for."""
     own = folder / f"{candidate.name}-{fingerprint(candidate)}"
     own.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ from . import jobs
 from .datasets import Dataset
 from .results import Evaluation, SequenceResult, TrackerResult
 from .sequences import ImageSequence, read_frame
-from .trackers import Candidate, OnlineTracker, read_result, stored_boxes, write_result
-from .vot import BASELINE, Run, VotSequence, read_runs, run_supervised, write_runs
+from .trackers import OnlineTracker, TrackerEntry, read_result, stored_boxes, write_result
+from .vot import BASELINE, SupervisedRun, VotSequence, read_runs, run_supervised, write_runs
 
 ONE_PASS = "one_pass"
 _TELL_EVERY = 20  # frames
@@ -40,7 +40,7 @@ Key = tuple[str, str, str]
 class Job:
     """Names one tracker on one sequence. experiment: `ONE_PASS`, or `vot.BASELINE` with resets."""
 
-    candidate: Candidate
+    candidate: TrackerEntry
     sequence: ImageSequence
     experiment: str = ONE_PASS
 
@@ -87,7 +87,7 @@ def one_pass(
 class Found:
     """Holds the results of jobs by their `Job.key`, and an error text for each job without one."""
 
-    outcomes: dict[Key, Outcome | Run]
+    outcomes: dict[Key, Outcome | SupervisedRun]
     failed: dict[Key, str]
 
 
@@ -100,7 +100,7 @@ class Store:
     def __init__(self, folder: Path, nested: bool) -> None:
         self.folder, self._nested = folder / "raw", nested
 
-    def open(self, candidate: Candidate) -> None:
+    def open(self, candidate: TrackerEntry) -> None:
         """Claims the tracker's folder. Raises ValueError if it holds results of another tracker of that name."""
         file = self.folder / candidate.name / "tracker.json"
         text = json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n"
@@ -112,13 +112,13 @@ class Store:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def save(self, job: Job, result: Outcome | Run) -> None:
-        if isinstance(result, Run):
+    def save(self, job: Job, result: Outcome | SupervisedRun) -> None:
+        if isinstance(result, SupervisedRun):
             write_runs(self.folder / job.candidate.name, job.sequence.name, [result])
         else:
             write_result(self._file(job), result.boxes, result.seconds)
 
-    def load(self, job: Job) -> Outcome | Run | None:
+    def load(self, job: Job) -> Outcome | SupervisedRun | None:
         """Returns a job's stored result; None if there is no result of this sequence's length."""
         length = len(job.sequence)
         if job.experiment == BASELINE:
@@ -126,7 +126,7 @@ class Store:
                 regions = read_runs(self.folder / job.candidate.name, [job.sequence.name])[job.sequence.name][0]
             except FileNotFoundError:
                 return None
-            return Run(regions, np.full(length, np.nan)) if len(regions) == length else None
+            return SupervisedRun(regions, np.full(length, np.nan)) if len(regions) == length else None
         if not (file := self._file(job)).is_file():
             return None
         boxes, seconds = read_result(file)
@@ -140,7 +140,7 @@ class Store:
 
 def run(
     dataset: Dataset,
-    trackers: Sequence[Candidate],
+    trackers: Sequence[TrackerEntry],
     *,
     folder: Path | None = None,
     workers: int = 1,
@@ -180,7 +180,7 @@ def run(
     return results
 
 
-def _ordered(dataset: Dataset, trackers: Sequence[Candidate], experiments: Sequence[str]) -> list[Job]:
+def _ordered(dataset: Dataset, trackers: Sequence[TrackerEntry], experiments: Sequence[str]) -> list[Job]:
     """Lists all jobs, grouped by tracker because making one takes time.
 
     Each tracker's longest sequences come first, so that no process is left with a long one at the end.
@@ -208,7 +208,7 @@ def _known(mine: Iterable[Job], store: Store | None) -> tuple[Found, list[Job]]:
 
 def evaluation(
     dataset: Dataset,
-    trackers: Sequence[Candidate],
+    trackers: Sequence[TrackerEntry],
     found: Found,
 ) -> Evaluation:
     """Gathers the one-pass results of a run by tracker."""
@@ -266,9 +266,9 @@ class Factory:
 class _Work:
     def __init__(self, device: str | None) -> None:
         self._device = device
-        self._made: tuple[Candidate, OnlineTracker] | None = None
+        self._made: tuple[TrackerEntry, OnlineTracker] | None = None
 
-    def __call__(self, job: Job, advance: Callable[[int], None]) -> Outcome | Run:
+    def __call__(self, job: Job, advance: Callable[[int], None]) -> Outcome | SupervisedRun:
         candidate = job.candidate
         if self._device and candidate.device == "auto":
             candidate = replace(candidate, device=self._device)
@@ -279,7 +279,7 @@ class _Work:
         try:
             if job.experiment == BASELINE:
                 assert isinstance(job.sequence, VotSequence)
-                result: Outcome | Run = run_supervised(tracker, job.sequence)
+                result: Outcome | SupervisedRun = run_supervised(tracker, job.sequence)
                 advance(len(job.sequence))
             else:
                 result = one_pass(tracker, job.sequence, advance)
@@ -289,12 +289,12 @@ class _Work:
         return result
 
 
-def _stored(job: Job) -> Outcome | Run:
+def _stored(job: Job) -> Outcome | SupervisedRun:
     folder = job.candidate.stored
     assert folder is not None
     if job.experiment == BASELINE:
         regions = read_runs(folder, [job.sequence.name])[job.sequence.name][0]
-        return Run(regions, np.full(len(regions), np.nan))
+        return SupervisedRun(regions, np.full(len(regions), np.nan))
     boxes = stored_boxes(folder, job.sequence.name)
     return Outcome(boxes, np.empty(0))
 

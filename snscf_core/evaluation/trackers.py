@@ -3,8 +3,8 @@
 
 """Makes the trackers under test: ours, OpenCV's, user classes, and stored results of others.
 
-A tracker has the two methods of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A `Candidate`
-describes a tracker, can be sent to another process, and makes the tracker there.
+A tracker has the two methods of the GOT-10k toolkit: ``init(image, box)`` and ``update(image) -> box``. A
+`TrackerEntry` describes a tracker, can be sent to another process, and makes the tracker there.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OnlineTracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TrackerEntry:
     """Describes a tracker to be tested.
 
     name: its name in tables and its folder's
@@ -194,7 +194,7 @@ def candidates(
     device: str = "auto",
     engines: Sequence[str] = ("torch",),
     search_sizes: Sequence[int] = (SEARCH_SIZE,),
-) -> list[Candidate]:
+) -> list[TrackerEntry]:
     """Lists the candidates a user asked for: our networks in every mode, engine and search crop, other trackers once.
 
     The mode ``all`` stands for those that the weights allow. Names are unique. Problems are reported now rather than
@@ -202,13 +202,13 @@ def candidates(
     """
     if unknown := [mode for mode in modes if mode not in (*MODES, "auto", "all")]:
         raise ValueError(f"unknown mode {unknown[0]!r}; there are auto, all, {', '.join(MODES)}")
-    found: list[Candidate] = []
+    found: list[TrackerEntry] = []
     for source in dict.fromkeys(trackers):
         kind = source.partition(":")[0]
         if kind in OPENCV or kind in peers.PEERS or kind == STORED or _is_class(source):
             short = Path(source.partition(":")[2]).name if kind == STORED else kind
             short = source.partition(":")[2] if _is_class(source) else short
-            found.append(Candidate(short, source))
+            found.append(TrackerEntry(short, source))
             continue
         trained = load(source)[1].trained
         if not trained and not {"auto", "all", "correlation_filter"}.issuperset(modes):
@@ -220,7 +220,7 @@ def candidates(
                 name = f"{short}-{mode}" if len(modes) > 1 or mode != "auto" else short
                 name = f"{name}-{Path(engine).name}" if len(engines) > 1 or engine != "torch" else name
                 name = f"{name}-{size}px" if len(search_sizes) > 1 or size != SEARCH_SIZE else name
-                found.append(Candidate(name, source, mode, device, engine, size))
+                found.append(TrackerEntry(name, source, mode, device, engine, size))
     for candidate in found:
         if candidate.stored is None:
             candidate.description()
@@ -242,7 +242,7 @@ def stored_boxes(folder: Path, name: str) -> Array:
     raise FileNotFoundError(f"{folder} has no results of {name}: expected {places[0]}")
 
 
-def _unique(found: list[Candidate]) -> list[Candidate]:
+def _unique(found: list[TrackerEntry]) -> list[TrackerEntry]:
     names = [re.sub(r"[^\w.@+-]", "_", candidate.name) or "tracker" for candidate in found]
     unique = []
     for index, candidate in enumerate(found):

@@ -65,7 +65,7 @@ class VotSequence(ImageSequence):
 
 
 @dataclass(frozen=True)
-class Run:
+class SupervisedRun:
     """Holds one run.
 
     regions: one per frame, or codes
@@ -140,7 +140,7 @@ def _read_tag(file: Path, count: int) -> Flags:
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
+def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> SupervisedRun:
     """Runs a tracker once, with resets.
 
     A tracker of rectangles starts with the one that encloses the true polygon, in single precision, as the toolkits
@@ -169,7 +169,7 @@ def run_supervised(tracker: OnlineTracker, sequence: VotSequence) -> Run:
             regions[index] = _box(box) if common > 0 else FAILED
         if regions[index] == FAILED:
             start, running = index + RESTART, False
-    return Run(regions, seconds)
+    return SupervisedRun(regions, seconds)
 
 
 def _box(box: npt.ArrayLike) -> Box:
@@ -177,7 +177,7 @@ def _box(box: npt.ArrayLike) -> Box:
     return x, y, w, h
 
 
-def write_runs(folder: Path, name: str, runs: Sequence[Run], experiment: str = BASELINE) -> None:
+def write_runs(folder: Path, name: str, runs: Sequence[SupervisedRun], experiment: str = BASELINE) -> None:
     """Writes the repetitions of a sequence where the toolkits look for them; ``folder`` is ``results/TRACKER``.
 
     ``EXPERIMENT/NAME/NAME_001.txt`` holds the regions for all toolkits. Times are in seconds, in ``NAME_time.txt`` for

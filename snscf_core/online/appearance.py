@@ -29,7 +29,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class AppearanceConfig:
+class MemoryConfig:
     """How fast the memory of a target's appearance changes."""
 
     update_rate: float = 0.05  # of the running average, for each frame in which the target is tracked
@@ -62,7 +62,7 @@ class Memory:
         """
         return self._distance(np.atleast_2d(seen)) - self.typical
 
-    def remember(self, seen: Vectors, config: AppearanceConfig) -> None:
+    def remember(self, seen: Vectors, config: MemoryConfig) -> None:
         """Takes what is surely the target into the running averages."""
         seen, rate = np.atleast_2d(seen), config.update_rate
         self.count = min(self.count + 1, config.max_sightings)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..crops import SEARCH_SIZE
 from ..model.backbones import cells
-from .appearance import AppearanceConfig
+from .appearance import MemoryConfig
 from .confidence import ConfidenceConfig
 from .motion import DistractorConfig, MotionConfig
 
@@ -63,7 +63,7 @@ class TrackerConfig:
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
-    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    appearance: MemoryConfig = field(default_factory=MemoryConfig)
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     candidates: int = 3  # proposals in different places that are looked at in each search region
     distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none

@@ -29,8 +29,7 @@ class Track:
     box: (x, y, w, h), top-left corner, in pixels of the frame; for a lost target, where it may be.
     score: the probability that the box overlaps the target by more than half (IoU).
     state: tracked, uncertain or lost.
-    peak_quality: peak-to-sidelobe ratio of the map that decided, >= 0. That map is the filters' response, or the best
-        score of each cell in modes that use scores.
+    peak_quality: peak-to-sidelobe ratio, >= 0, of the filters' response, or of the scores in modes that use scores.
     """
 
     box: Box

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .motions import Wave
 from .photographs import fill, photograph, tinted
-from .plan import Plan
+from .plan import ScenePlan
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ class Ground:
         return cv2.warpAffine(self.picture, np.array([[1.0, 0, -x], [0, 1.0, -y]]), size, flags=cv2.INTER_LINEAR)
 
 
-def lay_ground(plan: Plan) -> Ground:
+def lay_ground(plan: ScenePlan) -> Ground:
     """Draws the ground and the camera's pan."""
     rng = plan.random(4)
     reach = 0.11 * plan.short

@@ -44,7 +44,7 @@ class Detour:
 
 
 @dataclass(frozen=True)
-class Motion:
+class SpriteMotion:
     """An object's motion: its centre, its scale (frame pixels per pixel of the photograph), and its rotation."""
 
     x: Wave
@@ -94,4 +94,4 @@ class Glide:
         return self.heading
 
 
-Course = Motion | Glide
+Course = SpriteMotion | Glide

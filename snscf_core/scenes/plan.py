@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .motions import Detour, Glide, Motion, Wave
+from .motions import Detour, Glide, SpriteMotion, Wave
 from .photographs import fill, photograph, tinted
 from .sprites import Sprite
 
@@ -25,7 +25,7 @@ _DRAWS = 60  # paths or places tried for a look-alike or the foliage
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScenePlan:
     """Holds what all parts of a scene share.
 
     frames: length of the scene.
@@ -58,10 +58,10 @@ class Moving:
     """Pairs an object's picture with its motion."""
 
     sprite: Sprite
-    motion: Motion
+    motion: SpriteMotion
 
 
-def _wander(plan: Plan, rng: np.random.Generator, margin: float, centred: bool = False) -> tuple[Wave, Wave]:
+def _wander(plan: ScenePlan, rng: np.random.Generator, margin: float, centred: bool = False) -> tuple[Wave, Wave]:
     waves = []
     for side, period in zip(plan.size, (250.0, 180.0), strict=True):
         reach = max(side / 2 - margin, 0.1 * side)
@@ -70,14 +70,14 @@ def _wander(plan: Plan, rng: np.random.Generator, margin: float, centred: bool =
     return waves[0], waves[1]
 
 
-def plan_target(plan: Plan, width: float, exits: int) -> Motion:
+def plan_target(plan: ScenePlan, width: float, exits: int) -> SpriteMotion:
     """Plans the target's motion. width: of the target, in pixels of its photograph. exits: see `Scene`."""
     rng = plan.random(0)
     unit = plan.target_pixels / width
     x, y = _wander(plan, rng, 0.85 * plan.target_pixels, centred=True)
     scale = Wave(0.01, 0.52, 190 / plan.speed, rng.uniform(-0.4, 0.4) + rng.choice((0, math.pi)))
     turn = Wave(0.0, math.radians(35), 140 / plan.speed, rng.uniform(0, 2 * math.pi))
-    motion = Motion(x, y, unit, scale, turn)
+    motion = SpriteMotion(x, y, unit, scale, turn)
     detours = []
     for number in range(exits):
         time = plan.frames * (number + 0.5) / exits * 0.9 + 0.08 * plan.frames
@@ -91,10 +91,12 @@ def plan_target(plan: Plan, width: float, exits: int) -> Motion:
             (0.0, frame_height - y_at + out),
         )
         detours.append(Detour(time, 5 / plan.speed, 20 / plan.speed, min(ways, key=lambda way: math.hypot(*way))))
-    return Motion(x, y, unit, scale, turn, tuple(detours))
+    return SpriteMotion(x, y, unit, scale, turn, tuple(detours))
 
 
-def plan_look_alike(plan: Plan, width: float, number: int, count: int, others: Sequence[Motion]) -> Motion:
+def plan_look_alike(
+    plan: ScenePlan, width: float, number: int, count: int, others: Sequence[SpriteMotion]
+) -> SpriteMotion:
     """Draws several paths that pass beside the target once; returns the path that crosses the others least."""
     rng = plan.random(10 + number)
     unit = plan.target_pixels / width
@@ -106,12 +108,12 @@ def plan_look_alike(plan: Plan, width: float, number: int, count: int, others: S
         x, y = _wander(plan, rng, 0.2 * plan.target_pixels)
         scale = Wave(-0.05, 0.3, 210 / plan.speed, rng.uniform(0, 2 * math.pi))
         turn = Wave(rng.uniform(-0.4, 0.4), 0.6, 200 / plan.speed, rng.uniform(0, 2 * math.pi))
-        free = Motion(x, y, unit, scale, turn)
+        free = SpriteMotion(x, y, unit, scale, turn)
         angle = rng.uniform(0, 2 * math.pi)
         apart = 0.52 * width * (target.size(meeting) + free.size(meeting))
         here, there = free.position(meeting), target.position(meeting)
         offset = (there[0] + apart * math.cos(angle) - here[0], there[1] + apart * math.sin(angle) - here[1])
-        motion = Motion(x, y, unit, scale, turn, (Detour(meeting, 2.0, 45 / plan.speed, offset),))
+        motion = SpriteMotion(x, y, unit, scale, turn, (Detour(meeting, 2.0, 45 / plan.speed, offset),))
         overlap = 0.0
         for weight, other in zip([4.0] + [1.0] * (len(others) - 1), others, strict=True):
             gap = np.hypot(*(np.array(motion.position(times)) - np.array(other.position(times))))
@@ -124,7 +126,7 @@ def plan_look_alike(plan: Plan, width: float, number: int, count: int, others: S
     return best
 
 
-def plan_foliage(plan: Plan, target: Moving, pan: Sequence[Wave]) -> tuple[Sprite, Motion]:
+def plan_foliage(plan: ScenePlan, target: Moving, pan: Sequence[Wave]) -> tuple[Sprite, SpriteMotion]:
     """Places a bush where it covers half of the target once and, if possible, never again."""
     rng = plan.random(5)
     motion, width = target.motion, target.sprite.width
@@ -154,17 +156,17 @@ def plan_foliage(plan: Plan, target: Moving, pan: Sequence[Wave]) -> tuple[Sprit
     return Sprite.cut(fill(leaves, (side, side)), outline), bush
 
 
-def _on_ground(place: tuple[float, float], time: float, pan: Sequence[Wave]) -> Motion:
+def _on_ground(place: tuple[float, float], time: float, pan: Sequence[Wave]) -> SpriteMotion:
     """Returns the motion in the picture of an object on the ground that is at ``place`` at ``time``."""
     x, y = (
         Wave(here + float(pan.at(time)) - pan.mean, -pan.amplitude, pan.period, pan.phase)
         for here, pan in zip(place, pan, strict=True)
     )
     still = Wave(0.0, 0.0, 1.0, 0.0)
-    return Motion(x, y, 1.0, still, still)
+    return SpriteMotion(x, y, 1.0, still, still)
 
 
-def plan_beam(plan: Plan, target: Moving, hidden_frames: int) -> tuple[Sprite, Glide]:
+def plan_beam(plan: ScenePlan, target: Moving, hidden_frames: int) -> tuple[Sprite, Glide]:
     """Plans a beam that sweeps over the target, just wide enough to hide it for that many frames."""
     motion = target.motion
     rng = plan.random(6)

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from .ground import lay_ground
 from .motions import Course
 from .photographs import cup_outline, glazed, photograph
-from .plan import Moving, Plan, plan_beam, plan_foliage, plan_look_alike, plan_target
+from .plan import Moving, ScenePlan, plan_beam, plan_foliage, plan_look_alike, plan_target
 from .polygons import Box, area, tight_box
 from .sensor import Sensor
 from .sprites import Layer, Sprite, lay
@@ -102,7 +102,7 @@ class Scene(Sequence[SceneFrame]):
         _check(frames, size, look_alikes, full_occlusion, exits, speed, noise)
         self.size = size
         self.seed = seed
-        self._plan = plan = Plan(frames, size, seed, speed)
+        self._plan = plan = ScenePlan(frames, size, seed, speed)
         self._ground = lay_ground(plan)
         self._sensor = Sensor.drawn(plan, noise)
         cup, outline = photograph("coffee.png"), cup_outline()
@@ -208,7 +208,7 @@ def _check(
         raise ValueError(f"noise must be from 0 to 30, got {noise}")
 
 
-def _look_alikes(plan: Plan, target: Moving, count: int, cup: Array, outline: Array) -> list[Moving]:
+def _look_alikes(plan: ScenePlan, target: Moving, count: int, cup: Array, outline: Array) -> list[Moving]:
     """Makes cups in other colours, each planned around those before it."""
     made: list[Moving] = []
     for number in range(count):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .motions import Wave
-from .plan import Plan
+from .plan import ScenePlan
 
 Array = npt.NDArray[Any]
 _NOISE_MARGIN = (61, 67)  # rows and columns that the noise extends beyond a frame, to draw a new part for each
@@ -34,7 +34,7 @@ class Sensor:
     noise: Array | None
 
     @classmethod
-    def drawn(cls, plan: Plan, noise: float) -> Sensor:
+    def drawn(cls, plan: ScenePlan, noise: float) -> Sensor:
         """Draws the drift of the light and noise of that standard deviation in grey levels."""
         rng = plan.random(7)
         light = Wave(1.0, 0.16, 310, rng.uniform(0, 2 * math.pi))

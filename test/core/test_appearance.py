@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snscf_core.online.appearance import AppearanceConfig, Memory, colours
+from snscf_core.online.appearance import Memory, MemoryConfig, colours
 
-RATES = AppearanceConfig()
+RATES = MemoryConfig()
 RED, GREEN = (40, 40, 200), (60, 180, 50)
 
 

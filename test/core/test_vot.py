@@ -31,7 +31,7 @@ from snscf_core.evaluation.regions import (
     write_regions,
 )
 from snscf_core.evaluation.vot import (
-    Run,
+    SupervisedRun,
     VotSequence,
     average_overlap,
     expected_average_overlap,
@@ -440,8 +440,8 @@ def test_the_protocol_makes_the_known_runs_again(golden, tmp_path):
 
 def test_runs_are_written_where_the_toolkits_look_for_them(tmp_path):
     folder = tmp_path / "results" / "SNSCF"
-    first = Run([INITIALISED, TRUTH, FAILED, UNKNOWN], np.array([0.5, 0.25, 0.125, np.nan]))
-    second = Run([INITIALISED, TRUTH, TRUTH, TRUTH], np.array([0.5, 0.25, 0.25, 0.25]))
+    first = SupervisedRun([INITIALISED, TRUTH, FAILED, UNKNOWN], np.array([0.5, 0.25, 0.125, np.nan]))
+    second = SupervisedRun([INITIALISED, TRUTH, TRUTH, TRUTH], np.array([0.5, 0.25, 0.25, 0.25]))
     write_runs(folder, "ball", [first, second])
     write_runs(folder, "ball", [second], "unsupervised")
     place = folder / "baseline" / "ball"

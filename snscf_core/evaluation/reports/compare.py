@@ -49,7 +49,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """Holds the scores of one tracker, as in the ``results.json`` of a report.
 
     values: measure -> sequence -> value
@@ -79,7 +79,7 @@ def interval_table(evaluation: Evaluation) -> Table:
     return _table("Confidence intervals", runs)
 
 
-def comparison_tables(runs: Sequence[Run]) -> list[Table]:
+def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
     """Returns a table for each measure: every run against the first, on the sequences that both have.
 
     Raises ValueError if there are fewer than two runs, or two without a sequence in common.
@@ -113,7 +113,7 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     return tables
 
 
-def read_runs(source: str) -> list[Run]:
+def read_runs(source: str) -> list[ComparedRun]:
     """Reads all runs of a report folder, or one of them: ``FOLDER`` or ``FOLDER:TRACKER``.
 
     Raises FileNotFoundError if it is no report, ValueError if it lacks the tracker.
@@ -128,7 +128,7 @@ def read_runs(source: str) -> list[Run]:
     try:
         report = json.loads(file.read_text())
         runs = [
-            Run(
+            ComparedRun(
                 name,
                 report["dataset"],
                 {
@@ -151,10 +151,10 @@ def read_runs(source: str) -> list[Run]:
     return [run for run in runs if not tracker or run.name == tracker]
 
 
-def _run(evaluation: Evaluation, place: int) -> Run:
+def _run(evaluation: Evaluation, place: int) -> ComparedRun:
     tracker = evaluation.trackers[place]
     scores = {name: one.scores for name, one in tracker.sequences.items() if one.scores.frames}
-    return Run(
+    return ComparedRun(
         tracker.name,
         evaluation.dataset,
         {measure: {name: getattr(one, measure) for name, one in scores.items()} for measure in _MEASURES},
@@ -163,7 +163,7 @@ def _run(evaluation: Evaluation, place: int) -> Run:
     )
 
 
-def _table(title: str, runs: Sequence[Run]) -> Table:
+def _table(title: str, runs: Sequence[ComparedRun]) -> Table:
     measure = "average_overlap" if runs and runs[0].pooled else "success_auc"
     label = metrics.MEASURES[measure]
     rows = []
@@ -192,11 +192,11 @@ def _note(sequences: int) -> str:
     )
 
 
-def _common(a: Run, b: Run, measure: str) -> list[str]:
+def _common(a: ComparedRun, b: ComparedRun, measure: str) -> list[str]:
     return [name for name in a.values[measure] if name in b.values[measure]]
 
 
-def _weights(run: Run, names: Sequence[str]) -> Array | None:
+def _weights(run: ComparedRun, names: Sequence[str]) -> Array | None:
     return np.array([float(run.frames[name]) for name in names]) if run.pooled else None
 
 
