@@ -50,7 +50,7 @@ _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "
 TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
 # Smallest IoU between the box that torch scores highest on the example and the engine's box for the same proposal.
 OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
-_KEPT = 8  # most exports of one format in the cache
+_KEPT = 8  # most exports of one format in the cache, for formats that are made in seconds
 _WORTHWHILE = 0.95  # share of torch's time; a smaller gain does not justify another library
 _LOG = logging.getLogger(__name__)
 

@@ -116,8 +116,8 @@ class OpenVinoEngine(ExportedEngine):
     def _side_by_side(self) -> list[Any]:
         """Makes two requests that run side by side; this takes about a second.
 
-        Returns an empty list if their results differ in any bit from those of the single request. Otherwise results
-        would depend on when the two are ready.
+        Returns an empty list if their results differ in any bit from those of the single request, because results must
+        not depend on when the two are ready.
         """
         settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 2}
         try:
