@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def package_version() -> str:
-    """Return the version as "major.minor.patch".
+    """Returns the version as "major.minor.patch".
 
     Reads package.xml if the code runs from a source tree, else the metadata that pip or colcon installed.
     Returns "unknown" if both are missing.

@@ -142,7 +142,7 @@ def run_paper(options: argparse.Namespace) -> None:
     finished = {name: run for name, run in runs.items() if run is not None}
     if not finished:
         return
-    # A set whose run another process gathers has no line; a set that was not given has one that says so.
+    # A data set that was not given gets a line. A run that another process gathers gets none.
     coverage = [
         f"{name.upper()} was not given." if root is None else _coverage(finished[name].dataset)
         for name, root in roots.items()

@@ -14,7 +14,7 @@ from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config
 
-SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of the time and sees less far"
+SEARCH_SIZE_HELP = "pixels of the search crop, 16 n + 15: 191 takes about 0.6 of the time but covers less of the frame"
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser, engine: str) -> None:

@@ -180,7 +180,7 @@ def save(
             shards.append({})
             size = value.nbytes
         shards[-1][key] = value
-    for old in folder.glob(f"{network.name}*.safetensors"):  # also what a process that was killed left of a set
+    for old in folder.glob(f"{network.name}*.safetensors"):  # also shards that a killed process left behind
         if SHARD.sub("", old.stem) == network.name:
             old.unlink()
     described = {**(metadata or {}), "model": network.name, "channels": str(network.channels)}

@@ -1,9 +1,9 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a target looks like: a second opinion on what the network, which knows shapes better, takes for it.
+"""Compares the appearance of a candidate with a target's: a check on the network, which knows shapes better.
 
-Colours and the embedding (the network's features, averaged over the box) are both unit vectors, and compared alike.
+Colours and the embedding (the network's features, averaged over the box) are both unit vectors and compared alike.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """How fast the memory of a target's appearance changes."""
+    """Settings of how fast the memory of a target's appearance changes."""
 
     update_rate: float = 0.05  # of the running average, for each frame in which the target is tracked
-    max_sightings: int = 50  # that the typical distance is averaged over
+    max_sightings: int = 50  # most sightings that the typical distance averages over
 
 
 @dataclass
 class Memory:
-    """One thing about a target: as it was given, and a running average of how it has been seen since.
+    """One feature of a target's appearance: its value in the first frame, and its running average since.
 
-    given, recent: unit vectors (D), float32. typical: the mean distance of what was surely the target, which depends on
-    how much it changes; over ``count`` sightings, of which the first are assumed.
+    given: unit vector (D), float32, from the given box.
+    recent: unit vector (D), float32, the running average.
+    typical: mean distance of sure sightings, larger for targets that change more.
+    count: number of sightings in that mean; the first ones are assumed.
     """
 
     given: Vectors
@@ -51,19 +53,19 @@ class Memory:
 
     @classmethod
     def of(cls, seen: Vectors) -> Memory:
-        """Of what was given, as ``colours`` or a unit vector (D)."""
+        """Makes the memory of a target. seen: from the given box, by ``colours`` or as a unit vector (D)."""
         first = np.atleast_2d(seen)[0]
         return cls(first, first.copy())
 
     def strangeness(self, seen: Vectors) -> float:
-        """How much farther than is typical this is from the nearer memory: Hellinger distances, -1 to 1.
+        """Returns the distance to the nearer memory minus the typical distance: Hellinger distances, -1 to 1.
 
-        seen: as from ``colours``, of which the light that suits best counts, or one unit vector (D).
+        seen: from ``colours``, of which the best matching light counts, or a unit vector (D).
         """
         return self._distance(np.atleast_2d(seen)) - self.typical
 
     def remember(self, seen: Vectors, config: MemoryConfig) -> None:
-        """Takes what is surely the target into the running averages."""
+        """Takes a sure sighting of the target into the running averages."""
         seen, rate = np.atleast_2d(seen), config.update_rate
         self.count = min(self.count + 1, config.max_sightings)
         self.typical += (self._distance(seen) - self.typical) / self.count
@@ -76,10 +78,10 @@ class Memory:
 
 
 def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
-    """Colours inside the ellipse of a box (x, y, w, h): as they are, and as they would be in other light.
+    """Returns the colours inside the ellipse of a box (x, y, w, h), as they are and as they would be in other light.
 
-    5 x 2048: the roots of histograms over L*a*b* of 8 x 16 x 16 bins, blurred a little. Of a box outside the frame,
-    those of the nearest pixels.
+    They are 5 x 2048: square roots of slightly blurred histograms over L*a*b* with 8 x 16 x 16 bins. A box outside the
+    frame gets the colours of the nearest pixels.
     """
     x, y, w, h = box
     height, width = frame.shape[:2]
@@ -93,7 +95,7 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
     inside = across[None] ** 2 + down[:, None] ** 2 < 0.8
     if not inside.any():
         inside[:] = True
-    # One row of pixels, which OpenCV converts three times as fast as one column.
+    # The pixels form one row, because OpenCV converts a row three times as fast as a column.
     pixels = patch.reshape(-1, 3).take(np.flatnonzero(inside), 0)[None]
     lit = np.concatenate([cv2.convertScaleAbs(pixels, alpha=light) for light in _LIGHTS], 1)
     lightness, a, b = (np.asarray(one, np.uint8) for one in cv2.split(cv2.cvtColor(lit, cv2.COLOR_BGR2LAB)))
@@ -101,7 +103,7 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
     bins = (lightness.astype(np.uint16) & 0xE0) << 3 | a & 0xF0 | b >> 4
     places = bins.reshape(len(_LIGHTS), -1) + _FIRST
     found = np.bincount(places.reshape(-1), minlength=len(_LIGHTS) * _ALL).astype(np.float32)
-    # Blurred, so that a shade more or less is not another colour.
+    # Blurring makes slightly different shades similar.
     of_l, of_a, of_b = (_blur(count) for count in _BINS)
     found = of_l @ found.reshape(-1, _BINS[0], _BINS[1] * _BINS[2])
     found = of_a @ found.reshape(-1, *_BINS[1:])
@@ -112,7 +114,7 @@ def colours(frame: Frame, box: tuple[float, float, float, float]) -> Vectors:
 
 @functools.cache
 def _blur(bins: int) -> Vectors:
-    """bins x bins, symmetric: 1/4, 1/2, 1/4, and at the ends what would fall outside stays."""
+    """Returns a symmetric bins x bins matrix that blurs by 1/4, 1/2, 1/4; the end bins keep what would fall outside."""
     kernel = 0.5 * np.eye(bins) + 0.25 * (np.eye(bins, k=1) + np.eye(bins, k=-1))
     kernel[0, 0] = kernel[-1, -1] = 0.75
     return kernel.astype(np.float32)

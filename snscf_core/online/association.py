@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Associate: which candidate is the target, and how probably."""
+"""Associate: decide which candidate is the target, and how probable that is."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Match:
-    """The candidate that is taken for the target.
+    """The candidate that was chosen as the target.
 
     size: width and height of its box, frame pixels.
     presence: probability that it is on the target, however loosely (IoU above 0.1).
     accuracy: probability that its box overlaps the target by more than half (IoU).
     colours: in its box, see `appearance.colours`.
-    elsewhere: it is not in the region around the target.
-    unverified: it is not the candidate that ranked best.
+    elsewhere: whether it is outside the region around the target.
+    unverified: whether it is another candidate than the top-ranked.
     distractors: centres of the other candidates that look like a target.
     """
 
@@ -50,7 +50,7 @@ def associate(
     mode: Mode,
     calibrations: Mapping[str, Calibration],
 ) -> Match:
-    """Returns the candidate that is taken for the target; changes nothing.
+    """Chooses the candidate that is the target; changes nothing.
 
     For a tracked target, takes the top-ranked candidate that is not a known distractor. If its presence probability is
     too low, takes the most probable one and marks the match unverified. For a lost target, takes the most probable one.
@@ -64,7 +64,7 @@ def associate(
     for candidate in ours or candidates:
         expected = candidate.region is home and (not searching or verifying)
         if expected and searching and matches:
-            continue  # of the place that is being verified, only the best candidate counts
+            continue  # in the place that is being verified, only the best candidate counts
         prior = 0.0 if ours else config.distractor_logit
         if not expected:
             prior -= _distance_penalty(target, candidate, config)
@@ -92,7 +92,7 @@ def _is_distractor(target: Target, candidate: Candidate, config: TrackerConfig) 
 
 
 def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfig) -> float:
-    """Returns what is taken off the logit of a candidate that is too far from where the target was last."""
+    """Returns the penalty on the logit of a candidate that is too far from the target's last centre."""
     last = target.centre if target.last_known is None else target.last_known[0]
     away = math.dist(candidate.centre, last) / candidate.region.side * (config.search_size / SEARCH_SIZE)
     return config.distance_penalty * max(0.0, away - 0.5 - config.recovery.drift * target.motion.time_since_update)
@@ -117,9 +117,10 @@ def _judged(
 
 
 def _fitted(target: Target, candidate: Candidate, config: RecoveryConfig) -> tuple[Vectors, Point]:
-    """Returns the colours in a candidate's box, and its size; for a lost target, of the size that suits them best.
+    """Returns the colours in a candidate's box, and its size.
 
-    The network finds a target that returns smaller or larger, but proposes the size that was searched for.
+    For a lost target, tries several sizes and returns the one with the best matching colours: the network finds a
+    target that returns smaller or larger, but proposes the size that was searched for.
     """
     (x, y), (w, h), memory = candidate.centre, candidate.size, target.colours
     zoomed = target.confidence.searching and candidate.classification >= config.zoom_above

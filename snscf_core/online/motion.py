@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a target is expected while it is hidden, and what moves beside it."""
+"""Predicts the motion of a target, also while it is hidden, and follows the distractors beside it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class MotionConfig:
-    """How the velocity of a target or distractor follows what is seen of it."""
+    """Settings of how the velocity of a target or distractor follows its sightings."""
 
-    velocity_gain: float = 0.3  # share of a new displacement: a Kalman filter's in steady state, for steady manoeuvres
-    velocity_decay: float = 0.9  # factor for each frame without a sighting: hidden things seldom go on as before
+    velocity_gain: float = 0.3  # weight of a new displacement: a Kalman filter's steady-state gain, steady manoeuvres
+    velocity_decay: float = 0.9  # factor for each frame without a sighting: hidden objects seldom keep their velocity
 
 
 @dataclass(frozen=True)
 class DistractorConfig:
-    """When something beside the target counts as a distractor. Distances are in lengths of the target."""
+    """Settings of which objects count as distractors. Distances are in lengths of the target."""
 
-    min_distance: float = 0.75  # from the target; what is nearer is part of it
-    match_distance: float = 0.5  # from where it is expected to where it is seen, at most
+    min_distance: float = 0.75  # from the target; nearer detections are part of it
+    match_distance: float = 0.5  # largest distance from its expected place to a sighting
     max_age: int = 15  # frames without a sighting before it is forgotten
     min_hits: int = 3  # sightings; with fewer it may be a false alarm
 
 
 @dataclass
 class Motion:
-    """Constant velocity.
+    """A motion with constant velocity.
 
     velocity: frame pixels a frame.
     time_since_update: frames since the last sure sighting.
@@ -57,7 +57,7 @@ class Motion:
 
 @dataclass
 class Distractor:
-    """Something beside the target that looks like it.
+    """An object beside the target that looks like it.
 
     centre: frame pixels.
     hits: number of sightings.
@@ -69,7 +69,7 @@ class Distractor:
 
     @property
     def expected(self) -> Point:
-        """Where it will be in the next frame, frame pixels."""
+        """Its expected centre in the next frame, frame pixels."""
         return (self.centre[0] + self.motion.velocity[0], self.centre[1] + self.motion.velocity[1])
 
 
@@ -78,7 +78,10 @@ def owner(
 ) -> Distractor | None:
     """Returns the distractor that is more likely at this place than the target, or None.
 
-    expected: where the target is expected. length: of the target. All in frame pixels.
+    All lengths are in frame pixels.
+
+    expected: the target's expected centre.
+    length: of the target.
     """
     ours = math.dist(place, expected)
     known = [one for one in distractors if one.hits >= config.min_hits]
@@ -97,11 +100,13 @@ def follow(
     motion: MotionConfig,
     hidden: Point | None = None,
 ) -> list[Distractor]:
-    """Returns the distractors in a new frame, given the places of what looks like the target beside it.
+    """Returns the distractors in a new frame. All lengths are in frame pixels.
 
-    target: where it is; None while that is not known. Then something new may be the target, and is no distractor.
-    length: of the target. hidden: where the target was last. A distractor that passes there is forgotten, because the
-    next thing seen there may be the target. All in frame pixels.
+    places: centres of objects beside the target that look like it.
+    target: its centre; None while unknown. Then a new object may be the target, so it does not become a distractor.
+    length: of the target.
+    hidden: the target's last centre. A distractor that passes there is forgotten, because the next object seen there
+        may be the target.
     """
     met, apart = hidden if target is None else target, config.min_distance * length
     free = [place for place in places if target is None or math.dist(place, target) >= apart]

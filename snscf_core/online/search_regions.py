@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Plan: where in a new frame to search for a target."""
+"""Plan: choose the regions of a new frame in which to search for a target."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> lis
 
 
 def region(frame: Frame, centre: Point, size: Point, config: TrackerConfig) -> Region:
-    """Returns the region around a centre for a target of a size, both in frame pixels."""
+    """Returns the search region around a centre for a target of that size, both in frame pixels."""
     return Region(frame, centre, size, context_side(*size) * config.search_size / TEMPLATE_SIZE)
 
 
 def cell(one: Region, config: TrackerConfig) -> float:
-    """Returns the frame pixels from one cell of the features to the next.
+    """Returns the distance between neighbouring cells of the features, in frame pixels.
 
-    The crop is a little longer than its cells.
+    It is less than the side divided by the number of cells, because the cells do not fill the crop.
     """
     return STRIDE * one.side / config.search_size
 
@@ -76,12 +76,13 @@ def cell(one: Region, config: TrackerConfig) -> float:
 def place(
     number: int, size: Point, frame_size: tuple[int, int], last: Point, config: TrackerConfig
 ) -> tuple[Point, float]:
-    """Returns centre and scale of the search region that a lost target is searched for in the ``number``-th time.
+    """Returns centre and scale of the ``number``-th search region for a lost target, from 0.
 
-    ``number`` counts from 0. Every other region has the first of the scales. Both kinds go through the whole frame
-    again and again, the nearest place first; through the nearest ``max_places`` if there are more. Neighbours overlap.
+    Every other region has the first of the scales. Both kinds go through the whole frame again and again, the nearest
+    place first; through the nearest ``max_places`` if there are more. Neighbours overlap.
 
-    size: of the target. last: where it was last believed to be. Both in frame pixels.
+    size: of the target, frame pixels.
+    last: its last believed centre, frame pixels.
     """
     again, other = divmod(number, 2)
     scales = config.recovery.scales

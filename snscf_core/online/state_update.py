@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Update: how a target changes by its match, but for its filters."""
+"""Update: change a target according to its match, except for its filters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .target import Target, Track
 
 
 def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
-    """Changes the target by what was found, and returns where it is."""
+    """Updates the target from its match, and returns its track."""
     confidence, searched_for = target.confidence, target.confidence.searching
     if match.unverified:
         confidence.go_astray()
@@ -35,13 +35,13 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
         target.distractors, match.distractors, known, target.length, config.distractors, config.motion, hidden
     )
     if confidence.searching:
-        # The plan of the search stays the same for as long as the target is lost.
+        # Set once, so that the plan of the search does not change while the target is lost.
         target.lost_at = target.lost_at or target.last_known or (target.centre, target.size)
     return Track(target.box, score, state, match.candidate.quality)
 
 
 def _coast(target: Target, config: TrackerConfig, *, newly_lost: bool) -> None:
-    """Keeps moving a target that was not found as it moved before."""
+    """Moves a target that was not found along its previous motion."""
     if target.last_known is not None:
         target.centre, target.size = target.last_known
         target.last_known = None
@@ -99,14 +99,14 @@ def _between(before: Point, now: Point, rate: float) -> Point:
 
 
 def _limited(size: Point, old: Point, min_side: float, width: int, height: int) -> Point:
-    """Returns the new size, or the old one where the new is too small or too large and the old was less so."""
+    """Returns the new size, or the old one if the new is too small or too large and the old was less so."""
     too_small = min(size) < min_side and min(size) < min(old)
     too_large = (size[0] > 1.5 * width or size[1] > 1.5 * height) and size[0] * size[1] > old[0] * old[1]
     return old if too_small or too_large else size
 
 
 def _inside(centre: Point, size: Point, frame_size: tuple[int, int]) -> Point:
-    """Returns the nearest centre with which a pixel of the box, each way, is in the frame."""
+    """Returns the nearest centre for which at least a pixel of the box, across and down, is in the frame."""
     x, y = (
         min(max(place, 1 - side / 2), length - 1 + side / 2)
         for place, side, length in zip(centre, size, frame_size, strict=True)

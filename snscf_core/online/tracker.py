@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The tracker: one frame is plan, infer, associate, update, adapt. All that changes lives in the `Target`s."""
+"""Follows targets: in each frame, plan, infer, associate, update and adapt. All changing state is in the `Target`s."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ from .tuning import tuning_of
 
 
 class Tracker:
-    """Follows any number of targets with one network.
+    """Follows any number of targets with one network. Use a tracker from one thread at a time.
 
     model: a name (``snscf_nano``, ``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights.
     device: ``auto`` (a GPU if there is one), or a device of torch (``cpu``, ``cuda:0``).
     mode: one of ``MODES``, or ``auto``: ``snscf`` with trained heads, else ``correlation_filter``.
-    engine: what runs the network. ``auto`` (the fastest that is installed and agrees with torch), one of ``ENGINES``,
-    or a folder that ``snscf export`` wrote.
-    config: None for the one that belongs to the weights, see ``tuning.tuned_config``.
+    engine: ``auto`` (the fastest that is installed and agrees with torch), one of ``ENGINES``, or a folder that
+    ``snscf export`` wrote.
+    config: None takes the configuration that belongs to the weights, see ``tuning.tuned_config``.
 
-    Raises WeightsError if the weights can't be used, ValueError for an unknown mode, device or engine, for a mode that
-    needs trained heads when there are none, or for an engine that is not there or was made of other weights. An engine
-    that is there but fails, then or later, or does not agree with torch, is replaced by torch with a warning. Use one
-    tracker from one thread at a time.
+    Raises WeightsError if the weights can't be used. Raises ValueError for an unknown mode, device or engine, for a
+    mode that needs trained heads if there are none, and for an engine that is missing or was made from other weights.
+    If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch instead.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Tracker:
         selector = ProposalSelector(self.config, self._mode, anchors, sections, level_weights).to(self.device)
         self.inference = Inference(runtime, self.spec, self.network, selector, self.config, self._mode)
         self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
-        # Called with each target and its match, before the target changes: what calibrations are fitted to.
+        # Called with each target and its match before the target changes. Calibrations are fitted to these matches.
         self.on_match: Callable[[Target, Match], None] | None = None
 
     @property
@@ -111,7 +110,7 @@ class Tracker:
 
     @property
     def engine(self) -> str:
-        """Name of what runs the network: one of ``ENGINES``."""
+        """The name of the engine that runs the network, see ``ENGINES``."""
         return self.runtime.name
 
     def warm_up(self) -> None:
@@ -123,11 +122,8 @@ class Tracker:
         self.update(frame, target)
         if self.inference.recorded:
             with torch.inference_mode():
-                for count in (
-                    1,
-                    2,
-                    4,
-                ):  # recordings are of so many rows; a lost target has three regions, in one of four
+                # A recording has 1, 2 or 4 rows. A lost target has three regions, so it uses 4 rows.
+                for count in (1, 2, 4):
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     regions = [[region(frame, one.centre, one.size, self.config)] for one in targets]
                     found = self.inference(regions, targets)
@@ -136,10 +132,12 @@ class Tracker:
         self.runtime.prepare()
 
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:
-        """Starts following what is in the box.
+        """Starts to follow the object in the box.
 
-        frame: H x W x 3 uint8 BGR. box: (x, y, w, h), top-left corner, pixels, may be fractional and may reach over
-        the frame's border. Raises ValueError, naming the number that is wrong (see ``check_box``, ``check_frame``).
+        frame: H x W x 3 uint8 BGR.
+        box: (x, y, w, h), top-left corner, in pixels; may be fractional and reach over the frame's border.
+
+        Raises ValueError that names the wrong number (see ``check_box``, ``check_frame``).
         """
         frame = check_frame(frame)
         height, width = frame.shape[:2]
@@ -183,19 +181,19 @@ class Tracker:
     def update(self, frame: Frame, targets: Sequence[Target]) -> list[Track]: ...
 
     def update(self, frame: Frame, targets: Target | Sequence[Target]) -> Track | list[Track]:
-        """Finds the target, or all of several in one forward pass, in the next frame, and changes them accordingly.
+        """Finds one or several targets in the next frame, in one forward pass, and updates them.
 
-        If the frame's size differs from the one before, the target is taken to have been scaled with the picture.
-        Raises ValueError for a frame or targets that can't be used; then no target has changed.
+        If the frame's size has changed, the targets are assumed to be scaled with the picture. Raises ValueError for a
+        frame or targets that can't be used; then no target has changed.
         """
         several = [targets] if isinstance(targets, Target) else list(targets)
         (tracks,) = self.update_views([(frame, several)])
         return tracks[0] if isinstance(targets, Target) else tracks
 
     def update_views(self, views: Sequence[tuple[Frame, Sequence[Target]]]) -> list[list[Track]]:
-        """``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
+        """Does ``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
 
-        Returns the tracks of each frame. Raises as ``update`` does; then no target has changed.
+        Returns the tracks of each frame. Raises the errors of ``update``; then no target has changed.
         """
         frames = [check_frame(frame) for frame, _ in views]
         pairs = [(frame, target) for frame, (_, targets) in zip(frames, views, strict=True) for target in targets]
@@ -224,7 +222,7 @@ class Tracker:
         return [[next(rest) for _ in some] for _, some in views]
 
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
-        """Returns what the engine is given for these targets in this frame: crops and kernels, see `Engine.search`."""
+        """Returns the engine's inputs for these targets in this frame: crops and kernels, see `Engine.search`."""
         regions = [region(frame, target.centre, target.size, self.config) for target in targets]
         return self.inference.inputs(regions, targets)
 
@@ -273,9 +271,9 @@ class Tracker:
 
 
 def _size_factors(given: Point, proposed: Point, config: TrackerConfig) -> Point:
-    """Returns what brings the size that is proposed on the first frame towards the given one.
+    """Returns factors that bring the proposed size in the first frame towards the given size.
 
-    Boxes are drawn tightly or loosely, with or without the legs; the heads know only what they were trained on.
+    Boxes are drawn tightly or loosely, with or without the legs. The heads know only the boxes of their training data.
     """
     most, exponent = config.max_size_correction, config.size_correction
     w, h = (min(max(ours / theirs, 1 / most), most) ** exponent for ours, theirs in zip(given, proposed, strict=True))
