@@ -42,7 +42,7 @@ def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
 
 
 def correlate_channels(search: Tensor, kernel: Tensor) -> Tensor:
-    """Does the same for inference and export, with torch's own gradients."""
+    """Correlates as ``depthwise_correlation`` does, with torch's own gradients; can be exported."""
     # Sizes are converted to numbers because runtimes need the groups of a convolution to be constant.
     n, channels, height, width = (int(size) for size in search.shape)
     rows, columns = (int(size) for size in kernel.shape[-2:])

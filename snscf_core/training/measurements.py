@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measures a run: the time in training steps, and means of losses since the last line of the log."""
+"""Measures a run: the time in training steps, and the means of its losses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StepClock:
 
     def __init__(self, device: torch.device) -> None:
         self.spent = 0.0
-        self._line = 0.0  # the same since the last line of the log, but never set back
+        self._line = 0.0  # seconds since the last line of the log, compilation included
         self._device = device
         self._from = time.monotonic()
 
@@ -66,7 +66,7 @@ class StepClock:
         self._line += seconds
 
     def count_exactly(self) -> None:
-        """Does as ``count``, but waits first until the device has finished the steps so far."""
+        """Waits until the device has finished the steps so far, then counts."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.count()
