@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from snscf_core.boxes import Array
 from snscf_core.crops import Frame
-from snscf_core.evaluation.trackers import Candidate
+from snscf_core.evaluation.trackers import TrackerEntry
 
 SEEDS = (0.05, 0.3, 0.55, 0.8)  # of a shot; where to look for targets
 TRIED = 6  # most proposals of one picture
@@ -322,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = [clips for file in options.clips for clips in load_clips(file)]
         known = [label for file in options.known for label in load_labels(file)]
         protected = Protected.load(options.protect) if options.protect else None
-        teachers = Teachers([Candidate(source, source).make() for source in options.teacher])
+        teachers = Teachers([TrackerEntry(source, source).make() for source in options.teacher])
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
