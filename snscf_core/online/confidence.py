@@ -86,9 +86,9 @@ _FUSED = Calibration(
     accuracy=Logistic((0.02, 1.94, 0.00, 0.00, -1.87, -0.82, 0.10), 3.86),
     presence=Logistic((0.46, 0.74, 0.00, 0.00, -2.84, -1.85, 0.00), 1.01),
 )
-# One calibration per mode. "searching" is for candidates of a lost target away from its last place, where the filters
-# are not reliable. They were fitted to the evidence of modes snscf and correlation_filter with earlier weights, for
-# siamese without the filters' part. New fits for the current weights are no better.
+# The default: one calibration per mode, for weights without a tuning file beside them (see `tuning`). "searching" is
+# for candidates of a lost target away from its last place, where the filters are not reliable. They were fitted to the
+# evidence of modes snscf and correlation_filter with earlier weights, for siamese without the filters' part.
 CALIBRATIONS = {
     "snscf": _FUSED,
     "naive_fusion": _FUSED,

@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ def tuning_file(files: tuple[Path, ...]) -> Path:
 def tuning_of(files: tuple[Path, ...]) -> Tuning:
     """Reads the tuning of the weights in these files.
 
-    Returns the defaults if the file is missing. Returns them with a warning if the file can't be read, or if it belongs
-    to other weights.
+    Returns the defaults if the file is missing, and logs that once. Returns them with a warning if the file can't be
+    read, or if it belongs to other weights.
     """
     file = tuning_file(files)
     if not file.is_file():
+        _log_defaults(file)
         return DEFAULT
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -63,6 +65,11 @@ def tuning_of(files: tuple[Path, ...]) -> Tuning:
         _LOG.warning("%s is not used, the defaults are: %s", file, error)
         return DEFAULT
     return Tuning(settings, {**CALIBRATIONS, **calibrations})
+
+
+@cache
+def _log_defaults(file: Path) -> None:
+    _LOG.info("%s does not exist: settings and calibrations are the defaults", file)
 
 
 def tuned_config(model: str | Path, **given: Any) -> TrackerConfig:

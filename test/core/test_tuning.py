@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 
-from snscf_core import Tracker, TrackerConfig
-from snscf_core.model.checkpoints import WeightsError, save, sha256
-from snscf_core.model.network import SNSCF
+from snscf_core import MODES, Tracker, TrackerConfig
+from snscf_core.model.checkpoints import WeightsError, find, save, sha256
+from snscf_core.model.network import MODELS, SNSCF
 from snscf_core.online.confidence import CALIBRATIONS
 from snscf_core.online.config import changed
-from snscf_core.online.tuning import tuned_config
+from snscf_core.online.tuning import tuned_config, tuning_file
 
 LOGISTIC = {"weights": [1, 0, 0, -1, 0, 0, 0], "bias": -2}
 
@@ -74,6 +75,22 @@ def test_a_tuning_that_does_not_fit_is_left_out_with_a_warning(folder, changes, 
     assert tracker.config == TrackerConfig()
     assert tracker.calibrations == CALIBRATIONS
     assert str(file) in caplog.text
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_networks_that_ship_have_their_tuning_beside_them(model):
+    file = tuning_file(find(model))
+    content = json.loads(file.read_text())
+    assert content["weights"] == [sha256(one) for one in find(model)]
+    assert {"snscf", "searching"} <= set(content["calibrations"]) <= {*MODES, "searching"}
+
+
+def test_weights_without_a_tuning_use_the_defaults_and_say_so_once(folder, caplog):
+    (folder / "snscf_mobilenetv2.json").unlink(missing_ok=True)
+    caplog.set_level(logging.INFO, logger="snscf_core.online.tuning")
+    for _ in range(2):
+        assert tuned_config(folder) == TrackerConfig()
+    assert caplog.text.count("snscf_mobilenetv2.json does not exist: settings and calibrations are the defaults") == 1
 
 
 def test_a_damaged_tuning_is_left_out(folder, caplog):
