@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..crops import SEARCH_SIZE
-from ..engines.engine_selection import cache_folder, check
+from ..engines.engine_selection import FORMAT_OF, cache_folder, check
 from ..engines.export import FORMATS, PRECISIONS, export, folder_name
 from ..engines.torch_engine import TorchEngine
 from ..model.network import MODELS
@@ -20,7 +20,7 @@ from ..online.tuning import tuned_config
 from . import quantisation_data
 from .options import add_search_size
 
-_ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
+_ENGINES = {file_format: engine for engine, file_format in FORMAT_OF.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,7 @@ HELP = (
     "onnxruntime-int8, openvino-int8 and tensorrt-fp16, or a folder that snscf export wrote"
 )
 _READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
-_FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
+FORMAT_OF = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
 # Largest difference to torch, relative to torch's values (root mean squares), of each output on the example. With f32
 # the boxes agree to a hundredth of a pixel; the limit leaves room for TensorFloat-32, which GPUs use instead.
@@ -190,7 +190,7 @@ def installed(spec: NetworkSpec) -> list[str]:
 
 def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
     name, _, precision = str(wanted).partition("-")
-    if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in _FORMATS):
+    if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in FORMAT_OF):
         if name == "torch":
             return TorchEngine(spec)
         if name == "cuda_graphs":
@@ -198,7 +198,7 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
         for library in _LIBRARIES[name]:
             if find_spec(library) is None:
                 raise ValueError(f"the engine {name} needs {library}, which is not installed: pip install {library}")
-        kind = _FORMATS[name]
+        kind = FORMAT_OF[name]
         if folder := _exported(kind, precision or "f32", spec):
             return _READERS[kind](folder, spec)
         if precision == "int8" or name == "tensorrt":
