@@ -88,16 +88,16 @@ def trackers_table() -> str:
     machine = results("speed")["machine"]
     lines += [
         "",
-        f"Frames / s of the fastest frames: one target in images of 640 x 480, on {machine['threads']} cores of an "
-        f"{machine['processor']}, ours with OpenVINO in float32; all trackers took turns in one run. "
-        "By the median in that run, "
+        "Speed is that of the fastest frames, from one run in which the trackers took turns: one target, images of "
+        f"640 x 480, {machine['threads']} cores of an {machine['processor']}, ours with OpenVINO in float32. The medians "
+        "of that run are "
         + " and ".join(
-            f"{f'`{title}`' if is_ours(title) else title} has {1000 / speed[title]['p50_ms']:.0f}"
+            f"{1000 / speed[title]['p50_ms']:.0f} frames / s for {f'`{title}`' if is_ours(title) else title}"
             for title in ("snscf_nano", "FEAR-XS")
             if title in speed
         )
-        + " frames a second; each alone in its process, FEAR-XS is faster "
-        "[by both](docs/speed.md#beside-fear-each-alone-in-its-process).",
+        + ". When each runs alone, FEAR-XS is faster, "
+        "[at best and by the median](docs/speed.md#beside-fear-each-alone-in-its-process).",
         f"¹ On {paper['data']}, with a {paper['device']}. "
         "² In bfloat16, from [another run](docs/accuracy.md#the-17-development-sequences); "
         "its frames / s are in float32.",
@@ -150,7 +150,7 @@ def wrapped(line: str, width: int = 120) -> str:
     """Breaks a line of prose as the other lines of the documents are; leaves rows of tables alone."""
     import textwrap
 
-    return line if line.startswith("|") else "\n".join(textwrap.wrap(line, width))
+    return line if line.startswith("|") else "\n".join(textwrap.wrap(line, width, break_on_hyphens=False))
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
