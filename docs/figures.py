@@ -89,8 +89,8 @@ def trackers_table() -> str:
     lines += [
         "",
         "Speed is that of the fastest frames, from one run in which the trackers took turns: one target, images of "
-        f"640 x 480, {machine['threads']} cores of an {machine['processor']}, ours with OpenVINO in float32. The medians "
-        "of that run are "
+        f"640 x 480, {machine['threads']} cores of an {machine['processor']}, ours with OpenVINO in float32. The "
+        "medians of that run are "
         + " and ".join(
             f"{1000 / speed[title]['p50_ms']:.0f} frames / s for {f'`{title}`' if is_ours(title) else title}"
             for title in ("snscf_nano", "FEAR-XS")
