@@ -100,7 +100,7 @@ class TargetRegistry:
     def choose(self, target_id: str) -> str:
         """Make a target the primary one until it is removed. With an empty name the oldest becomes primary again.
 
-        Returns the name of the primary target, empty if there is none. Raises Refused.
+        Returns the name of the primary target, or an empty string. Raises Refused.
         """
         with self._lock:
             if target_id and target_id not in self._followed:

@@ -164,7 +164,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
 
 
 def _questions(bag: Bag, options: argparse.Namespace, max_pixels: int) -> tuple[Recording, Array, Start]:
-    """Return the images, the true boxes (N x 4, NaN where there is none) and the start."""
+    """Return the images, the true boxes and the start. Boxes are N x 4; a row is NaN if its image has no box."""
     from snscf_ros.bags.recording import Recording, image_topic, truth_topic
 
     topic = image_topic(bag, options.image_topic)

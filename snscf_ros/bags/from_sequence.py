@@ -39,7 +39,7 @@ class _Pictures:
     """What a bag is made from.
 
     frames: frames in order, each with the JPEG file that it comes from; empty bytes where it is not a JPEG.
-    boxes: N x 4 true boxes; None where there are none.
+    boxes: N x 4 true boxes, or None for a sequence without ground truth.
     fps: frames per second.
     """
 

@@ -41,7 +41,7 @@ class _IndexedMessage:
 
     stamp: 0 if not `stamped`.
     problem: why it cannot be read; empty if it can.
-    box: box of a true detection; None where there is none.
+    box: box of a true detection, or None if the image has no detection.
     """
 
     stamp: int
@@ -127,7 +127,7 @@ class Recording:
         return boxes
 
     def truth_from_file(self, file: Path) -> Array:
-        """Read N x 4 true boxes, NaN where there is none.
+        """Read N x 4 true boxes; a row is NaN if its image has no box.
 
         The lines are ``x,y,w,h``, one for each image, or ``stamp,x,y,w,h``.
         Raises ValueError, naming the line or the number that is wrong.

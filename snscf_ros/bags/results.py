@@ -42,7 +42,7 @@ class BagEvaluation:
 
     name: name of the recording.
     stamps: stamp of each image (ns).
-    boxes: N x 4 (x, y, w, h), NaN where there is none.
+    boxes: N x 4 (x, y, w, h); a row is NaN if its image has no box.
     truth: the true boxes in the same form.
     scores: N scores, NaN where there is no box.
     states: the tracker's states, NOT_STARTED or REJECTED.
@@ -69,7 +69,7 @@ class BagEvaluation:
 
     @property
     def measures(self) -> Scores | None:
-        """Scores over the images from the start on that have a true box; None where there is no such image."""
+        """Compute the scores over the images from the start on. Return None if no image has a true box."""
         return self.measures_of(self.boxes)
 
     def measures_of(self, boxes: Array) -> Scores | None:

@@ -61,7 +61,7 @@ class CatchUp:
 class TargetStarter:
     """Starts one target at a time. The worker calls it with the tracker; `news` guards what it shares.
 
-    catching_up: the target that is on its way to the newest image; None if there is none.
+    catching_up: the target being followed up to the newest image, or None.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class Health:
     node: fully qualified name.
     state: lifecycle state.
     enabled: whether images are tracked.
-    tracker: its model, mode, device and engine; empty while there is none.
+    tracker: its model, mode, device and engine; empty until it is loaded.
     stages: latency of each stage since the last report.
     cameras: by name.
     targets: last track of each target, None before the first one.

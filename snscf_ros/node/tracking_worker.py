@@ -104,7 +104,7 @@ class TrackingWorker:
 
     @property
     def busy_for(self) -> float:
-        """Seconds that the current job, a frame or a start, has taken so far; 0 if there is none."""
+        """Return the seconds since the current frame or start began; 0 while the worker is idle."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
