@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=["sequences", "cuts"], help="how clips are tracked")
     parser.add_argument("--seeds", type=int, default=20, help="number of scenes")
     parser.add_argument("--modes", nargs="*", default=["snscf"], choices=MODES)
-    parser.add_argument("--model", default="snscf_mobilenetv2")
+    parser.add_argument("--model", default="snscf_nano")
     parser.add_argument("--engine", default="torch")
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"

@@ -126,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of clips in OTB's or GOT-10k's layout")
     parser.add_argument("--names", nargs="*", help="sequences to use; default: all")
-    parser.add_argument("--model", nargs="+", default=["snscf_mobilenetv2"])
+    parser.add_argument("--model", nargs="+", default=["snscf_nano"])
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--count", type=int, default=12, help="searches for each of three given boxes of a sequence")
     options = parser.parse_args()

@@ -679,7 +679,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
         "--models",
-        default="snscf_mobilenetv2,snscf_r50",
+        default="snscf_nano,snscf_r50",
         help="separated by commas; NAME@191: with search crops of that size; NAME:heads: with random heads",
     )
     parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all available)")

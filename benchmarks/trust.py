@@ -286,7 +286,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--starts", type=int, default=3, choices=range(1, len(MOVES) + 1), help="starts in each sequence"
     )
-    parser.add_argument("--model", default="snscf_mobilenetv2")
+    parser.add_argument("--model", default="snscf_nano")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--engine", default="torch")
     parser.add_argument(

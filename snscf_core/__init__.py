@@ -3,7 +3,7 @@
 
 """SNS-CF: visual tracking of any object, by a Siamese network with spatially semantic correlation features.
 
->>> tracker = Tracker("snscf_mobilenetv2")
+>>> tracker = Tracker("snscf_nano")
 >>> target = tracker.init(frame, (x, y, w, h))
 >>> track = tracker.update(next_frame, target)
 """

@@ -31,11 +31,11 @@ from .ssf import spatially_semantic_features
 
 NANO = "snscf_nano"
 BACKBONES: dict[str, type[Backbone]] = {
+    NANO: FBNetC,
     "snscf_mobilenetv2": MobileNetV2,
     "snscf_r50": ResNet50,
-    NANO: FBNetC,
 }
-MODELS = tuple(BACKBONES)
+MODELS = tuple(BACKBONES)  # the default first
 LEVELS = (0, 1, 2)  # conv3, conv4, conv5
 
 

@@ -58,7 +58,7 @@ class Tracker:
 
     def __init__(
         self,
-        model: str | Path = "snscf_mobilenetv2",
+        model: str | Path = "snscf_nano",
         *,
         device: str = "auto",
         mode: str = "auto",

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--video", metavar="FILE", help="video file")
     source.add_argument("--camera", metavar="N", type=int, help="camera of this computer, by number")
     parser.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the target in the first frame, in pixels")
-    parser.add_argument("--model", default="", help="snscf_mobilenetv2, snscf_r50, snscf_nano, or a weights file")
+    parser.add_argument("--model", default="", help="snscf_nano, snscf_mobilenetv2, snscf_r50, or a weights file")
     parser.add_argument("--mode", default="", help="how the tracker decides (default: the best that the weights allow)")
     parser.add_argument("--device", default="", help="cpu, cuda, ... (default: the best there is)")
     parser.add_argument(

@@ -95,7 +95,7 @@ class Declaration:
 
 DECLARATIONS: Mapping[str, Declaration] = {
     "model": Declaration(
-        "Network: snscf_mobilenetv2, snscf_r50 or snscf_nano, or the path of a weights file. Read at configure.",
+        "Network: snscf_nano, snscf_mobilenetv2 or snscf_r50, or the path of a weights file. Read at configure.",
         read_at_configure=True,
     ),
     "mode": Declaration(

@@ -215,7 +215,7 @@ def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys
     assert "mean of 1" in capsys.readouterr().out
     (tracker,) = json.loads((out / "results.json").read_text())["trackers"].values()
     assert tracker["sequences"]["Patch"]["scores"]["success_auc"] > 0.6
-    boxes = read_boxes(out / "raw" / "snscf_mobilenetv2" / "Patch.txt")
+    boxes = read_boxes(out / "raw" / "snscf_nano" / "Patch.txt")
     again = score(boxes, read_sequence(sequence).boxes)
     assert again.success_auc == pytest.approx(tracker["mean"]["success_auc"], abs=1e-6)
     assert (out / "report.html").is_file()

@@ -77,7 +77,7 @@ def followed(client, images, region):
 def test_a_client_gets_what_the_tracker_finds_in_every_kind_of_image(serve, frames, one_thread):
     trax = pytest.importorskip("trax")
     client, process = serve("--mode", "correlation_filter")
-    assert client.tracker_name == "snscf_mobilenetv2 correlation_filter"
+    assert client.tracker_name == "snscf_nano correlation_filter"
     assert client.region_formats == ["rectangle"]
     assert set(client.image_formats) == {"path", "memory", "buffer"}
 

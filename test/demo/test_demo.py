@@ -69,7 +69,7 @@ def test_one_command_shows_the_tracker_following_the_generated_scene(
     assert scores["frames_tracked"] + scores["frames_dropped"] == 40
     assert scores["frames_tracked"] > 1
     assert scores["success_auc"] > 0.3
-    assert scores["tracker"].startswith("snscf_mobilenetv2, mode ")
+    assert scores["tracker"].startswith("snscf_nano, mode ")
     assert (scores["width"], scores["height"]) == (640, 480)
     assert 0 < scores["latency_p50"] <= scores["latency_p95"]
     scene = Scene()

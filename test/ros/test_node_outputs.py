@@ -101,7 +101,7 @@ def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
 
         parts = wait_for(told, "diagnostics of a tracked frame")
         tracker_values = values(parts["tracker"])
-        assert tracker_values["model"] == "snscf_mobilenetv2"
+        assert tracker_values["model"] == "snscf_nano"
         assert {"mode", "device", "engine"} <= set(tracker_values)
         for stage in stages:
             assert 0 <= float(tracker_values[f"{stage} mean (ms)"]) <= float(tracker_values[f"{stage} max (ms)"])
