@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
 from snscf_core.evaluation import jobs, long_term
+from snscf_core.files import write_file
 from snscf_core.model.checkpoints import find, sha256
 from snscf_core.online.association import Match
 from snscf_core.online.confidence import Evidence, Logistic
@@ -230,7 +231,7 @@ def write(files: tuple[Path, ...], calibrations: dict[str, Any]) -> None:
     if content.get("weights") != digests:
         content = {"weights": digests, "config": content.get("config", {}), "calibrations": {}}
     content["calibrations"].update(calibrations)
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(file, json.dumps(content, indent=1) + "\n")
     print(f"written to {file}")
 
 

@@ -26,6 +26,7 @@ from snscf_core.boxes import iou
 from snscf_core.evaluation import long_term
 from snscf_core.evaluation.reports.compare import bootstrap
 from snscf_core.evaluation.sequences import read_boxes, read_sequence
+from snscf_core.files import write_file
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 CONDITION = "as_it_is"
@@ -171,7 +172,7 @@ def write(name: str, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=1)
     # write innermost lists and objects on one line each
     text = re.sub(r"[\[{][^][{}]*[\]}]", lambda match: " ".join(match[0].split()), text)
-    (RESULTS / name).write_text(text + "\n", encoding="utf-8")
+    write_file(RESULTS / name, text + "\n")
     print(RESULTS / name)
 
 

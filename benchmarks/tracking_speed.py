@@ -720,10 +720,12 @@ def main() -> None:
         return serve_memory(options)
     result = measure_alone(options) if options.alone else measure(options)
     text = table_alone(result) if options.alone else table(result)
+    from snscf_core.files import write_file
+
     for path, content in ((options.json, json.dumps(result, indent=1)), (options.markdown, text)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content + "\n", encoding="utf-8")
+            write_file(path, content + "\n")
     print(text)
 
 

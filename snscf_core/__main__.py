@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Starts the command ``snscf`` and explains missing modules without a traceback."""
+"""Starts the command ``snscf``. Missing modules, and Ctrl-C while it is imported, end it without a traceback."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     try:
         from .commands.cli import main as run
+    except KeyboardInterrupt:
+        print("snscf: ended by SIGINT", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snscf"):
             raise

@@ -18,7 +18,16 @@ from ..evaluation.conditions import CONDITIONS, Condition
 from ..evaluation.datasets import read_dataset
 from ..evaluation.reports import accuracy_report
 from ..evaluation.sequences import ImageSequence
-from .evaluate import add_candidate_arguments, add_run_arguments, chosen_candidates, frames_bar, listed, print_table
+from ..signals import keeping
+from .evaluate import (
+    add_candidate_arguments,
+    add_run_arguments,
+    chosen_candidates,
+    frames_bar,
+    kept_runs,
+    listed,
+    print_table,
+)
 
 OUTPUT = Path("accuracy_output")
 
@@ -55,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     conditions = chosen(listed(options.conditions))
     sets = read_sets(options.root, listed(options.sequences) if options.sequences else None)
     trackers = chosen_candidates(options)
-    with frames_bar() as advance:
+    with keeping(kept_runs(options.output)), frames_bar() as advance:
         found = measure(
             sets,
             trackers,

@@ -28,8 +28,10 @@ from ..evaluation.results import Evaluation, SequenceResult, Table
 from ..evaluation.runner import Found, Job, Outcome
 from ..evaluation.trackers import HELP, TrackerEntry, candidates
 from ..evaluation.vot import BASELINE, SupervisedRun, VotSequence
+from ..files import write_file
 from ..model.network import MODELS
 from ..online.mode import MODES
+from ..signals import keeping
 from .options import SEARCH_SIZE_HELP
 
 
@@ -202,7 +204,7 @@ def _print_paper(tables: Sequence[Table], output: Path | None) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
         text = "\n\n".join(f"## {table.title}\n\n{table.markdown()}\n\n{table.note}" for table in tables)
-        (output / "paper.md").write_text(f"# The paper's tables, measured\n\n{text}\n")
+        write_file(output / "paper.md", f"# The paper's tables, measured\n\n{text}\n")
         print(f"\n{output / 'paper.md'}")
 
 
@@ -230,7 +232,7 @@ def _run(
 ) -> Found | None:
     experiments = (runner.ONE_PASS, *((BASELINE,) if isinstance(dataset.sequences[0], VotSequence) else ()))
     quiet = os.environ.get("RANK", "0") != "0"
-    with frames_bar(dataset.name, quiet) as advance:
+    with keeping(kept_runs(folder)), frames_bar(dataset.name, quiet) as advance:
         return runner.run(
             dataset,
             trackers,
@@ -240,6 +242,13 @@ def _run(
             advance=advance,
             tell=functools.partial(tqdm.write, file=sys.stderr),
         )
+
+
+def kept_runs(folder: Path | None) -> str:
+    """Says where the finished runs of an interrupted evaluation are."""
+    if folder is None:
+        return "nothing is kept without --output"
+    return f"finished runs are in {folder}: the same command goes on from there"
 
 
 @contextmanager

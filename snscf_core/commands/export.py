@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..crops import SEARCH_SIZE
@@ -17,8 +16,9 @@ from ..model.network import MODELS
 from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config
+from ..signals import keeping
 from . import quantisation_data
-from .options import add_search_size
+from .options import add_search_size, box_of
 
 _ENGINES = {file_format: engine for engine, file_format in FORMAT_OF.items()}
 
@@ -55,14 +55,16 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--calibrate is for --precision int8")
     if options.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {options.frames}")
-    sources = [one for path in options.calibrate for one in quantisation_data.sources(path, _box(options.box))]
+    box = None if options.box is None else box_of(options.box, "--box")
+    sources = [one for path in options.calibrate for one in quantisation_data.sources(path, box)]
     device = "cuda" if options.format == "tensorrt" else "cpu"
     config = tuned_config(options.model, search_size=options.search_size)
     tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
     spec = tracker.spec
     items = quantisation_data.collect(tracker, sources, options.frames) if sources else []
     folder = options.output or cache_folder() / folder_name(spec, options.format, options.precision)
-    export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
+    with keeping("nothing is written"):
+        export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
     made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
     size = "" if spec.search_size == SEARCH_SIZE else f" and search_size: {spec.search_size}"
@@ -70,13 +72,3 @@ def run(options: argparse.Namespace) -> None:
     if made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")
     print(f"difference to torch: {check(made, TorchEngine(spec), spec):.2g} of its values")
-
-
-def _box(text: str | None) -> Sequence[float] | None:
-    if text is None:
-        return None
-    try:
-        x, y, w, h = (float(value) for value in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"--box must be x,y,w,h, got {text!r}") from error
-    return x, y, w, h

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from ..crops import SEARCH_SIZE
 from ..engines.engine_selection import HELP as ENGINE_HELP
@@ -37,3 +38,12 @@ def tracker_of(options: argparse.Namespace) -> Tracker:
     """Makes the tracker that the options select. Raises the errors of ``Tracker`` and ``TrackerConfig``."""
     config = tuned_config(options.model, search_size=options.search_size)
     return Tracker(options.model, mode=options.mode, device=options.device, engine=options.engine, config=config)
+
+
+def box_of(text: str, option: str) -> Sequence[float]:
+    """Reads a box ``x,y,w,h`` in pixels. Raises ValueError that names the option."""
+    try:
+        x, y, w, h = (float(value) for value in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option} must be x,y,w,h, got {text!r}") from None
+    return x, y, w, h

@@ -20,6 +20,7 @@ from ..data.cpu_pairs import CpuPairSource
 from ..data.pairs import PairSource
 from ..data.pool import ImagePool
 from ..data.readers import READERS, Clip
+from ..files import write_file
 from ..training.cache import CachedPairs
 from ..training.processes import Processes, processes
 from ..training.record import Description
@@ -182,7 +183,7 @@ def _pool(
     if own.first:
         left_out = [*problems, *pool.left_out]
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / PROBLEMS).write_text("".join(f"{problem}\n" for problem in left_out))
+        write_file(options.out / PROBLEMS, "".join(f"{problem}\n" for problem in left_out))
         if left_out:
             print(f"{len(left_out)} images or annotations are left out: {options.out / PROBLEMS}", file=sys.stderr)
         if options.pool is not None and not kept:

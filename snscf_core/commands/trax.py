@@ -29,6 +29,7 @@ from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
 from ..online.target import Box, Target
 from ..online.tracker import Tracker
+from ..signals import Interruption, interruptions
 from .options import add_tracker_arguments, tracker_of
 
 
@@ -58,7 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"snscf: {error}", file=sys.stderr)
         return 1
     try:
-        serve(tracker, server)
+        with interruptions():
+            serve(tracker, server)
+    except Interruption as ended:
+        print(f"snscf: {ended}", file=sys.stderr)
+        return 128 + ended.number
     except ValueError as error:
         print(f"snscf: {error}", file=sys.stderr)
         server.quit(reason=str(error))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..signals import without_signals
+
 _Job = TypeVar("_Job")
 
 
@@ -40,7 +42,9 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, factory), daemon=True)
-        self.process.start()
+        # A terminal sends SIGINT to all processes of a command; `run` ends the workers.
+        with without_signals():
+            self.process.start()
         theirs.close()
 
     def send(self, job: object) -> None:
@@ -121,13 +125,11 @@ def _serve(connection: Connection, factory: Callable[[], Work]) -> None:
     while True:
         try:
             job = connection.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         try:
             work = work or factory()
             result = work(job, lambda frames: connection.send(("advance", frames)))
-        except KeyboardInterrupt:
-            return
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             result = Failure(text, traceback.format_exc())

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..boxes import Array
+from ..files import write_file
 
 UNKNOWN, INITIALISED, FAILED = 0, 1, 2
 
@@ -94,9 +95,7 @@ def _parse_binary(data: bytes) -> list[Region]:
 
 def write_regions(file: Path, regions: Sequence[Region]) -> None:
     """Writes one region or code per line; the file appears once it is complete."""
-    part = file.with_name(f".{file.name}.part")
-    part.write_text("".join(f"{format_region(region)}\n" for region in regions))
-    part.replace(file)
+    write_file(file, "".join(f"{format_region(region)}\n" for region in regions))
 
 
 def corners(regions: Sequence[Region]) -> Array:

@@ -163,7 +163,7 @@ def run(
             if tracker.stored is None:
                 store.open(tracker)
     mine = _ordered(dataset, trackers, experiments)[rank::world]
-    results, todo = _known(mine, store)
+    results, todo = _known(mine, store, tell)
     total = sum(len(job.sequence) for job in todo)
     threads = max(1, (os.cpu_count() or 1) // max(1, workers))
     factory = Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
@@ -190,7 +190,7 @@ def _ordered(dataset: Dataset, trackers: Sequence[TrackerEntry], experiments: Se
     return sorted(everything, key=lambda job: (places[job.candidate.name], -len(job.sequence)))
 
 
-def _known(mine: Iterable[Job], store: Store | None) -> tuple[Found, list[Job]]:
+def _known(mine: Iterable[Job], store: Store | None, tell: Callable[[str], None]) -> tuple[Found, list[Job]]:
     """Returns the results that are on disk already, and the jobs still to do."""
     results, todo = Found({}, {}), []
     for job in mine:
@@ -199,6 +199,7 @@ def _known(mine: Iterable[Job], store: Store | None) -> tuple[Found, list[Job]]:
                 results.outcomes[job.key] = _stored(job)
             except (FileNotFoundError, ValueError) as error:
                 results.failed[job.key] = str(error)
+                tell(f"{job.candidate.name} on {job.sequence.name}: {error}")
         elif store is not None and (earlier := store.load(job)) is not None:
             results.outcomes[job.key] = earlier
         else:

@@ -27,6 +27,7 @@ import numpy as np
 from .. import __version__
 from ..boxes import Array
 from ..crops import SEARCH_SIZE, Frame
+from ..files import replacing
 from ..model.checkpoints import load
 from ..model.network import MODELS
 from ..online.mode import MODES
@@ -280,15 +281,24 @@ def _checksums(folder: Path) -> str:
 
 def read_result(file: Path) -> tuple[Array, Array]:
     """Reads the boxes N x 4 and seconds N (empty if unknown) that `write_result` wrote."""
-    times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
+    times = _times(file)
     return read_boxes(file), np.loadtxt(times, ndmin=1) if times.is_file() else np.empty(0)
 
 
 def write_result(file: Path, boxes: Array, seconds: Array) -> None:
-    """Writes lines ``x,y,w,h``, as the toolkits read them, and NAME_time.txt with seconds, atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    times = file.with_name(f"{file.stem.removesuffix('_001')}_time.txt")
+    """Writes lines ``x,y,w,h`` and a file of seconds, as the toolkits read them, each whole or not at all."""
+    times = _times(file)
+    times.parent.mkdir(parents=True, exist_ok=True)
     for path, values, form in ((times, seconds, "%.6f"), (file, boxes, "%.4f")):  # boxes last: they mark completion
-        part = path.with_name(f".{path.name}.part")
-        np.savetxt(part, values, fmt=form, delimiter=",")
-        part.replace(path)
+        with replacing(path) as part:
+            np.savetxt(part, values, fmt=form, delimiter=",")
+
+
+def _times(file: Path) -> Path:
+    """Returns NAME/NAME_time.txt for NAME/NAME_001.txt, as GOT-10k has it, else times/NAME_time.txt beside NAME.txt.
+
+    Beside ``car.txt``, the times of ``car`` would have the name of the boxes of a sequence ``car_time``.
+    """
+    if file.stem == f"{file.parent.name}_001":
+        return file.with_name(f"{file.parent.name}_time.txt")
+    return file.parent / "times" / f"{file.stem}_time.txt"

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..boxes import Array
+from ..files import replacing, write_file
 from .regions import (
     FAILED,
     INITIALISED,
@@ -186,10 +187,11 @@ def write_runs(folder: Path, name: str, runs: Sequence[SupervisedRun], experimen
     place = folder / experiment / name
     place.mkdir(parents=True, exist_ok=True)
     columns = np.stack([run.seconds for run in runs], axis=1)
-    np.savetxt(place / f"{name}_time.txt", columns, fmt="%.6f", delimiter=",")
+    with replacing(place / f"{name}_time.txt") as part:
+        np.savetxt(part, columns, fmt="%.6f", delimiter=",")
     for number, run in enumerate(runs, 1):
         lines = ("" if np.isnan(value) else f"{value:.6f}" for value in run.seconds)
-        (place / f"{name}_{number:03d}_time.value").write_text("".join(f"{line}\n" for line in lines))
+        write_file(place / f"{name}_{number:03d}_time.value", "".join(f"{line}\n" for line in lines))
         write_regions(place / f"{name}_{number:03d}.txt", run.regions)
 
 

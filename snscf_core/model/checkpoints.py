@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files import write_file
 from ..tensor_files import TensorFileError, read_tensors, write_tensors
 from .network import MODELS, SNSCF, create
 
@@ -192,7 +193,7 @@ def save(
         files.append(file)
     sums = {name: digest for name, digest in _checksums(folder).items() if not name.startswith(network.name)}
     sums.update({file.name: sha256(file) for file in files})
-    (folder / CHECKSUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    write_file(folder / CHECKSUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
     return Weights(network.name, tuple(files), True, (0, 1, 2), described)
 
 

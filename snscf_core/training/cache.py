@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
+from ..files import write_file
 from ..model.backbones import STRIDE
 from ..model.network import SNSCF, centre_crop
 from ..model.rpn import TEMPLATE_CELLS
@@ -223,9 +224,7 @@ class CachedPairs:
         return int(state["done"])
 
     def _note(self, done: int, settings: dict[str, Any]) -> None:
-        partial = self._folder / f"{_STATE}.partial"
-        partial.write_text(json.dumps({"done": done, "of": settings}))
-        os.replace(partial, self._folder / _STATE)
+        write_file(self._folder / _STATE, json.dumps({"done": done, "of": settings}))
 
 
 def _fingerprint(network: SNSCF) -> str:

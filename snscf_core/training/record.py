@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import write_file
+
 LOG = "log.jsonl"
 PLOT = "progress.png"
 
@@ -34,9 +36,7 @@ class Record:
         self.folder = folder
         self.path = folder / LOG
         kept = [line for line in self.lines() if line["step"] <= step]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(partial, self.path)
+        write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..data.draws import Draws
 from ..data.pairs import PairBatch
 from ..data.readers import Clip
+from ..files import write_file
 from ..model import checkpoints
 from ..model.checkpoints import WeightsError
 from ..model.network import SNSCF, create
@@ -317,7 +318,7 @@ class _Run:
         metadata = {"steps": str(self.at.step), "commit": facts["commit"], "data": "; ".join(self.description.data)}
         checkpoints.save(network, folder, metadata)
         text = card(network.name, facts, self.config.decisive(), self.description)
-        (folder / f"{network.name}.md").write_text(text)
+        write_file(folder / f"{network.name}.md", text)
 
     def _write_checkpoint(self) -> None:
         if not self.processes.first:

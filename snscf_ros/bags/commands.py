@@ -23,6 +23,8 @@ import numpy as np
 from tqdm import tqdm
 
 from snscf_core.commands.options import add_tracker_arguments, tracker_of
+from snscf_core.commands.running import run_command
+from snscf_core.signals import keeping
 from snscf_ros import bringup
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def evaluated(options: argparse.Namespace) -> Iterator[BagRun]:
         tracker = tracker_of(options)
         tracker.warm_up()
         folder: Path = options.output or Path(f"{bag.name}_evaluation")
-        with replacing(folder, bag.name) as stage:
+        with keeping(f"results of an earlier run stay in {folder}"), replacing(folder, bag.name) as stage:
             replayed = _replayed(tracker, recording, start, max_pixels, stage, defaults)
             evaluation = _evaluation(recording, truth, start, replayed, truth_given=bool(options.ground_truth))
             settings = {
@@ -293,8 +295,8 @@ def make(options: argparse.Namespace) -> None:
     _need_rosbags()
     from snscf_ros.bags.from_sequence import write_sequence
 
-    print(
-        write_sequence(
+    with keeping("no bag is written"):
+        sentence = write_sequence(
             options.input,
             options.output,
             storage=options.format,
@@ -303,7 +305,7 @@ def make(options: argparse.Namespace) -> None:
             fps=options.fps,
             start_stamp=options.start_stamp,
         )
-    )
+    print(sentence)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -333,13 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluation.set_defaults(run=evaluate)
     bag = commands.add_parser("bag", help="make bags")
     add_bag_commands(bag)
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"snscf: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, open_folder, read_frame, read_video
+from snscf_core.files import writing
 from snscf_ros.bags import message_types
-from snscf_ros.bags.disk import writing
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
 from snscf_ros.stamps import SECOND

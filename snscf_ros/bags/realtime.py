@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from snscf_core.boxes import Array, iou
+from snscf_core.files import replacing, write_file
 from snscf_ros import bringup
 from snscf_ros.bags import message_types
 from snscf_ros.bags.recording import Recording, Start
@@ -90,8 +91,9 @@ def play(
         except (ChildEnded, RuntimeError, TimeoutError) as error:
             raise ValueError(tracker.last_error() or f"{error}:\n{tracker.last_lines()}") from error
     report = _report(player, offline, options)
-    np.savetxt(folder / f"{offline.name}_realtime.txt", player.held(offline), fmt="%.3f", delimiter=",")
-    (folder / "realtime.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / f"{offline.name}_realtime.txt") as part:
+        np.savetxt(part, player.held(offline), fmt="%.3f", delimiter=",")
+    write_file(folder / "realtime.json", json.dumps(report, indent=1) + "\n")
     return report
 
 

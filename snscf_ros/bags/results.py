@@ -23,8 +23,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.metrics import Scores, score
+from snscf_core.files import writing
 from snscf_ros.bags import message_types
-from snscf_ros.bags.disk import writing
 from snscf_ros.bags.replay import ReplayedImage
 from snscf_ros.images import Frame
 from snscf_ros.messages import detections_message

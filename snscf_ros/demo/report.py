@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from snscf_core.files import write_file
 from snscf_ros.demo.pictures import annotated, contact_sheet
 from snscf_ros.demo.scores import DemoScores, FrameResult, summarise
 from snscf_ros.images import Frame
@@ -72,8 +73,8 @@ class Report:
         summary = summarise(self.results, source, tracker, self.size)
         _write_image(self._folder / "contact_sheet.png", contact_sheet(self._shots.evenly(_MOST_TILES), summary))
         details = {**asdict(summary), "frames": [_row(result) for result in self.results]}
-        (self._folder / "scores.json").write_text(json.dumps(details, indent=1) + "\n")
-        (self._folder / "scores.txt").write_text(summary.table() + "\n")
+        write_file(self._folder / "scores.json", json.dumps(details, indent=1) + "\n")
+        write_file(self._folder / "scores.txt", summary.table() + "\n")
         return summary
 
 

@@ -22,7 +22,7 @@ from snscf_core.commands.cli import main
 from snscf_core.evaluation import jobs, runner
 from snscf_core.evaluation.datasets import read_dataset
 from snscf_core.evaluation.sequences import read_boxes
-from snscf_core.evaluation.trackers import candidates, stored_boxes, write_result
+from snscf_core.evaluation.trackers import candidates, read_result, stored_boxes, write_result
 
 TRACKERS = '''
 import os, signal, time
@@ -89,7 +89,7 @@ def test_any_class_is_a_tracker_and_its_boxes_are_stored_as_the_kits_read_them(w
     assert main(["eval", "--root", "data", "--tracker", "mine:Still,mine:Silent", "--output", "out"]) == 0
     boxes = read_boxes(workshop / "out" / "raw" / "Still" / "a.txt")
     assert boxes.tolist() == [[10, 10, 20, 16]] * 6
-    assert len(np.loadtxt(workshop / "out" / "raw" / "Still" / "a_time.txt")) == 6
+    assert len(np.loadtxt(workshop / "out" / "raw" / "Still" / "times" / "a_time.txt")) == 6
     assert np.isnan(read_boxes(workshop / "out" / "raw" / "Silent" / "a.txt")[1:]).all()
     trackers = report(workshop / "out")
     assert trackers["Still"]["mean"]["success_auc"] > trackers["Silent"]["mean"]["success_auc"] > 0
@@ -213,6 +213,26 @@ def test_stored_results_that_are_shorter_count_as_far_as_they_go(workshop, capsy
     assert "theirs on c" in capsys.readouterr().err
     theirs = report(workshop / "out")["theirs"]
     assert theirs["sequences"]["b"]["scores"]["frames"] == 3 and "no results of c" in theirs["failed"]["c"]
+
+
+def test_a_bad_line_of_stored_results_is_named(workshop, capsys):
+    for name in "abcd":
+        write_result(workshop / "theirs" / f"{name}.txt", np.full((6, 4), 5.0), np.ones(6))
+    (workshop / "theirs" / "b.txt").write_text("1,2,3,4\n1,2,x,4\n")
+    assert main(["eval", "--root", "data", "--tracker", "results:theirs"]) == 1
+    assert "theirs on b: theirs/b.txt line 2: could not convert string to float: 'x'" in capsys.readouterr().err
+
+
+def test_each_sequence_has_times_of_its_own(tmp_path):
+    """Whatever the sequences are called, in the flat layout and in GOT-10k's."""
+    names = ("car", "car_001", "car_time", "car_001_time")
+    files = [tmp_path / "flat" / f"{name}.txt" for name in names]
+    files += [tmp_path / "nested" / name / f"{name}_001.txt" for name in names]
+    for number, file in enumerate(files, 1):
+        write_result(file, np.full((number, 4), float(number)), np.full(number, float(number)))
+    for number, file in enumerate(files, 1):
+        boxes, seconds = read_result(file)
+        assert boxes.tolist() == [[number] * 4] * number and seconds.tolist() == [number] * number
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ...files import write_file
 from .. import metrics
 from ..accuracy import Accuracy
 from ..conditions import Condition
 from ..results import Table
 from .compare import RESAMPLES, Interval, bootstrap
-from .plots import COLOURS, shortened, styled
+from .plots import COLOURS, drawn, shortened, styled
 
 MEASURES = ("success_auc", "precision")
 _NOTHING = "–"
@@ -40,8 +41,8 @@ def write(accuracy: Accuracy, folder: Path) -> list[Table]:
         lines += ["", f"There is no picture because matplotlib is missing ({error}): pip install 'snscf[eval]'."]
     for table in found:
         lines += ["", f"## {table.title}", "", table.markdown(), *(["", table.note] if table.note else [])]
-    (folder / "accuracy.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "accuracy.json").write_text(json.dumps(figures(accuracy), indent=1) + "\n", encoding="utf-8")
+    write_file(folder / "accuracy.md", "\n".join(lines) + "\n")
+    write_file(folder / "accuracy.json", json.dumps(figures(accuracy), indent=1) + "\n")
     return found
 
 
@@ -180,8 +181,8 @@ def draw(accuracy: Accuracy, folder: Path) -> None:
         figure.legend(handles, labels, loc="lower left", ncols=min(3, len(trackers)), frameon=False)
         total = figure.get_size_inches()[1]
         figure.tight_layout(rect=(0, (below - 0.45) / total, 1, 1))
-        figure.savefig(folder / "accuracy.png", dpi=130, metadata={"Software": None})
-        figure.savefig(folder / "accuracy.svg", metadata={"Date": None, "Creator": None})
+        for suffix, content in zip(("png", "svg"), drawn(figure, 130), strict=True):
+            write_file(folder / f"accuracy.{suffix}", content)
 
 
 def _preface(accuracy: Accuracy) -> list[str]:

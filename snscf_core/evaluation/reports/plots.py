@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...boxes import Array
+from ...files import write_file
 from .. import metrics
 from ..results import Evaluation, TrackerResult
 
@@ -85,12 +86,18 @@ def write_plots(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
             if name == "attributes" and not evaluation.attributes:
                 continue
             figure = _attributes(evaluation) if name == "attributes" else _curves(evaluation, name)
-            figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-            written = io.BytesIO()
-            figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-            pictures[name] = written.getvalue()
-            (folder / f"{name}.svg").write_bytes(pictures[name])
+            pixels, pictures[name] = drawn(figure, 150)
+            write_file(folder / f"{name}.png", pixels)
+            write_file(folder / f"{name}.svg", pictures[name])
     return pictures
+
+
+def drawn(figure: Figure, dpi: int) -> tuple[bytes, bytes]:
+    """Returns a figure as PNG and SVG, without times and versions, so that equal figures give equal bytes."""
+    pixels, drawing = io.BytesIO(), io.BytesIO()
+    figure.savefig(pixels, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    return pixels.getvalue(), drawing.getvalue()
 
 
 def _curves(evaluation: Evaluation, name: str) -> Figure:

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ...files import write_file
 from .. import metrics
 from ..metrics import Rules, Scores
 from ..results import Evaluation, SequenceResult, Table, TrackerResult
@@ -79,7 +80,7 @@ def write_report(
         notes=tuple(notes),
     )
     file = folder / "report.html"
-    file.write_text(page(content), encoding="utf-8")
+    write_file(file, page(content))
     return file
 
 
@@ -199,7 +200,7 @@ def _plain(value: Any) -> Any:
 
 def _write_json(file: Path, values: dict[str, Any]) -> None:
     text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    write_file(file, text + "\n")
 
 
 def _write_sheets(sheets: Sequence[ContactSheet], names: Sequence[str], folder: Path) -> None:
@@ -208,7 +209,7 @@ def _write_sheets(sheets: Sequence[ContactSheet], names: Sequence[str], folder: 
     for sheet in sheets:
         # the number keeps files apart whose names are equal after the replacement
         name = re.sub(r"[^\w.-]+", "_", names[sheet.tracker])[:60]
-        (folder / f"{sheet.tracker + 1:02}-{name}-{sheet.kind}.jpg").write_bytes(sheet.jpeg(names))
+        write_file(folder / f"{sheet.tracker + 1:02}-{name}-{sheet.kind}.jpg", sheet.jpeg(names))
 
 
 def _remove_earlier(folder: Path) -> None:
