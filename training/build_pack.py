@@ -62,7 +62,8 @@ def add_source(pack: Pack, source: Source, snapshots: Path) -> None:
             run = thinned(whole, source.frames)
             target, masked = run.objects[0].name, run.objects[0].mask is not None
             kind = "mask" if masked else "box"
-            about = About(source.repository, run.paths[0], source.licence, kind, target, source.marks, "")
+            detail = f"{target}/{run.objects[0].box}" if source.several else ""
+            about = About(source.repository, run.paths[0], source.licence, kind, target, source.marks, detail)
             boxes = np.array([item.box for item in run.objects])
             clip = pack.clip(about, boxes, min(source.shortest, len(boxes)))
             for number, (path, item) in enumerate(zip(run.paths, run.objects, strict=True)):

@@ -231,6 +231,34 @@ def test_a_clip_ends_where_the_object_or_the_numbering_jumps(snapshots):
     assert "walk/117.png\tthe object is followed in only 1 pictures" in (pack / "left_out.txt").read_text()
 
 
+def test_objects_of_one_picture_become_clips_that_end_where_they_meet(snapshots):
+    folder = snapshots / "owner+clips"
+    for frame in range(30):
+        boxes = [(100 + 8 * frame, 150, 30, 40), (332 - 8 * frame, 150, 30, 40)]
+        save(folder / f"walk/{frame + 90}.png", picture(50, boxes))
+        save(folder / f"labels/walk/{frame + 90}.txt", "".join(map(yolo, boxes)))
+    (folder / "walk/93.png").unlink()
+    entry = {**CLIP, "shortest": 8, "several": True, "step": 2}
+    status, pack = build(snapshots, [entry], "--hold-out", "0")
+    assert status == 0
+    clips = READERS["got10k"](pack / "clips")
+    assert len(clips) == 4, "two that come together and two that part"
+    for clip in clips:
+        for file, box in zip(clip.files, clip.boxes, strict=True):
+            covered, seen = reds_box(file, box)
+            assert covered > 0.9 and seen <= 1
+        assert np.ptp(clip.boxes[:, 1]) < 1, "no clip jumps"
+
+
+def test_the_first_of_altered_copies_is_used(snapshots):
+    for stem in ("7_png.rf.aa", "7_png.rf.bb", "8_png.rf.aa"):
+        save(snapshots / f"owner+clips/altered/{stem}.png", picture(60 + len(stem), BOXES))
+        save(snapshots / f"owner+clips/boxes/{stem}.xml", voc(BOXES))
+    status, pack = build(snapshots, [source(repository="owner/clips", images="altered/*.png", copies=".rf.")])
+    assert status == 0
+    assert {row["path"] for row in index(pack)} == {"altered/7_png.rf.aa.png", "altered/8_png.rf.aa.png"}
+
+
 def test_labels_follow_targets_through_videos_with_absent_frames(snapshots):
     video = cv2.VideoWriter(str(snapshots / "owner+clips/film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 400))
     for frame in range(40):

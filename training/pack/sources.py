@@ -43,6 +43,10 @@ class Source:
     windows: most windows cut out of a still
     frames: most frames of a clip, evenly spaced
     shortest: fewest frames of a clip
+    several: true if a clip's pictures may show several objects; each that can be told from the others becomes a clip
+    step: greatest difference between the numbers of consecutive frames
+    copies: text in the names of altered copies of one picture, which are alike before it (``.rf.`` for Roboflow); only
+        the first copy is used
     marks: words for the index (``thermal``, ``lookalikes``, ``occlusion``, ...)
     commit: for files that only an earlier version has
     use: false for a source that is listed only to say why (``note``) it isn't used
@@ -61,6 +65,9 @@ class Source:
     windows: int = 3
     frames: int = 40
     shortest: int = 12
+    several: bool = False
+    step: int = 1
+    copies: str = ""
     marks: tuple[str, ...] = ()
     use: bool = True
 
@@ -125,15 +132,17 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
     """Yields the clips of a source.
 
     A clip continues while the pictures' numbers are consecutive, each picture has one object, its name stays the same,
-    and its box overlaps the previous one by ``SAME_OBJECT``. Clips with fewer than ``shortest`` pictures are left out.
+    and its box overlaps the previous one by ``SAME_OBJECT``. With ``several``, an object may be any in the picture, and
+    its clips end where two boxes overlap the previous one, or one box two previous ones. Clips with fewer than
+    ``shortest`` pictures are left out.
     """
     annotations = _Annotations(source, snapshot)
-    run = Run([], [])
+    runs: list[Run] = []
 
-    def ended() -> Iterator[Run]:
+    def ended(run: Run) -> Iterator[Run]:
         if len(run.paths) >= source.shortest:
             yield run
-        elif run.paths:
+        else:
             report(run.paths[0], f"the object is followed in only {len(run.paths)} pictures")
 
     for path in _pictures(source, snapshot):
@@ -142,18 +151,17 @@ def find_runs(source: Source, snapshot: Snapshot, report: Report) -> Iterator[Ru
             if source.format in ("yolo", "mask"):  # these formats don't hold the picture's size
                 height, width = read_image(snapshot.file(path)).shape[:2]
             objects = [item for item in annotations.of(path, width, height) if item.name not in source.skip]
-            if len(objects) != 1:
+            if len(objects) != 1 and not source.several:
                 raise ValueError(f"{len(objects)} objects, but a clip's picture has one")
         except (OSError, ValueError) as error:
             report(path, str(error))
             continue
-        (item,) = objects
-        if not run.paths or not _goes_on(run, path, item):
-            yield from ended()
-            run = Run([], [])
-        run.paths.append(path)
-        run.objects.append(item)
-    yield from ended()
+        before, runs = runs, _followed(runs, path, objects, source.step)
+        for run in before:
+            if not any(run is other for other in runs):
+                yield from ended(run)
+    for run in runs:
+        yield from ended(run)
 
 
 def thinned(run: Run, most: int) -> Run:
@@ -208,7 +216,12 @@ def _pictures(source: Source, snapshot: Snapshot) -> list[str]:
     names = snapshot.matching(source.images)
     if not names:
         raise FileNotFoundError(f"{source.repository} has no {source.images}")
-    return names
+    if not source.copies:
+        return names
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.split(source.copies)[0], name)
+    return list(first.values())
 
 
 def _source(entry: Any, where: str) -> Source:
@@ -234,11 +247,23 @@ def _source(entry: Any, where: str) -> Source:
     return Source(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
 
 
-def _goes_on(run: Run, path: str, item: Annotated) -> bool:
+def _followed(runs: list[Run], path: str, objects: list[Annotated], step: int) -> list[Run]:
+    """Adds a picture's objects to the clips that they alone go on with; returns the clip of each, new ones included."""
+    fits = np.array([[_goes_on(run, path, item, step) for run in runs] for item in objects], bool)
+    fits = fits.reshape(len(objects), len(runs))
+    alone = fits & (fits.sum(axis=0) == 1) & (fits.sum(axis=1, keepdims=True) == 1)
+    following = [runs[int(row.argmax())] if row.any() else Run([], []) for row in alone]
+    for run, item in zip(following, objects, strict=True):
+        run.paths.append(path)
+        run.objects.append(item)
+    return following
+
+
+def _goes_on(run: Run, path: str, item: Annotated, step: int) -> bool:
     before, number_before = _numbered(run.paths[-1])
     name, number = _numbered(path)
     last = run.objects[-1]
-    consecutive = before == name and number == number_before + 1
+    consecutive = before == name and number_before < number <= number_before + step
     return consecutive and item.name == last.name and float(iou(item.box, last.box)) >= SAME_OBJECT
 
 
@@ -258,12 +283,19 @@ def _worth(item: Annotated, width: int, height: int, source: Source) -> bool:
     w, h = item.box[2:]
     whole = w > LARGEST * width and h > LARGEST * height
     sized = max(w, h) >= source.smallest and min(w, h) >= THINNEST and not whole
-    return item.name not in source.skip and sized and _in_one_part(item, width, height)
+    return item.name not in source.skip and sized and _in_one_part(item)
 
 
-def _in_one_part(item: Annotated, width: int, height: int) -> bool:
+def _in_one_part(item: Annotated) -> bool:
     """Returns whether an outline holds one part; an object cut in two by an occluder is hard to recognise from it."""
-    return not isinstance(item.mask, Polygons) or main_part(rasterise(item.mask, height, width)) is not None
+    if not isinstance(item.mask, Polygons):
+        return True
+    # Only the box is filled: to fill a large picture for each of its objects takes minutes.
+    x, y, w, h = item.box
+    low = np.floor((x, y))
+    shifted = Polygons(tuple(outline - low for outline in item.mask.outlines))
+    width, height = np.ceil((x + w, y + h)) - low
+    return main_part(rasterise(shifted, int(height), int(width))) is not None
 
 
 def _written(item: Annotated) -> str:
