@@ -18,6 +18,8 @@ REQUIREMENTS = [
     "numpy>=1.23",
     "opencv-python-headless>=4.6",
     "pyyaml>=5.4",
+    # Decodes JPEGs as OpenCV does, but says which are damaged.
+    "simplejpeg>=1.7.2",
     "torch>=2.1",
     "tqdm>=4.60",
 ]

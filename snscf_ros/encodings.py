@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from snscf_core.pictures.sixteen_bits import stretched_to_8_bit
+
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
@@ -41,27 +43,6 @@ class Encoding:
     frame: Callable[[Image], Frame]
     rows: Fraction = Fraction(1)
     even: tuple[str, ...] = ()
-
-
-def stretched_to_8_bit(samples: Samples) -> Frame:
-    """Stretch 16-bit samples H x W (x channels) to 8 bits, all channels alike.
-
-    This suits intensities of any depth (10, 12, 14, 16 bits), thermal images and depth in millimetres. The stretch is
-    linear from the 0.5th to the 99.5th percentile of the samples that are not zero (zero means "no depth"). It spans at
-    least 256 counts, so that noise is not amplified and 8-bit data in 16 bits keep their contrast.
-    """
-    # an odd stride meets all four colours of a Bayer mosaic
-    stride = int(np.sqrt(samples.size / 20_000)) | 1
-    sample = samples[::stride, ::stride]
-    sample = sample[sample > 0]
-    low, high = np.percentile(sample, (0.5, 99.5)) if sample.size else (0.0, 0.0)
-    span = max(256.0, float(high) - float(low))
-    if high - low < span:
-        low = max(0.0, (float(low) + float(high) - span) / 2)
-    native = np.ascontiguousarray(samples, np.uint16)
-    floor = np.uint16(round(float(low)))
-    # saturates to 255
-    return cv2.convertScaleAbs(np.maximum(native, floor) - floor, alpha=255.0 / span)  # type: ignore[return-value]
 
 
 def bgr_from_mosaic(mosaic: Samples, pattern: str) -> Frame:

@@ -19,15 +19,15 @@ import array
 import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from snscf_core.crops import MIN_FRAME_SIDE
+from snscf_core.pictures.decoding import as_frame, decode_as_stored, picture_size
 from snscf_ros.cv_bridge_decoder import find_bridge
-from snscf_ros.encodings import ENCODINGS, Encoding, Frame, bgr_from_mosaic, stretched_to_8_bit
+from snscf_ros.encodings import ENCODINGS, Encoding, Frame, bgr_from_mosaic
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
@@ -96,7 +96,10 @@ def check_compressed(message: CompressedImage, max_pixels: int) -> Callable[[], 
             f"format '{message.format}' is compressed depth, which holds distances; publish an image to track in"
         )
     data = bytes(message.data)
-    size = _jpeg_size(data) if data[:3] == b"\xff\xd8\xff" else _png_size(data) if data[:8] == _PNG else None
+    try:
+        size = picture_size(data)
+    except ValueError as error:
+        raise ImageRejected(str(error)) from error
     if size is None:
         raise ImageRejected(
             f"format '{message.format}', {len(data)} bytes beginning with '{data[:4].hex()}': neither JPEG nor PNG"
@@ -110,28 +113,14 @@ def frame_from_compressed(message: CompressedImage) -> Frame:
 
     The pixels stay as the camera sent them: an orientation in the file's metadata is not applied. 16-bit grey is
     scaled as in Image messages; a Bayer mosaic in a grey JPEG ("bayer_rggb8; jpeg compressed") is demosaiced.
+    Raises ImageRejected, also where the file can be decoded but its pixels are damaged.
     """
-    buffer = np.frombuffer(message.data, np.uint8)
-    mosaic = _MOSAIC.match(message.format)
-    kind = cv2.IMREAD_UNCHANGED if buffer[0] == _PNG[0] or mosaic else cv2.IMREAD_COLOR
     try:
-        image = cv2.imdecode(buffer, kind | cv2.IMREAD_IGNORE_ORIENTATION if kind >= 0 else kind)
-    except cv2.error as error:
-        raise ImageRejected(f"{buffer.size} bytes of '{message.format}' cannot be decoded: {error.err}") from error
-    if image is None:
-        raise ImageRejected(f"{buffer.size} bytes of '{message.format}' cannot be decoded")
-    if image.ndim == 2 and mosaic:
-        return bgr_from_mosaic(image, mosaic[1].lower())
-    if image.dtype == np.uint16:
-        image = stretched_to_8_bit(image if image.ndim == 2 else image[:, :, :3])
-    return _bgr(image)
-
-
-def _bgr(image: npt.NDArray[Any]) -> Frame:
-    """Return 8-bit grey, BGR or BGRA as BGR."""
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    return np.ascontiguousarray(image[:, :, :3])
+        image = decode_as_stored(bytes(message.data))
+    except ValueError as error:
+        raise ImageRejected(f"format '{message.format}': {error}") from error
+    mosaic = _MOSAIC.match(message.format)
+    return bgr_from_mosaic(image, mosaic[1].lower()) if mosaic and image.ndim == 2 else as_frame(image)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -146,35 +135,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 # the format of a CompressedImage whose file holds a Bayer mosaic
 _MOSAIC = re.compile(r"\s*bayer_(rggb|bggr|gbrg|grbg)(?:8|16)\s*(?:;|$)", re.IGNORECASE)
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xaeB`\x82"
-# the start-of-frame markers C0..CF hold the size, except the tables C4 (Huffman), C8 (JPG) and CC (arithmetic)
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_MOST_SEGMENTS = 1024
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    if len(data) < 33 or data[12:16] != b"IHDR" or _PNG_END not in data[-4096:]:
-        raise ImageRejected(f"PNG is cut off after {len(data)} bytes")
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Read width and height from the frame header. Raises ImageRejected where the file ends before its end marker."""
-    position = 2
-    for _ in range(_JPEG_MOST_SEGMENTS):
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1
-        if position + 9 > len(data) or data[position] != 0xFF:
-            break
-        marker = data[position + 1]
-        if marker in _JPEG_FRAMES:
-            if data.rfind(b"\xff\xd9") < position:
-                break
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            return int.from_bytes(data[position + 7 : position + 9], "big"), height
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise ImageRejected(f"JPEG is damaged or cut off after {len(data)} bytes")
 
 
 class OutgoingImage:

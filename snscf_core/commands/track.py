@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..evaluation.sequences import Video, image_files, image_folder, read_boxes, read_frame, read_video
+from ..evaluation.sequences import Video, image_folder, read_boxes, read_frame, read_video
 from ..files import writing
+from ..pictures.files import image_files
 from ..signals import Interruption
 from .options import add_tracker_arguments, box_of, tracker_of
 from .video_output import VideoOutput

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from ..crops import Frame
-from ..evaluation.sequences import read_frame
 from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
 from ..online.target import Box, Target
 from ..online.tracker import Tracker
+from ..pictures.decoding import decode_picture, read_picture
 from ..signals import Interruption, interruptions
 from .options import add_tracker_arguments, tracker_of
 
@@ -102,14 +103,14 @@ def _frame(image: Any) -> Frame:
     import trax
 
     if image.type() == trax.Image.PATH:
-        return read_frame(image.path())
+        return read_picture(Path(image.path()))
     if image.type() == trax.Image.MEMORY:
         array = image.array()
         return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_GRAY2BGR))
-    frame = cv2.imdecode(np.frombuffer(image.buffer(), np.uint8), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise ValueError("the client sent an image that can't be decoded")
-    return np.asarray(frame, np.uint8)
+    try:
+        return decode_picture(bytes(image.buffer()))
+    except ValueError as error:
+        raise ValueError(f"the client sent an image that can't be decoded: {error}") from error
 
 
 def _box(region: Any) -> Box:

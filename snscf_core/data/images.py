@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads image and mask files as data sets store them. Truncated files and files without an image raise ValueError."""
+"""Reads image and mask files as data sets store them. Damaged files and files without an image raise ValueError."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from ..boxes import Array
 from ..crops import Frame, check_frame
+from ..pictures.decoding import decode_as_stored, picture_bytes, read_picture
+from ..pictures.png import png_palette
 
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.uint8]
@@ -46,9 +48,9 @@ class IndexedMask:
 def read_image(file: Path) -> Frame:
     """Reads an image file as H x W x 3 uint8 BGR, as stored: without the rotation that EXIF may ask for.
 
-    Raises ValueError if it is missing, truncated, not an image, or has fewer than 16 pixels a side.
+    Raises ValueError if it is missing, damaged, cut off, not an image, or has fewer than 16 pixels a side.
     """
-    image = _decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = read_picture(file)
     try:
         return check_frame(image)
     except ValueError as error:
@@ -60,15 +62,19 @@ def read_indices(file: Path) -> Indices:
 
     A colour image without a palette is one object (255) wherever it is not black. Raises as ``read_image`` does.
     """
-    palette = _palette(_complete(file))
+    try:
+        content = picture_bytes(file)
+        image = decode_as_stored(content)
+    except ValueError as error:
+        raise ValueError(f"{file} can't be read as an image: {error}") from error
+    if image.dtype != np.uint8:
+        raise ValueError(f"{file} has {image.dtype} pixels, but a mask has at most 8 bits")
+    palette = png_palette(content)
     if palette is None:
-        image = _decode(file, cv2.IMREAD_UNCHANGED)
-        if image.dtype != np.uint8:
-            raise ValueError(f"{file} has {image.dtype} pixels, but a mask has at most 8 bits")
         return image if image.ndim == 2 else np.where(image[..., :3].any(axis=2), 255, 0).astype(np.uint8)
     # OpenCV returns only colours, so look the indices up in the palette. If entries are equal, the first counts.
     entries, first = np.unique(_packed(palette), return_index=True)
-    colours = _packed(_decode(file, cv2.IMREAD_COLOR)[..., ::-1])
+    colours = _packed(image[..., 2::-1])
     return first[np.searchsorted(entries, colours).clip(max=len(entries) - 1)].astype(np.uint8)
 
 
@@ -101,50 +107,6 @@ def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
         covered: Any = cv2.resize(fine, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA)
         canvas[low[1] : high[1], low[0] : high[0]] |= covered >= 128
     return canvas.astype(bool)
-
-
-def _complete(file: Path) -> bytes:
-    """Returns the file's bytes, checked to be complete: decoders silently fill a truncated file with grey."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file} can't be read: {error.strerror}") from error
-    if not content:
-        raise ValueError(f"{file} is empty")
-    end = content[-1024:]  # some cameras append a few bytes
-    whole = True
-    if content.startswith(b"\xff\xd8"):
-        whole = b"\xff\xd9" in end
-    elif content.startswith(b"\x89PNG"):
-        whole = b"IEND" in end
-    elif content.startswith(b"RIFF"):
-        whole = len(content) >= int.from_bytes(content[4:8], "little")
-    if not whole:
-        raise ValueError(f"{file} is cut off after {len(content)} bytes")
-    return content
-
-
-def _decode(file: Path, flags: int) -> Any:
-    try:
-        image = cv2.imdecode(np.frombuffer(_complete(file), np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ValueError(f"{file} can't be read as an image")
-    return image
-
-
-def _palette(content: bytes) -> npt.NDArray[np.uint8] | None:
-    """Returns the N x 3 palette (red, green, blue) of a PNG file; None for files without a palette."""
-    if not content.startswith(b"\x89PNG") or len(content) < 33 or content[25] != 3:
-        return None
-    at = 8
-    while at + 8 <= len(content):
-        length = int.from_bytes(content[at : at + 4], "big")
-        if content[at + 4 : at + 8] == b"PLTE":
-            return np.frombuffer(content[at + 8 : at + 8 + length // 3 * 3], np.uint8).reshape(-1, 3)
-        at += length + 12
-    return None
 
 
 def _packed(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -28,13 +28,15 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ..boxes import Array
+from ..pictures.files import IMAGE_SUFFIXES, visible_files
+from ..texts import read_text
 from .images import IndexedMask, Polygons, read_indices
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VOID = 255  # in a mask with several objects: unlabelled pixels
 
 _log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _got10k(root: Path) -> Iterator[Found]:
 
 def _got10k_clip(folder: Path) -> Found:
     problems: list[str] = []
-    images = _numbered(folder)
+    images = _numbered(folder, problems)
     truth = folder / "groundtruth.txt"
     if not truth.is_file():
         return [], [f"{truth} is missing"] if images else []
@@ -91,7 +93,7 @@ def _got10k_clip(folder: Path) -> Found:
     absent = (_labels(folder / "absence.label", len(boxes), 0, problems) > 0) | (
         _labels(folder / "cover.label", len(boxes), 8, problems) == 0
     )
-    masks = _numbered(folder / "masks")
+    masks = _numbered(folder / "masks", problems)
     return _boxed_clip(folder.name, "got10k", truth, images, boxes, absent, 1, masks, problems)
 
 
@@ -102,10 +104,10 @@ def _lasot(root: Path) -> Iterator[Found]:
         raise _not_found(root, "LaSOT", "CATEGORY/NAME/img/00000001.jpg, ... and CATEGORY/NAME/groundtruth.txt")
     # Respect the benchmark's own lists: training on its test set would go unnoticed.
     if (root / "training_set.txt").is_file():
-        chosen = set((root / "training_set.txt").read_text().split())
+        chosen = set(read_text(root / "training_set.txt").split())
         clips = [clip for clip in clips if clip.name in chosen]
     elif (root / "testing_set.txt").is_file():
-        tested = set((root / "testing_set.txt").read_text().split())
+        tested = set(read_text(root / "testing_set.txt").split())
         clips = [clip for clip in clips if clip.name not in tested]
     return _each(clips, _lasot_clip)
 
@@ -119,12 +121,13 @@ def _lasot_clip(folder: Path) -> Found:
     absent = (_labels(folder / "full_occlusion.txt", len(boxes), 0, problems) > 0) | (
         _labels(folder / "out_of_view.txt", len(boxes), 0, problems) > 0
     )
-    return _boxed_clip(folder.name, "lasot", truth, _numbered(folder / "img"), boxes, absent, 1, {}, problems)
+    images = _numbered(folder / "img", problems)
+    return _boxed_clip(folder.name, "lasot", truth, images, boxes, absent, 1, {}, problems)
 
 
 def _trackingnet(root: Path) -> Iterator[Found]:
     chunks = [chunk for chunk in _folders(root) if re.fullmatch(r"TRAIN(_\d+)?", chunk.name)]
-    truths = [truth for chunk in chunks for truth in sorted((chunk / "anno").glob("*.txt"))]
+    truths = [truth for chunk in chunks for truth in _files(chunk / "anno", (".txt",))]
     if not truths:
         raise _not_found(root, "TrackingNet", "TRAIN_0/frames/NAME/0.jpg, ... and TRAIN_0/anno/NAME.txt")
     return _each(truths, _trackingnet_clip)
@@ -133,7 +136,7 @@ def _trackingnet(root: Path) -> Iterator[Found]:
 def _trackingnet_clip(truth: Path) -> Found:
     problems: list[str] = []
     boxes = _read_boxes(truth, problems)
-    images = _numbered(truth.parent.parent / "frames" / truth.stem)
+    images = _numbered(truth.parent.parent / "frames" / truth.stem, problems)
     absent = np.zeros(len(boxes), bool)
     return _boxed_clip(truth.stem, "trackingnet", truth, images, boxes, absent, 0, {}, problems)
 
@@ -178,7 +181,12 @@ def _boxed_clip(
 def _read_boxes(file: Path, problems: list[str]) -> Array:
     """Reads N x 4 numbers, one row for each line; an invalid line becomes NaN."""
     rows = []
-    for number, line in enumerate(file.read_text(errors="replace").rstrip().splitlines(), 1):
+    try:
+        text = read_text(file)
+    except ValueError as error:
+        problems.append(str(error))
+        text = file.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.rstrip().splitlines(), 1):
         try:
             row = [float(value) for value in re.split(r"[,\s]+", line.strip().strip(","))]
         except ValueError:
@@ -195,7 +203,7 @@ def _labels(file: Path, count: int, default: int, problems: list[str]) -> npt.ND
     labels = np.full(count, default, np.float64)
     if file.is_file():
         try:
-            values = [float(value) for value in re.split(r"[,\s]+", file.read_text().strip().strip(",")) if value]
+            values = [float(value) for value in re.split(r"[,\s]+", read_text(file).strip().strip(",")) if value]
         except ValueError as error:
             problems.append(f"{file}: {error}")
             return labels
@@ -248,7 +256,7 @@ def _youtube_vos(root: Path) -> Iterator[Found]:
 def _masked_clips(source: str, images: Path, annotations: Path) -> Found:
     """Returns one clip for each object in a folder of masks, from its first frame to its last."""
     problems: list[str] = []
-    by_stem = {file.stem: file for file in _files(images, IMAGE_SUFFIXES)}
+    by_stem = _by_stem(images, problems)
     frames: list[tuple[Path, Path, dict[int, list[float]]]] = []
     for annotation in _files(annotations, (".png",)):
         image = by_stem.get(annotation.stem)
@@ -296,7 +304,7 @@ def _boxes_of_objects(indices: npt.NDArray[np.uint8]) -> dict[int, list[float]]:
 
 def _imagenet_vid(root: Path) -> Iterator[Found]:
     images, annotations = root / "Data" / "VID", root / "Annotations" / "VID"
-    found = sorted(Path(at) for at, _, files in os.walk(annotations) if any(name.endswith(".xml") for name in files))
+    found = sorted(Path(at) for at, _, files in os.walk(annotations) if any(_is_annotation(name) for name in files))
     if not images.is_dir() or not found:
         raise _not_found(
             root, "ImageNet-VID", "Data/VID/train/.../NAME/000000.JPEG, ... and Annotations/VID/train/.../000000.xml"
@@ -309,10 +317,14 @@ def _imagenet_vid(root: Path) -> Iterator[Found]:
     return _each(found, read)
 
 
+def _is_annotation(name: str) -> bool:
+    return name.lower().endswith(".xml") and not name.startswith(".")
+
+
 def _tracked_clips(name: str, images: Path, annotations: Path) -> Found:
     """Returns one clip for each track in a folder of XML files, from its first frame to its last."""
     problems: list[str] = []
-    by_stem = {file.stem: file for file in _files(images, IMAGE_SUFFIXES)}
+    by_stem = _by_stem(images, problems)
     frames: list[tuple[Path, dict[int, list[float]]]] = []
     for annotation in _files(annotations, (".xml",)):
         image = by_stem.get(annotation.stem)
@@ -352,7 +364,8 @@ def _tracked_clips(name: str, images: Path, annotations: Path) -> Found:
 
 
 def _coco(root: Path) -> Iterator[Found]:
-    files = sorted([*root.glob("instances*.json"), *(root / "annotations").glob("instances*.json")])
+    places = (root, root / "annotations")
+    files = [file for place in places for file in _files(place, (".json",)) if file.name.startswith("instances")]
     if not files:
         raise _not_found(
             root, "COCO", "[annotations/]instances[_SPLIT].json and images in SPLIT/, images/ or beside it"
@@ -457,19 +470,32 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Lists files by name, without the hidden files that some archives contain."""
-    wanted = tuple(suffixes)
-    names = os.listdir(folder) if folder.is_dir() else []
-    return [folder / name for name in sorted(names) if name.lower().endswith(wanted) and not name.startswith(".")]
+    return visible_files(folder, suffixes) if folder.is_dir() else []
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Maps the number in each image's name to the image."""
-    return {int(file.stem): file for file in _files(folder, IMAGE_SUFFIXES) if file.stem.isdecimal()}
+def _numbered(folder: Path, problems: list[str]) -> dict[int, Path]:
+    """Maps the number in each image's name to the image; of two with one number, only the first."""
+    return _by_key(folder, IMAGE_SUFFIXES, lambda file: int(file.stem) if file.stem.isdecimal() else None, problems)
+
+
+def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Maps each image's name without its ending to the image; of two with one name, only the first."""
+    return _by_key(folder, IMAGE_SUFFIXES, lambda file: file.stem, problems)
+
+
+def _by_key(
+    folder: Path, suffixes: Iterable[str], key: Callable[[Path], _Key | None], problems: list[str]
+) -> dict[_Key, Path]:
+    found: dict[_Key, Path] = {}
+    for file in _files(folder, suffixes):
+        name = key(file)
+        if name is not None and (other := found.setdefault(name, file)) != file:
+            problems.append(f"{file} is left out: it is the same frame as {other.name}")
+    return found
 
 
 def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(read_text(file))
 
 
 def _reader(source: str, read: Callable[[Path], Iterator[Found]]) -> Reader:

@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from ..boxes import Array
+from ..pictures.files import gap_in, numbered_files, visible_files
+from ..texts import read_text
 from .metrics import RULES, Rules
 from .sequence_lists import LASOT_TEST, OTB_2013, OTB_2015, OTB_FRAMES, TB_50, UAV123_PARTS
-from .sequences import IMAGE_SUFFIXES, ImageSequence, read_boxes, read_sequences
+from .sequences import ImageSequence, read_boxes, read_sequences
 
 # Columns of the files of attributes (0 or 1 for each sequence), from the kits' scripts that plot them.
 _OTB_ATTRIBUTES = "IV OPR SV OCC DEF MB FM IPR OV BC LR".split()
@@ -68,7 +70,7 @@ def _otb(name: str, listed: Iterable[str]) -> Callable[[Path], Dataset]:
             if not truth.is_file() or not (folder / "img").is_dir():
                 missing.append(target)
                 continue
-            boxes, images = read_boxes(truth), _numbered(folder / "img")
+            boxes, images = read_boxes(truth), numbered_files(folder / "img")
             if video in OTB_FRAMES:
                 first, last = OTB_FRAMES[video]
                 # some copies also annotate frames before the first that counts
@@ -87,14 +89,14 @@ def _uav123(name: str, step: int) -> Callable[[Path], Dataset]:
 
     def read(root: Path) -> Dataset:
         found, missing = [], []
-        for truth in sorted((root / "anno" / folder).glob("*.txt")):
+        for truth in _truth_files(root / "anno" / folder):
             video, _, part = truth.stem.rpartition("_")
             if part.isdigit() and video in UAV123_PARTS:
                 first, last = ((n - 1) // step + 1 for n in UAV123_PARTS[video][int(part) - 1])
             else:
                 video, first, last = truth.stem, 1, None
             boxes = read_boxes(truth)
-            images = _numbered(root / "data_seq" / folder / video)
+            images = numbered_files(root / "data_seq" / folder / video)
             if not images:
                 missing.append(truth.stem)
                 continue
@@ -110,7 +112,7 @@ def _uav123(name: str, step: int) -> Callable[[Path], Dataset]:
 def _lasot(root: Path) -> Dataset:
     found, missing = [], []
     listed = root / "testing_set.txt"
-    for name in listed.read_text().split() if listed.is_file() else LASOT_TEST:
+    for name in read_text(listed).split() if listed.is_file() else LASOT_TEST:
         folder = root / name.rpartition("-")[0] / name
         folder = folder if folder.is_dir() else root / name
         truth = folder / "groundtruth.txt"
@@ -121,7 +123,7 @@ def _lasot(root: Path) -> Dataset:
         gone = _flags(folder / "full_occlusion.txt", len(boxes)) | _flags(folder / "out_of_view.txt", len(boxes))
         boxes[gone] = np.nan
         attributes = _attributes(root, ("annos/att", "att"), name, _LASOT_ATTRIBUTES)
-        found.append(_sequence(name, truth, list(_numbered(folder / "img").values()), boxes, attributes))
+        found.append(_sequence(name, truth, list(numbered_files(folder / "img").values()), boxes, attributes))
     _some(found, root, "LaSOT", "airplane/airplane-1/img/00000001.jpg, ... and airplane/airplane-1/groundtruth.txt")
     return Dataset("lasot", RULES["lasot"], tuple(found), tuple(missing))
 
@@ -130,14 +132,14 @@ def _got10k(split: str) -> Callable[[Path], Dataset]:
     def read(root: Path) -> Dataset:
         folder = root / split if (root / split).is_dir() else root
         listed = folder / "list.txt"
-        names = listed.read_text().split() if listed.is_file() else sorted(f.name for f in folder.glob("GOT-10k_*"))
+        names = read_text(listed).split() if listed.is_file() else sorted(f.name for f in folder.glob("GOT-10k_*"))
         found, missing = [], []
         for name in names:
             truth = folder / name / "groundtruth.txt"
             if not truth.is_file():
                 missing.append(name)
                 continue
-            boxes, files = read_boxes(truth), list(_numbered(folder / name).values())
+            boxes, files = read_boxes(truth), list(numbered_files(folder / name).values())
             if len(boxes) == 1 < len(files):
                 # in the test set, only the benchmark's server knows the other boxes
                 boxes = np.concatenate([boxes, np.full((len(files) - 1, 4), np.nan)])
@@ -182,7 +184,8 @@ def _sequence(
     name: str, truth: Path, files: Sequence[Path], boxes: Array, attributes: tuple[str, ...] = ()
 ) -> ImageSequence:
     if len(files) != len(boxes):
-        raise ValueError(f"{name}: {len(files)} images, but {len(boxes)} boxes in {truth}")
+        gap = gap_in(files)
+        raise ValueError(f"{name}: {len(files)} images, but {len(boxes)} boxes in {truth}{gap and f'; {gap}'}")
     return ImageSequence(name, tuple(files), boxes, attributes)
 
 
@@ -191,19 +194,15 @@ def _some(found: Sequence[ImageSequence], root: Path, name: str, tree: str) -> N
         raise FileNotFoundError(f"{root} does not hold {name}: expected {root}/ with {tree}")
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Maps the number in each image's name to the image, in ascending order."""
-    if not folder.is_dir():
-        return {}
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.stem.isdigit()]
-    return {int(file.stem): file for file in sorted(files, key=lambda file: int(file.stem))}
+def _truth_files(folder: Path) -> list[Path]:
+    return visible_files(folder, (".txt",)) if folder.is_dir() else []
 
 
 def _flags(file: Path, count: int, default: int = 0) -> np.ndarray:
     """Reads ``count`` flags from numbers separated by commas, spaces or lines."""
     if not file.is_file():
         return np.full(count, bool(default))
-    values = np.array([float(v) for v in re.split(r"[,\s]+", file.read_text().strip(" \n\t,"))]) > 0
+    values = np.array([float(v) for v in re.split(r"[,\s]+", read_text(file).strip(" \n\t,"))]) > 0
     if len(values) != count:
         raise ValueError(f"{file} has {len(values)} labels for {count} boxes")
     return values

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ..boxes import Array
 from ..files import write_file
+from ..texts import read_text
 
 UNKNOWN, INITIALISED, FAILED = 0, 1, 2
 
@@ -64,7 +65,7 @@ def read_regions(file: Path) -> list[Region]:
         except (ValueError, struct.error) as error:
             raise ValueError(f"{file}: {error}") from error
     regions = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if line.strip():
             try:
                 regions.append(parse_region(line))

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..boxes import Array
 from ..crops import Frame
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from ..pictures.decoding import read_picture
+from ..pictures.files import image_files
+from ..texts import read_text
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,12 @@ def image_folder(folder: Path) -> Path:
     return folder / "img" if (folder / "img").is_dir() else folder
 
 
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """Lists the images of a folder by name."""
-    return tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
-
-
 def read_frame(file: Path) -> Frame:
-    """Reads an image file as H x W x 3 uint8 BGR. Raises ValueError if it is no image."""
-    frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise ValueError(f"{file} can't be read as an image")
-    return np.asarray(frame, np.uint8)
+    """Reads an image file as H x W x 3 uint8 BGR, as stored: without the rotation that EXIF may ask for.
+
+    Raises ValueError, naming the file, if it is missing, damaged, cut off or no image.
+    """
+    return read_picture(file)
 
 
 class Video(NamedTuple):
@@ -96,7 +92,7 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[Frame]:
 def read_boxes(file: Path) -> Array:
     """Reads N x 4 boxes from a text file, one per line, separated by commas, tabs or spaces; NaN is allowed."""
     rows = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         try:

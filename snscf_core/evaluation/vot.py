@@ -23,6 +23,8 @@ import numpy.typing as npt
 
 from ..boxes import Array
 from ..files import replacing, write_file
+from ..pictures.files import image_files, visible_files
+from ..texts import read_text
 from .regions import (
     FAILED,
     INITIALISED,
@@ -34,7 +36,7 @@ from .regions import (
     read_regions,
     write_regions,
 )
-from .sequences import ImageSequence, image_files, read_frame
+from .sequences import ImageSequence, read_frame
 from .trackers import Box, OnlineTracker
 
 Flags = npt.NDArray[np.bool_]
@@ -91,7 +93,7 @@ def read_vot_sequences(root: Path, names: Sequence[str] | None = None) -> list[V
             f"{root} holds no VOT data set: expected {index}, and for each NAME in it NAME/groundtruth.txt and "
             "NAME/color/00000001.jpg, ... (or NAME/00000001.jpg, ...)"
         )
-    listed = [line.strip() for line in index.read_text().splitlines() if line.strip()]
+    listed = [line.strip() for line in read_text(index).splitlines() if line.strip()]
     for name in names or ():
         if name not in listed:
             raise FileNotFoundError(f"{index} lists no sequence {name!r}")
@@ -118,7 +120,7 @@ def read_vot_sequence(folder: Path) -> VotSequence:
         raise ValueError(f"{folder} has {len(files)} images but {count} true regions")
     if np.isnan(polygons[0]).any():
         raise ValueError(f"{truth} has no region in line 1, where tracking starts")
-    tags = {file.stem: _read_tag(file, count) for file in sorted([*folder.glob("*.tag"), *folder.glob("*.label")])}
+    tags = {file.stem: _read_tag(file, count) for file in visible_files(folder, (".tag", ".label"))}
     height, width = read_frame(files[0]).shape[:2]
     return VotSequence(
         folder.name,
@@ -132,7 +134,7 @@ def read_vot_sequence(folder: Path) -> VotSequence:
 
 
 def _read_tag(file: Path, count: int) -> Flags:
-    lines = file.read_text().split()
+    lines = read_text(file).split()
     if len(lines) > count or not {"0", "1"}.issuperset(lines):
         raise ValueError(f"{file} must have at most {count} lines of 0 or 1, one per frame")
     return np.array([line == "1" for line in lines] + [False] * (count - len(lines)), bool)

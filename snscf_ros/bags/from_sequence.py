@@ -22,8 +22,9 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import IMAGE_SUFFIXES, open_folder, read_frame, read_video
+from snscf_core.evaluation.sequences import open_folder, read_frame, read_video
 from snscf_core.files import writing
+from snscf_core.pictures.files import IMAGE_SUFFIXES
 from snscf_ros.bags import message_types
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message

@@ -23,6 +23,7 @@ import numpy as np
 
 from snscf_core.boxes import Array
 from snscf_core.evaluation.sequences import read_boxes
+from snscf_core.texts import read_text
 from snscf_ros.bags.bag import Bag, Entry
 from snscf_ros.bags.message_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
 from snscf_ros.bags.records import Stored, UnreadableMessage
@@ -132,7 +133,7 @@ class Recording:
         The lines are ``x,y,w,h``, one for each image, or ``stamp,x,y,w,h``.
         Raises ValueError, naming the line or the number that is wrong.
         """
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in read_text(file).splitlines() if line.strip()]
         if not lines or len(_split(lines[0])) != 5:
             boxes = read_boxes(file)
             if len(boxes) != len(self):

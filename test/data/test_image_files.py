@@ -36,19 +36,19 @@ def test_rotation_by_exif_is_not_applied_as_boxes_are_of_the_stored_pixels(tmp_p
 def test_a_file_that_is_cut_off_is_not_half_an_image(tmp_path: Path, suffix: str) -> None:
     file = write_image(tmp_path / f"a.{suffix}")
     assert read_image(file).shape == (48, 64, 3)
-    with pytest.raises(ValueError, match=f"a.{suffix} is cut off after"):
+    with pytest.raises(ValueError, match=rf"a\.{suffix} .*cut off after"):
         read_image(cut_off(file))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "can't be read"), (b"", "is empty"), (b"no image at all", "can't be read as an image")],
+    [(None, "No such file"), (b"", "it is empty"), (b"no image at all", "no picture")],
 )
 def test_what_is_no_image_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "a.jpg"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"a.jpg {message}"):
+    with pytest.raises(ValueError, match=f"a.jpg can't be read as an image: .*{message}"):
         read_image(file)
 
 

@@ -21,14 +21,21 @@ ALLOWED: Mapping[str, set[str]] = {
     "snscf_core/model": {"snscf_core"},
     "snscf_core/engines": {"snscf_core", "snscf_core/model"},
     "snscf_core/online": {"snscf_core", "snscf_core/model", "snscf_core/engines"},
+    "snscf_core/pictures": {"snscf_core"},
     "snscf_core/scenes": set(),
-    "snscf_core/evaluation": _CORE,
+    "snscf_core/evaluation": _CORE | {"snscf_core/pictures"},
     "snscf_core/evaluation/reports": {"snscf_core", "snscf_core/evaluation"},
-    "snscf_core/data": {"snscf_core", "snscf_core/model"},
+    "snscf_core/data": {"snscf_core", "snscf_core/model", "snscf_core/pictures"},
     "snscf_core/training": _CORE | {"snscf_core/data", "snscf_core/evaluation"},
     "snscf_core/commands": _CORE
-    | {"snscf_core/data", "snscf_core/evaluation", "snscf_core/evaluation/reports", "snscf_core/training"},
-    "snscf_ros": {"snscf_core", "snscf_core/evaluation"},
+    | {
+        "snscf_core/data",
+        "snscf_core/pictures",
+        "snscf_core/evaluation",
+        "snscf_core/evaluation/reports",
+        "snscf_core/training",
+    },
+    "snscf_ros": {"snscf_core", "snscf_core/evaluation", "snscf_core/pictures"},
     "snscf_ros/node": {"snscf_core", "snscf_core/engines", "snscf_core/online", "snscf_ros"},
     "snscf_ros/bags": {
         "snscf_core",
@@ -36,9 +43,10 @@ ALLOWED: Mapping[str, set[str]] = {
         "snscf_core/evaluation",
         "snscf_core/evaluation/reports",
         "snscf_core/online",
+        "snscf_core/pictures",
         "snscf_ros",
     },
-    "snscf_ros/demo": {"snscf_core", "snscf_core/scenes", "snscf_core/evaluation", "snscf_ros"},
+    "snscf_ros/demo": {"snscf_core", "snscf_core/pictures", "snscf_core/scenes", "snscf_core/evaluation", "snscf_ros"},
 }
 # What users import and call. They gather what is below them, so the rules do not hold for them.
 FACES = {"snscf_core", "snscf_core.__main__"}

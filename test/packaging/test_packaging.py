@@ -32,7 +32,8 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
-NO_ROSDEP_KEY = {"torch"}  # it has one, which fails on Ubuntu 24.04
+# torch has one, which fails on Ubuntu 24.04; without simplejpeg, OpenCV decodes
+NO_ROSDEP_KEY = {"torch", "simplejpeg"}
 COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
 USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}
