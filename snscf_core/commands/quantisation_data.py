@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..crops import Frame
-from ..evaluation.sequences import read_sequence, read_sequences, read_video
+from ..evaluation.sequences import read_sequence, read_sequences
+from ..pictures.video import Unreadable, read_video
 
 if TYPE_CHECKING:
     from ..online.tracker import Tracker
@@ -37,7 +38,7 @@ def sources(path: Path, box: Sequence[float] | None = None) -> list[Source]:
         raise ValueError(f"give a target's first box in {path} with --box x,y,w,h")
     video = read_video(path)
     assert box is not None  # read_video has refused a path without a file
-    return [(video.frames, box)]
+    return [((frame for frame in video.frames if not isinstance(frame, Unreadable)), box)]
 
 
 def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple[Tensor, Tensor | None]]:

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..evaluation.sequences import Video, image_folder, read_boxes, read_frame, read_video
+from ..crops import Frame
+from ..evaluation.sequences import image_folder, read_boxes, read_frame
 from ..files import writing
 from ..pictures.files import image_files
+from ..pictures.video import Read, Unreadable, Video, read_video
 from ..signals import Interruption
 from .options import add_tracker_arguments, box_of, tracker_of
 from .video_output import VideoOutput
@@ -33,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="also write a video (.mp4) with the boxes drawn, at the video's own rate (images: 30 a second)",
     )
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="end with status 0 also where frames can't be read; their lines are nan,nan,nan,nan,nan,UNREADABLE",
+    )
     add_tracker_arguments(parser, engine="auto")
 
 
@@ -40,19 +48,19 @@ def run(options: argparse.Namespace) -> None:
     """Runs ``snscf track``.
 
     Raises ValueError, FileNotFoundError and WeightsError for what can't be used, and OSError where nothing can be
-    written. Raises `Interruption` at a signal; what is done until then is written.
+    written. Raises `Interruption` at a signal; what is done until then is written. Frames that can't be read are left
+    out and counted; at the end they are an error too, unless the options allow them.
     """
     for output in (options.output, options.video):
         if output is not None and output.exists() and options.input.exists() and output.samefile(options.input):
             raise ValueError(f"{output} is the input: choose another name for the output")
     source = _source(options.input)
-    frame = next(source.frames, None)
-    if frame is None:
-        raise ValueError(f"{options.input} has no frames")
+    frame = _first_frame(source, options.input)
     box = _first_box(options)
     tracker = tracker_of(options)
     target = tracker.init(frame, box)
     done = 0
+    lost: list[str] = []
     with ExitStack() as stack:
         # Opened only now, so that a refused box leaves an earlier file alone.
         text = sys.stdout
@@ -67,10 +75,14 @@ def run(options: argparse.Namespace) -> None:
             done = 1
             total = source.length and source.length - 1
             for frame in tqdm(source.frames, total=total, unit="frame", file=sys.stderr, disable=None):
-                track = tracker.update(frame, target)
-                text.write(_line(track.box, track.score, track.state.name))
-                if video is not None:
-                    video.write(frame, track.box, f"{track.state.name.lower()} {track.score:.2f}")
+                if isinstance(frame, Unreadable):
+                    lost.append(frame.reason)
+                    text.write(_line((math.nan,) * 4, math.nan, "UNREADABLE"))
+                else:
+                    track = tracker.update(frame, target)
+                    text.write(_line(track.box, track.score, track.state.name))
+                    if video is not None:
+                        video.write(frame, track.box, f"{track.state.name.lower()} {track.score:.2f}")
                 done += 1
         except Interruption as ended:
             frames = f"the first {done} frames" if done != 1 else "the first frame"
@@ -79,6 +91,16 @@ def run(options: argparse.Namespace) -> None:
             raise
     if video is not None and video.scaled:
         print(f"{video.scaled} frames of another size than the first are scaled in {options.video}", file=sys.stderr)
+    _check_lost(lost, done, options.allow_damaged)
+
+
+def _check_lost(lost: Sequence[str], total: int, allowed: bool) -> None:
+    """Says how many frames can't be read, and why the first can't. Raises ValueError where that is not allowed."""
+    if lost:
+        said = f"{len(lost)} of {total} frames can't be read and are left out; the first: {lost[0]}"
+        if not allowed:
+            raise ValueError(f"{said} (--allow-damaged takes that for success)")
+        print(f"snscf: {said}", file=sys.stderr)
 
 
 def _line(box: Sequence[float], score: float, state: str) -> str:
@@ -90,8 +112,25 @@ def _source(source: Path) -> Video:
     """Opens a video, or a folder's images in the order of their names."""
     if source.is_dir():
         files = image_files(image_folder(source))
-        return Video(map(read_frame, files), len(files), None)
+        return Video(_pictures(files), len(files), None)
     return read_video(source)
+
+
+def _pictures(files: Sequence[Path]) -> Iterator[Read]:
+    for file in files:
+        try:
+            yield read_frame(file)
+        except ValueError as error:
+            yield Unreadable(str(error))
+
+
+def _first_frame(source: Video, path: Path) -> Frame:
+    frame = next(source.frames, None)
+    if frame is None:
+        raise ValueError(f"{path} has no frames")
+    if isinstance(frame, Unreadable):
+        raise ValueError(f"there is no first frame to start on: {frame.reason}")
+    return frame
 
 
 def _first_box(options: argparse.Namespace) -> Sequence[float]:

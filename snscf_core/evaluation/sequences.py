@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from ..boxes import Array
@@ -61,32 +59,6 @@ def read_frame(file: Path) -> Frame:
     Raises ValueError, naming the file, if it is missing, damaged, cut off or no image.
     """
     return read_picture(file)
-
-
-class Video(NamedTuple):
-    """Holds a video's frames in order, as from ``read_frame``, and their number and rate if the file states them."""
-
-    frames: Iterator[Frame]
-    length: int | None
-    fps: float | None
-
-
-def read_video(file: Path) -> Video:
-    """Opens a video file. Raises FileNotFoundError, or ValueError if it can't be opened as a video."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist")
-    video = cv2.VideoCapture(str(file))
-    if not video.isOpened():
-        raise ValueError(f"{file} can't be opened as a video")
-    count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
-    return Video(frames_of(video), count if count > 0 else None, fps if np.isfinite(fps) and fps > 0 else None)
-
-
-def frames_of(capture: cv2.VideoCapture) -> Iterator[Frame]:
-    """Yields the frames of an open video or camera as ``read_frame`` does, and closes it after the last."""
-    while (read := capture.read())[0]:
-        yield np.asarray(read[1], np.uint8)
-    capture.release()
 
 
 def read_boxes(file: Path) -> Array:

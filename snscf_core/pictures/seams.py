@@ -12,6 +12,8 @@ Every block along it differs from the one above by the same amount. Real edges d
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +27,7 @@ _LEAST_STEP = 8.0  # of 256 levels; less is not seen
 _SURE = 12.0
 _LEAST_VARIANCE = 0.6
 
-_Steps = npt.NDArray[np.float32]
+_Steps = npt.NDArray[Any]
 
 
 def has_seam(frame: Frame, block_width: int, block_height: int) -> bool:
@@ -83,7 +85,7 @@ def _stairs(
     """Tells whether one of the starts begins a step that is even along the stair and absent beside it."""
     row = starts // columns * columns  # where the row of the start begins
 
-    def mean(begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], of: _Steps = sums) -> npt.NDArray[np.float32]:
+    def mean(begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], of: _Steps = sums) -> _Steps:
         return (of[end, channels] - of[begin, channels]) / np.maximum(end - begin, 1)
 
     step = mean(starts, starts + columns)

@@ -287,6 +287,9 @@ def add_bag_commands(parser: argparse.ArgumentParser) -> None:
     sequence.add_argument(
         "--start-stamp", default="1000000000", help="stamp of the first image in seconds (default %(default)s)"
     )
+    sequence.add_argument(
+        "--allow-damaged", action="store_true", help="leave out frames that can't be read (default: an error)"
+    )
     sequence.set_defaults(run=make)
 
 
@@ -304,6 +307,7 @@ def make(options: argparse.Namespace) -> None:
             encoding=options.encoding,
             fps=options.fps,
             start_stamp=options.start_stamp,
+            allow_damaged=options.allow_damaged,
         )
     print(sentence)
 

@@ -9,7 +9,7 @@ import errno
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -22,9 +22,12 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import open_folder, read_frame, read_video
+from snscf_core.evaluation.sequences import open_folder
 from snscf_core.files import writing
+from snscf_core.pictures import jpeg
+from snscf_core.pictures.decoding import decode_picture, picture_bytes
 from snscf_core.pictures.files import IMAGE_SUFFIXES
+from snscf_core.pictures.video import Read, Unreadable, read_video
 from snscf_ros.bags import message_types
 from snscf_ros.images import Frame
 from snscf_ros.messages import box_to_message
@@ -39,18 +42,27 @@ _LAST_SECOND = 2**31  # s; stamps count seconds in 32 bits
 class _Pictures:
     """What a bag is made from.
 
-    frames: frames in order, each with the JPEG file that it comes from; empty bytes where it is not a JPEG.
+    frames: frames in order, each with the JPEG file that it comes from; empty bytes where it is not a JPEG. A frame
+        that can't be read is `Unreadable`.
     boxes: N x 4 true boxes, or None for a sequence without ground truth.
     fps: frames per second.
     """
 
-    frames: Iterator[tuple[Frame, bytes]]
+    frames: Iterator[tuple[Read, bytes]]
     boxes: Array | None
     fps: float = _DEFAULT_FPS
 
 
 def write_sequence(
-    source: Path, output: Path, *, storage: str, topic: str, encoding: str, fps: float | None, start_stamp: str
+    source: Path,
+    output: Path,
+    *,
+    storage: str,
+    topic: str,
+    encoding: str,
+    fps: float | None,
+    start_stamp: str,
+    allow_damaged: bool = False,
 ) -> str:
     """Make a bag, the same bytes for the same input, and return a sentence about it. Never touches an existing bag.
 
@@ -59,6 +71,7 @@ def write_sequence(
     encoding: bgr8, rgb8, mono8, or jpeg for CompressedImage, which takes JPEG files as they are.
     fps: frames per second; None for those of the input.
     start_stamp: stamp of the first image in seconds.
+    allow_damaged: leave out frames that can't be read; the others keep their stamps. Without it they are an error.
     Raises ValueError and FileNotFoundError, saying what is wrong with which input, and OSError where nothing can be
     written.
     """
@@ -81,16 +94,20 @@ def write_sequence(
     try:
         with writing(output), _Writer(parent / output.name, storage) as writer:
             count = 0
-            for count, (frame, jpeg) in enumerate(pictures.frames, 1):
-                stamp = start + round((count - 1) * SECOND / pace)
+            lost: list[str] = []
+            for number, (frame, file) in enumerate(pictures.frames):
+                if isinstance(frame, Unreadable):
+                    lost.append(frame.reason)
+                    continue
+                count += 1
+                stamp = start + round(number * SECOND / pace)
                 header = writer.header(stamp)
                 kind = message_types.COMPRESSED if encoding == "jpeg" else message_types.IMAGE
-                writer.write(image_topic, kind, stamp, writer.image(header, frame, jpeg, encoding))
+                writer.write(image_topic, kind, stamp, writer.image(header, frame, file, encoding))
                 if pictures.boxes is not None:
-                    message = writer.truth(header, pictures.boxes[count - 1])
+                    message = writer.truth(header, pictures.boxes[number])
                     writer.write(truth_topic, message_types.DETECTIONS, stamp, message)
-            if not count:
-                raise ValueError(f"{source} has no images")
+            _check_complete(source, count, lost, allow_damaged)
         (parent / output.name).rename(output)
     except sqlite3.OperationalError as error:
         # the storage sqlite3 raises this where there is no room
@@ -98,7 +115,19 @@ def write_sequence(
     finally:
         shutil.rmtree(parent, ignore_errors=True)
     truths = f", true boxes on {truth_topic}" if pictures.boxes is not None else ""
-    return f"{output}: {count} images on {image_topic}{truths}"
+    gaps = f"; {len(lost)} frames can't be read and are left out, the first: {lost[0]}" if lost else ""
+    return f"{output}: {count} images on {image_topic}{truths}{gaps}"
+
+
+def _check_complete(source: Path, count: int, lost: Sequence[str], allow_damaged: bool) -> None:
+    """Raises ValueError if there are no frames, or if some that can't be read are not allowed."""
+    if not count:
+        raise ValueError(f"{source} has no images{f': {lost[0]}' if lost else ''}")
+    if lost and not allow_damaged:
+        raise ValueError(
+            f"{len(lost)} of {count + len(lost)} frames can't be read, the first: {lost[0]} "
+            "(--allow-damaged leaves them out)"
+        )
 
 
 class _Writer:
@@ -136,9 +165,9 @@ class _Writer:
         self._count += 1
         return self._new("std_msgs/msg/Header", stamp=time, frame_id="camera", **sequence)
 
-    def image(self, header: Any, frame: Frame, jpeg: bytes, encoding: str) -> Any:
+    def image(self, header: Any, frame: Frame, file: bytes, encoding: str) -> Any:
         if encoding == "jpeg":
-            data = np.frombuffer(jpeg or _jpeg(frame), np.uint8)
+            data = np.frombuffer(file or _jpeg(frame), np.uint8)
             return self._new(message_types.COMPRESSED, header=header, format="bgr8; jpeg compressed bgr8", data=data)
         pixels = _encoded(frame, encoding)
         height, width = pixels.shape[:2]
@@ -196,10 +225,13 @@ def _pictures(source: Path) -> _Pictures:
     return _Pictures(((frame, b"") for frame in video.frames), None, video.fps or _DEFAULT_FPS)
 
 
-def _files(files: tuple[Path, ...]) -> Iterator[tuple[Frame, bytes]]:
+def _files(files: tuple[Path, ...]) -> Iterator[tuple[Read, bytes]]:
     for file in files:
-        data = file.read_bytes()
-        yield read_frame(file), data if data[:3] == b"\xff\xd8\xff" else b""
+        try:
+            data = picture_bytes(file)
+            yield decode_picture(data), data if data.startswith(jpeg.START) else b""
+        except ValueError as error:
+            yield Unreadable(f"{file} can't be read as an image: {error}"), b""
 
 
 def _encoded(frame: Frame, encoding: str) -> Frame:

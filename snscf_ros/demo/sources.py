@@ -15,7 +15,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from snscf_core.evaluation.sequences import frames_of, open_folder, read_frame, read_video
+from snscf_core.evaluation.sequences import open_folder, read_frame
+from snscf_core.pictures.video import Read, Unreadable, read_video
 from snscf_core.scenes import Scene
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
@@ -97,7 +98,7 @@ class VideoSource:
         self.length = self._video.length
 
     def shots(self) -> Iterator[Shot]:
-        yield from _shots(self._video.frames, self.name)
+        yield from _shots(_readable(self._video.frames), self.name)
 
 
 class DeviceSource:
@@ -113,7 +114,19 @@ class DeviceSource:
             raise ValueError(f"{self.name} can't be opened")
 
     def shots(self) -> Iterator[Shot]:
-        yield from _shots(frames_of(self._capture), self.name)
+        yield from _shots(self._frames(), self.name)
+
+    def _frames(self) -> Iterator[Frame]:
+        while (read := self._capture.read())[0]:
+            yield np.asarray(read[1], np.uint8)
+        self._capture.release()
+
+
+def _readable(frames: Iterator[Read]) -> Iterator[Frame]:
+    for frame in frames:
+        if isinstance(frame, Unreadable):
+            raise ValueError(frame.reason)
+        yield frame
 
 
 def _shots(frames: Iterator[Frame], name: str) -> Iterator[Shot]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from bag_harness import FRAMES, HEIGHT, TOPIC, TRUTH, WIDTH, picture, run
 
 from snscf_ros.bags.bag import Bag
 from snscf_ros.bags.recording import Recording
+from snscf_ros.images import ImageRejected, check
 
 
 def content(path) -> dict[str, bytes]:
@@ -102,3 +104,30 @@ def test_what_cannot_be_made_is_told_and_leaves_nothing(sequence, tmp_path, caps
         error = capsys.readouterr().err
         assert error.startswith("snscf: ") and sentence in error and error.count("\n") == 1
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_frame_that_cannot_be_read_is_left_out_only_where_that_is_allowed(sequence, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(sequence, broken)
+    (broken / "img" / "0002.png").write_bytes(b"no picture")
+    assert run("bag", "from-sequence", broken, tmp_path / "bag") == 1
+    assert f"1 of {FRAMES} frames can't be read" in (said := capsys.readouterr().err) and "0002.png" in said
+    assert not (tmp_path / "bag").exists()
+    assert run("bag", "from-sequence", broken, tmp_path / "bag", "--allow-damaged", "--fps", "10") == 0
+    assert "1 frames can't be read and are left out" in capsys.readouterr().out
+    with Bag(tmp_path / "bag") as bag:
+        stamps = Recording(bag, TOPIC).stamps
+        assert len(stamps) == FRAMES - 1 and stamps[1] - stamps[0] == 200_000_000
+
+
+def test_a_damaged_jpeg_in_a_bag_is_rejected(sequence, tmp_path):
+    assert run("bag", "from-sequence", sequence, tmp_path / "bag", "--encoding", "jpeg") == 0
+    with Bag(tmp_path / "bag") as bag:
+        recording = Recording(bag, f"{TOPIC}/compressed")
+        message = next(recording.messages()).message()
+        data = bytearray(message.data)
+        data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+        whole, damaged = (SimpleNamespace(format=message.format, data=content) for content in (message.data, data))
+        assert check(whole, 10**6)().shape == (HEIGHT, WIDTH, 3)
+        with pytest.raises(ImageRejected, match="JPEG is damaged"):
+            check(damaged, 10**6)()

@@ -248,7 +248,7 @@ def test_davis_names_what_is_broken_and_goes_on(tmp_path: Path) -> None:
     clips, problems = read("davis", tmp_path)
     assert [len(clip) for clip in clips.values()] == [1]
     assert len(problems) == 3
-    assert "a/00001.png is cut off" in problems[0]
+    assert "a/00001.png can't be read as an image: PNG is cut off" in problems[0]
     assert problems[1].endswith("a/00002.png has no image")
     assert problems[2].endswith("b shows no object")
 

@@ -17,6 +17,7 @@ import numpy as np
 from snscf_core.boxes import Array
 from snscf_core.crops import Frame
 from snscf_core.data.images import read_image
+from snscf_core.pictures.video import open_capture
 
 from .snapshots import Snapshot
 from .sources import Report, load_list
@@ -81,6 +82,11 @@ def _read_video(path: str, snapshot: Snapshot, wanted: set[int], report: Report)
     with open_video(path, snapshot) as video:
         for number in range(max(wanted) + 1):
             if not video.grab():
+                # a hole, if the video is longer by its own account
+                if number + 1 < int(video.get(cv2.CAP_PROP_FRAME_COUNT)):
+                    if number in wanted:
+                        report(path, f"frame {number} can't be decoded")
+                    continue
                 report(path, f"the video ends before frame {number}")
                 return
             if number in wanted:
@@ -94,7 +100,7 @@ def _read_video(path: str, snapshot: Snapshot, wanted: set[int], report: Report)
 @contextmanager
 def open_video(path: str, snapshot: Snapshot) -> Iterator[cv2.VideoCapture]:
     """Opens a video of the snapshot inside the ``with`` block. Raises OSError if it can't be read as one."""
-    video = cv2.VideoCapture(str(snapshot.file(path)))
+    video = open_capture(snapshot.file(path))
     try:
         if not video.isOpened():
             raise OSError(f"{path} can't be read as a video")
