@@ -156,7 +156,7 @@ def _strictly(data: bytes, grey: bool) -> Any:
 
 def _without_stray(data: bytes, count: int, marker: int) -> list[bytes]:
     """Returns the JPEG without the stray bytes before a marker: one version for each place where it may stand."""
-    found = []
+    found: list[bytes] = []
     position = data.find(bytes([0xFF, marker]))
     while position >= 0 and len(found) < _MOST_REPAIRS:
         begin = position

@@ -127,7 +127,7 @@ def test_what_is_broken_is_named_and_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.boxes[2], NAN)
     assert torch.isfinite(pool.boxes[torch.tensor([0, 1, 3, 4, 5, 6, 7])]).all()
     expected = [
-        f"{broken} is cut off",  # once, though two clips have it
+        f"{broken} can't be read as an image: JPEG is damaged or cut off",  # once, though two clips have it
         f"{tmp_path}/missing.jpg can't be read",
         "test outside frame 1: box (64, 5, 20, 30) outside 64 x 48 pixels",
         f"test no mask frame 1: {tmp_path}/missing.png can't be read",
