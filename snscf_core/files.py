@@ -48,3 +48,12 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Writes a text in UTF-8, or bytes: the path holds the whole earlier or the whole new file at any time."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -97,7 +97,7 @@ def default_parameters() -> dict[str, Any]:
 
 def existing_params_file(path: str) -> Path:
     """Return the parameter file at `path`. Raises FileNotFoundError if it does not exist."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not file.is_file():
         raise FileNotFoundError(f"params_file: there is no file '{path}'")
     return file

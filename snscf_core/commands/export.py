@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from ..crops import SEARCH_SIZE
-from ..engines.engine_selection import FORMAT_OF, cache_folder, check
+from ..engines.engine_cache import cache_folder
+from ..engines.engine_selection import FORMAT_OF, check
 from ..engines.export import FORMATS, PRECISIONS, export, folder_name
 from ..engines.torch_engine import TorchEngine
 from ..model.network import MODELS
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--calibrate is for --precision int8")
     if options.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {options.frames}")
+    if options.output is None and cache_folder() is None:
+        raise ValueError("there is no home folder to write to: give --output FOLDER")
     box = None if options.box is None else box_of(options.box, "--box")
     sources = [one for path in options.calibrate for one in quantisation_data.sources(path, box)]
     device = "cuda" if options.format == "tensorrt" else "cpu"
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     tracker = Tracker(options.model, device=device, mode=options.mode, engine="torch", config=config)
     spec = tracker.spec
     items = quantisation_data.collect(tracker, sources, options.frames) if sources else []
-    folder = options.output or cache_folder() / folder_name(spec, options.format, options.precision)
+    folder = options.output or (cache_folder() or Path()) / folder_name(spec, options.format, options.precision)
     with keeping("nothing is written"):
         export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")

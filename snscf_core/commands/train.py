@@ -29,6 +29,7 @@ from ..training.start import start
 from ..training.teacher import Teacher
 from ..training.trainer import Summary, TrainConfig, train
 from ..training.validation import hold_out
+from ..user_folders import expanded
 
 PROBLEMS = "left_out.txt"
 _HELP = "train a network on annotated clips and stills, or continue a stopped run"
@@ -199,7 +200,7 @@ def _data(text: str) -> tuple[str, Path, float]:
         number = float(weight) if folder else 1.0
     except ValueError:
         folder, number = "", 1.0  # the colon belongs to the folder's name
-    path = Path(folder or rest).expanduser()
+    path = expanded(folder or rest)
     if layout not in READERS or not rest:
         raise ValueError(
             f"--data is LAYOUT=DIR or LAYOUT=DIR:WEIGHT with LAYOUT one of {', '.join(READERS)}, got {text!r}"

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,8 +23,10 @@ from torch import Tensor
 
 from ..boxes import iou
 from ..model.rpn import decode
+from ..user_folders import expanded
+from . import engine_cache
 from .export import export, folder_name
-from .exported import MANIFEST, Manifest
+from .exported import DamagedExport, Manifest
 from .graph import SearchOutput
 from .network_spec import NetworkSpec
 from .onnx_runtime import OnnxRuntimeEngine
@@ -50,7 +49,6 @@ _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "
 TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
 # Smallest IoU between the box that torch scores highest on the example and the engine's box for the same proposal.
 OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
-_KEPT = 8  # most exports of one format in the cache, for formats that are made in seconds
 _WORTHWHILE = 0.95  # share of torch's time; a smaller gain does not justify another library
 _LOG = logging.getLogger(__name__)
 
@@ -180,7 +178,8 @@ def installed(spec: NetworkSpec) -> list[str]:
     """Returns the names of the engines in full precision that can run here."""
     if spec.device.type == "cuda":
         found = ["torch", "cuda_graphs"]
-        if find_spec("tensorrt") and _exported("tensorrt", "f32", spec):  # only if built already: that takes minutes
+        # only if it is built already, because that takes minutes
+        if find_spec("tensorrt") and engine_cache.find(folder_name(spec, "tensorrt", "f32")):
             found.append("tensorrt")
         return found
     if spec.device.type != "cpu":
@@ -198,17 +197,8 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
         for library in _LIBRARIES[name]:
             if find_spec(library) is None:
                 raise ValueError(f"the engine {name} needs {library}, which is not installed: pip install {library}")
-        kind = FORMAT_OF[name]
-        if folder := _exported(kind, precision or "f32", spec):
-            return _READERS[kind](folder, spec)
-        if precision == "int8" or name == "tensorrt":
-            raise ValueError(
-                f"the engine {wanted} has to be made first: snscf export --format {kind} "
-                f"--precision {precision or 'f32'} --search-size {spec.search_size} "
-                f"--model {spec.weights.files[0]}"
-            )
-        return _exported_now(kind, precision or "f32", spec)
-    folder = Path(wanted).expanduser()
+        return _cached(str(wanted), FORMAT_OF[name], precision or "f32", spec)
+    folder = expanded(wanted)
     if not folder.is_dir():
         raise ValueError(
             f"unknown engine {str(wanted)!r}; there are auto, {', '.join(ENGINES)}, and folders of snscf export"
@@ -216,43 +206,40 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
     return _READERS[Manifest.read(folder).format](folder, spec)
 
 
-# The user's cache -----------------------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Returns the folder for exported networks and remembered choices."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snscf" / "engines"
-
-
-def _exported(kind: str, precision: str, spec: NetworkSpec) -> Path | None:
-    folder = cache_folder() / folder_name(spec, kind, precision)
-    if not (folder / MANIFEST).is_file():
-        return None
-    with suppress(OSError):
-        os.utime(folder)  # marks it as used, so that it is discarded last
-    return folder
+def _cached(wanted: str, kind: str, precision: str, spec: NetworkSpec) -> Engine:
+    """Reads an export from the cache, or makes it if it is missing or can't be read."""
+    by_hand = precision == "int8" or kind == "tensorrt"
+    again = "has to be made first"
+    if folder := engine_cache.find(folder_name(spec, kind, precision)):
+        try:
+            return _READERS[kind](folder, spec)
+        except DamagedExport as error:
+            again = f"has to be made again ({error})"
+        except Exception as error:  # an export without checksums, and whatever a runtime may raise
+            if by_hand:
+                raise
+            again = f"has to be made again ({_line(error)})"
+        _LOG.warning("the engine %s %s", wanted, again)
+    if by_hand:
+        raise ValueError(
+            f"the engine {wanted} {again}: snscf export --format {kind} --precision {precision} "
+            f"--search-size {spec.search_size} --model {spec.weights.files[0]}"
+        )
+    return _exported_now(kind, precision, spec)
 
 
 def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
-    """Exports into the cache. If the cache can't be written, exports for this process alone."""
-    folder = cache_folder() / folder_name(spec, kind, precision)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        export(spec, kind, folder, precision)
-        _discard_oldest(f"*-{kind}-{precision}-*")
-    except OSError:
-        with tempfile.TemporaryDirectory() as once:
-            export(spec, kind, Path(once) / folder.name, precision)
-            return _READERS[kind](Path(once) / folder.name, spec)
-    return _READERS[kind](folder, spec)
-
-
-def _discard_oldest(pattern: str) -> None:
-    """Discards all matching exports but the most recently used, because each new weight file leaves an export."""
-    with suppress(OSError):
-        made = sorted(cache_folder().glob(pattern), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        for folder in made[_KEPT:]:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Exports into the cache. If there is none, or it can't be written, exports for this process alone."""
+    name = folder_name(spec, kind, precision)
+    if (cache := engine_cache.cache_folder()) is not None:
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            export(spec, kind, cache / name, precision)
+            engine_cache.discard_oldest(f"*-{kind}-{precision}-*")
+            return _READERS[kind](cache / name, spec)
+    with tempfile.TemporaryDirectory() as once:
+        export(spec, kind, Path(once) / name, precision)
+        return _READERS[kind](Path(once) / name, spec)
 
 
 def _fastest(spec: NetworkSpec, reference: Engine) -> Engine:
@@ -260,24 +247,32 @@ def _fastest(spec: NetworkSpec, reference: Engine) -> Engine:
     if len(names) == 1:
         return reference
     key = _machine(names, spec)
-    file = cache_folder() / "choices.json"
-    with _locked(file):
-        chosen = _remembered(file).get(key, {}).get("engine")
+    with engine_cache.choosing():
+        chosen = engine_cache.remembered(key)
         if chosen not in names:
-            engines: dict[str, Engine] = {"torch": reference}
-            for name in names[1:]:
-                if (engine := _tried(name, spec, reference)) is not None:
-                    engines[name] = engine
-            times = dict(zip(engines, seconds(list(engines.values()), spec), strict=True))
-            chosen = min(times, key=lambda name: times[name])
-            if times[chosen] > _WORTHWHILE * times["torch"]:
-                chosen = "torch"
-            _LOG.info("engine %s: %s", chosen, ", ".join(f"{n} {1000 * t:.1f} ms" for n, t in times.items()))
-            _remember(file, key, {"engine": chosen, "seconds": times})
-            return engines[chosen]
+            return _chosen(names, key, spec, reference)
     if chosen == "torch":
         return reference
-    return _tried(str(chosen), spec, reference) or reference
+    if (engine := _tried(chosen, spec, reference)) is not None:
+        return engine
+    with engine_cache.choosing():
+        return _chosen([name for name in names if name != chosen], None, spec, reference)
+
+
+def _chosen(names: list[str], key: str | None, spec: NetworkSpec, reference: Engine) -> Engine:
+    """Returns the fastest of the engines, and remembers it under the key unless one failed: that may pass."""
+    engines: dict[str, Engine] = {"torch": reference}
+    for name in names[1:]:
+        if (engine := _tried(name, spec, reference)) is not None:
+            engines[name] = engine
+    times = dict(zip(engines, seconds(list(engines.values()), spec), strict=True))
+    chosen = min(times, key=lambda name: times[name])
+    if times[chosen] > _WORTHWHILE * times["torch"]:
+        chosen = "torch"
+    _LOG.info("engine %s: %s", chosen, ", ".join(f"{n} {1000 * t:.1f} ms" for n, t in times.items()))
+    if key is not None and len(engines) == len(names):
+        engine_cache.remember(key, chosen, times)
+    return engines[chosen]
 
 
 def _tried(name: str, spec: NetworkSpec, reference: Engine) -> Engine | None:
@@ -316,38 +311,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _remembered(file: Path) -> dict[str, dict[str, object]]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _remember(file: Path, key: str, value: dict[str, object]) -> None:
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps({**_remembered(file), key: value}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Lets one process choose while others wait for its choice. Does without a lock if none can be made."""
-    try:
-        import fcntl
-
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_suffix(".lock").open("w")
-    except (ImportError, OSError):
-        yield
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _line(error: Exception) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files import flush
 from . import onnx_runtime, open_vino, tensor_rt
 from .exported import VERSION, Manifest, required
 from .network_spec import NetworkSpec
@@ -91,7 +92,7 @@ def export(
             batch,
             made_with,
         )
-        manifest.write(partial)
+        manifest = manifest.write(partial)
         partial.chmod(0o755)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -100,6 +101,7 @@ def export(
             shutil.rmtree(old)
         else:
             os.replace(partial, folder)
+        flush(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
@@ -166,7 +168,6 @@ def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bo
 
 def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) -> Any:
     """Quantises an OpenVINO model to 8-bit weights and activations, with ranges from the calibration data."""
-    os.environ.setdefault("NNCF_CI", "1")  # disables NNCF's telemetry
     nncf = required("nncf", "openvino-int8")
     nncf.set_log_level(logging.WARNING)
     return nncf.quantize(

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
+from ..files import flush, write_file
 from ..model.backbones import cells
+from ..model.checkpoints import sha256
+from ..optional_import import import_optional
 from .graph import SearchOutput, output
 from .network_spec import NetworkSpec
 from .recording import Result, Step
@@ -23,6 +25,17 @@ from .recording import Result, Step
 MANIFEST = "engine.json"
 Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run
 VERSION = 3  # raise it when older exports can't be used any more, or are slower
+
+
+class DamagedExport(ValueError):
+    """Reports a file of an export that is not as it was written."""
+
+
+class FileRecord(TypedDict):
+    """Describes a written file, by which damage is noticed."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Manifest:
     levels, proposals, search_size: see `NetworkSpec`.
     batch: crops in one run.
     made_with: versions of the libraries and, for int8, the number of calibration frames.
+    files: every other file of the folder, by name. Exports of earlier versions list none.
     """
 
     format: str
@@ -47,13 +61,26 @@ class Manifest:
     batch: int
     made_with: dict[str, str]
     version: int = VERSION
+    files: dict[str, FileRecord] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+    def write(self, folder: Path) -> Manifest:
+        """Writes the manifest of the folder's files, all of which are on the disk afterwards, and returns it."""
+        files: dict[str, FileRecord] = {}
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            flush(file)
+            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        written = replace(self, files=files)
+        write_file(folder / MANIFEST, json.dumps(asdict(written), indent=1) + "\n")
+        flush(folder)
+        return written
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Reads a folder's manifest. Raises FileNotFoundError or ValueError if it holds no exported network."""
+        """Reads a folder's manifest.
+
+        Raises FileNotFoundError if it holds no exported network, DamagedExport if a file is not as it was written, and
+        ValueError if another version wrote it.
+        """
         file = folder / MANIFEST
         if not file.is_file():
             raise FileNotFoundError(f"{folder} holds no exported network: there is no {MANIFEST}")
@@ -62,10 +89,23 @@ class Manifest:
             version = values["version"]
             if version == VERSION:
                 values["weights"], values["levels"] = tuple(values["weights"]), tuple(values["levels"])
-                return cls(**values)
+                manifest = cls(**values)
+                manifest._verify(folder)
+                return manifest
+        except DamagedExport:
+            raise
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} can't be read: {error}") from error
+            raise DamagedExport(f"{file} can't be read: {error}") from error
         raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
+
+    def _verify(self, folder: Path) -> None:
+        for name, record in self.files.items():
+            file = folder / name
+            size = file.stat().st_size if file.is_file() else 0
+            if size != record["bytes"]:
+                raise DamagedExport(f"{file} is damaged: it has {size} of {record['bytes']} bytes")
+            if sha256(file) != record["sha256"]:
+                raise DamagedExport(f"{file} is damaged: its content is not what was written")
 
     def check(self, folder: Path, spec: NetworkSpec) -> None:
         """Raises ValueError if the export does not match the spec, for example if it was made from other weights."""
@@ -154,6 +194,6 @@ class ExportedEngine:
 def required(module: str, engine: str) -> Any:
     """Imports an optional library. Raises ValueError if it is not installed."""
     try:
-        return importlib.import_module(module)
+        return import_optional(module)
     except ImportError as error:
         raise ValueError(f"the engine {engine} needs {module}, which is not installed ({error})") from error

@@ -10,7 +10,6 @@ in ``trackers.OnlineTracker``. Boxes are (x, y, w, h) in pixels, images H x W x 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from ..boxes import Array
 from ..crops import Frame, context_side
+from ..optional_import import import_optional
 
 Box = tuple[float, float, float, float]
 Part = tuple[int, int, int, int]  # a box in whole pixels
@@ -304,6 +304,6 @@ def _resized(file: Path, side: int) -> bytes:
 
 def _required(module: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return import_optional(module)
     except ImportError as error:
         raise ValueError(f"FEAR and NanoTrack need {module}, which is not installed ({error})") from error

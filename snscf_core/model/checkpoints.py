@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..files import write_file
 from ..tensor_files import TensorFileError, read_tensors, write_tensors
+from ..user_folders import expanded, user_cache
 from .network import MODELS, SNSCF, create
 
 WEIGHTS_VARIABLE = "SNSCF_WEIGHTS"
@@ -68,10 +69,10 @@ def search_folders() -> list[Path]:
     """Lists the folders searched for a model's name, in order: SNSCF_WEIGHTS, the package's own, the user's cache."""
     folders = []
     if named := os.environ.get(WEIGHTS_VARIABLE):
-        folders.append(Path(named).expanduser())
+        folders.append(expanded(named))
     folders.append(Path(__file__).parents[1] / "weights")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folders.append(cache / "snscf")
+    if (cache := user_cache()) is not None:
+        folders.append(cache)
     return folders
 
 
@@ -83,7 +84,7 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
     """
     if str(model) in MODELS:
         return _find_by_name(str(model), untrained)
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.is_file():
         return _shards(path)
     if path.is_dir():

@@ -141,9 +141,9 @@ def _camera_command(arguments: argparse.Namespace) -> list[str]:
 def _camera_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     parameters: dict[str, Any] = {"source": "scene", "frames": arguments.frames, "seed": arguments.seed}
     if arguments.sequence is not None:
-        parameters |= {"source": "sequence", "path": str(Path(arguments.sequence).expanduser().resolve())}
+        parameters |= {"source": "sequence", "path": str(Path(os.path.expanduser(arguments.sequence)).resolve())}
     elif arguments.video is not None:
-        parameters |= {"source": "video", "path": str(Path(arguments.video).expanduser().resolve())}
+        parameters |= {"source": "video", "path": str(Path(os.path.expanduser(arguments.video)).resolve())}
     elif arguments.camera is not None:
         parameters |= {"source": "device", "device": arguments.camera}
     return parameters

@@ -18,6 +18,7 @@ import numpy as np
 from snscf_core.evaluation.sequences import open_folder, read_frame
 from snscf_core.pictures.video import Read, Unreadable, read_video
 from snscf_core.scenes import Scene
+from snscf_core.user_folders import expanded
 from snscf_ros.images import Frame
 from snscf_ros.messages import Box
 
@@ -153,7 +154,7 @@ def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, s
         raise ValueError(f"source is '{source}', must be one of {', '.join(SOURCES)}")
     if not path:
         raise ValueError(f"source is {source}, but path is empty")
-    return SequenceSource(Path(path).expanduser()) if source == "sequence" else VideoSource(Path(path).expanduser())
+    return SequenceSource(expanded(path)) if source == "sequence" else VideoSource(expanded(path))
 
 
 class ReadAhead:

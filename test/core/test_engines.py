@@ -335,13 +335,58 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp
     slow = dict.fromkeys(names, 2.0) | {runtime: 1.0}
     monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
     assert Tracker(heads, device="cpu").engine == runtime
-    # Nothing is timed again; and what stopped working since is left out, aloud.
-    monkeypatch.delattr(engine_selection, "seconds")
-    assert Tracker(heads, device="cpu").engine == runtime
-    for file in (tmp_path / "snscf" / "engines").glob(f"*-{FORMATS[runtime]}-f32-*/search.*"):
-        file.write_bytes(b"damaged")
+    with monkeypatch.context() as patch:
+        patch.delattr(engine_selection, "seconds")
+        assert Tracker(heads, device="cpu").engine == runtime, "nothing is timed again"
+
+
+@pytest.mark.slow
+def test_damaged_exports_are_made_anew(runtime, heads, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    make(runtime, spec)
+    (folder,) = (tmp_path / "snscf" / "engines").glob("*/")
+    files = sorted(file for file in folder.iterdir() if file.stat().st_size)
+    whole = {file: file.read_bytes() for file in files}
+    assert {file.suffix for file in files} >= {".json", ".onnx" if runtime == "onnxruntime" else ".bin"}
+    for file in files:
+        file.write_bytes(whole[file][: len(whole[file]) // 2])
+        caplog.clear()
+        assert make(runtime, spec).name == runtime
+        assert f"the engine {runtime} has to be made again ({file}" in caplog.text
+        assert file.stat().st_size == len(whole[file]), "it is whole again"
+    # a folder that the user names is not touched
+    damaged = bytearray(whole[files[-1]])
+    damaged[len(damaged) // 2] ^= 1
+    files[-1].write_bytes(damaged)
+    with pytest.raises(ValueError, match="is damaged: its content is not what was written"):
+        Tracker(heads, device="cpu", engine=folder)
+
+
+@pytest.mark.slow
+def test_an_engine_that_failed_is_tried_again_at_the_next_start(runtime, heads, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    slow = dict.fromkeys(engine_selection.installed(spec), 2.0) | {runtime: 1.0}
+    monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
+    right, state = engine_selection._engine, {"fails": True}
+
+    def failing(wanted: str, spec: NetworkSpec) -> Engine:
+        if wanted == runtime and state["fails"]:
+            raise OSError("no space left")
+        return right(wanted, spec)
+
+    monkeypatch.setattr(engine_selection, "_engine", failing)
     assert Tracker(heads, device="cpu").engine == "torch"
     assert f"the engine {runtime} is left out" in caplog.text
+    state["fails"] = False
+    assert Tracker(heads, device="cpu").engine == runtime
+    # the one that was remembered fails: another takes its place until it works again
+    state["fails"] = True
+    assert Tracker(heads, device="cpu").engine == "torch"
+    state["fails"] = False
+    monkeypatch.delattr(engine_selection, "seconds")
+    assert Tracker(heads, device="cpu").engine == runtime
 
 
 @pytest.mark.slow
@@ -404,6 +449,43 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
     ended = subprocess.run([sys.executable, "-c", program, str(heads)], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "received\n"), ended.stderr
+
+
+@pytest.mark.slow
+def test_no_foreign_host_is_looked_up_and_no_id_is_kept(heads, tmp_path):
+    for library in ("openvino", "onnxruntime", "onnx", "nncf"):
+        pytest.importorskip(library)
+    resolver = Path(__file__).with_name("resolver.py")
+    tracker = """
+import socket, sys, time
+from contextlib import suppress
+from snscf_core import Tracker
+from snscf_core.optional_import import import_optional
+with suppress(OSError):
+    socket.getaddrinfo("looked.up.by.the.test", 80)
+import_optional("nncf")
+for engine in ("openvino", "onnxruntime", "auto"):
+    Tracker(sys.argv[1], device="cpu", engine=engine)
+time.sleep(5)  # reports are sent in the background
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "XDG_CACHE_HOME")}
+    ended = subprocess.run(
+        [
+            *("unshare", "--map-root-user", "--net", "--mount"),
+            *(sys.executable, str(resolver), str(tmp_path / "names")),
+            *(sys.executable, "-c", tracker, str(heads)),
+        ],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode == 77 or "unshare failed" in ended.stderr:
+        pytest.skip(f"there can be no network of its own here: {ended.stderr.strip()}")
+    assert ended.returncode == 0, ended.stderr
+    assert set((tmp_path / "names").read_text().split()) == {"looked.up.by.the.test"}
+    kept = {path.name for path in (*tmp_path.iterdir(), *(tmp_path / ".cache").iterdir())}
+    assert kept == {"names", "resolv.conf", ".cache", "snscf"}
 
 
 def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
