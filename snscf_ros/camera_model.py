@@ -65,12 +65,9 @@ class CameraModel:
                 f"the camera is not calibrated: its focal lengths are {matrix[0, 0]:g}, {matrix[1, 1]:g}"
             )
         if not coefficients.any() and model != "equidistant":
-            model, coefficients = "", np.zeros(0)
-        elif model not in _COEFFICIENTS:
-            raise CalibrationError(f"distortion model '{model}' is not known; known are {', '.join(_COEFFICIENTS)}")
-        elif len(coefficients) not in _COEFFICIENTS[model]:
-            raise CalibrationError(f"distortion model '{model}' with {len(coefficients)} coefficients is not known")
-        self._matrix, self._model, self._coefficients = matrix.astype(np.float64), model, coefficients
+            model = ""
+        self._matrix, self._model = matrix.astype(np.float64), model
+        self._coefficients = _completed(model, coefficients) if model else np.zeros(0)
         roi, binning = info.roi, (max(1, info.binning_x), max(1, info.binning_y))
         # a region of interest without a size means the whole picture
         whole = not (roi.width and roi.height)
@@ -136,6 +133,23 @@ class CameraModel:
         rays = np.column_stack([along * np.sin(theta)[:, None], np.cos(theta)])
         rays[missed] = np.nan
         return np.asarray(rays)
+
+
+def _completed(model: str, coefficients: _Rays) -> _Rays:
+    """Return as many coefficients as OpenCV takes: drivers append zeros, or leave out those that are zero.
+
+    Raises CalibrationError where more are not zero than the model has.
+    """
+    if model not in _COEFFICIENTS:
+        raise CalibrationError(f"distortion model '{model}' is not known; known are {', '.join(_COEFFICIENTS)}")
+    meant = np.trim_zeros(coefficients, "b")
+    count = next((count for count in _COEFFICIENTS[model] if count >= len(meant)), None)
+    if count is None:
+        raise CalibrationError(
+            f"distortion model '{model}' with {len(meant)} coefficients is not known; it has at most"
+            f" {_COEFFICIENTS[model][-1]}"
+        )
+    return np.pad(meant, (0, count - len(meant)))
 
 
 def content(info: CameraInfo) -> tuple[Any, ...]:

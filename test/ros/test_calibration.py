@@ -112,14 +112,31 @@ def test_rectified_images_follow_p():
         (CameraInfo(width=640, height=480), "not calibrated"),
         (info(width=0), "0 x 480"),
         (info("thin_prism", d=[0.1]), "thin_prism"),
-        (info("plumb_bob", d=[0.1, 0.2]), "2 coefficients"),
+        (info("plumb_bob", d=[0.1, 0.0, 0.0, 0.0, 0.0, 0.2]), "6 coefficients"),
+        (info("rational_polynomial", d=[0.1] * 15), "15 coefficients"),
         (info("plumb_bob", d=[math.nan] * 5), "not finite"),
-        (info("equidistant", d=[]), "0 coefficients"),
+        (info("equidistant", d=[0.1] * 5), "5 coefficients"),
     ],
 )
 def test_what_is_no_calibration_is_told(message, told):
     with pytest.raises(CalibrationError, match=told):
         CameraModel(message)
+
+
+@pytest.mark.parametrize(
+    "model, d, whole",
+    [
+        ("plumb_bob", [-0.28, 0.07, 0.0002, -0.0003, 0.0, 0.0, 0.0, 0.0], LENSES["plumb_bob"]),
+        ("plumb_bob", [-0.28, 0.07], [-0.28, 0.07, 0.0, 0.0]),
+        ("rational_polynomial", [0.5, 0.1, 0.0001, -0.0002, 0.01], [0.5, 0.1, 0.0001, -0.0002, 0.01, 0.0, 0.0, 0.0]),
+        ("rational_polynomial", [0.5, *[0.0] * 15], [0.5, *[0.0] * 7]),
+        ("equidistant", [*LENSES["equidistant"], 0.0], LENSES["equidistant"]),
+        ("equidistant", [], [0.0] * 4),
+    ],
+)
+def test_zeros_may_follow_the_coefficients_or_be_left_out(model, d, whole):
+    found, expected = (CameraModel(info(model, d=one)).bearing((100, 60, 40, 60), 640, 480) for one in (d, whole))
+    assert found == expected
 
 
 def test_images_of_another_shape_are_refused():
