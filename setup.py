@@ -26,6 +26,8 @@ REQUIREMENTS = [
 EXTRAS = {
     # The photographs that the generated demonstration scene is made of ship inside scikit-image.
     "demo": ["scikit-image>=0.21"],
+    # The operator's page in the browser.
+    "operator": ["aiohttp>=3.8"],
     # Plots of the reports, and recordings without ROS.
     "eval": ["matplotlib>=3.5", "rosbags>=0.11"],
     # Other runtimes for the network, on CPUs; int8 is what makes 8-bit networks for them.
@@ -38,6 +40,8 @@ EXTRAS = {
     "test": [
         "hypothesis>=6.60",
         "mypy~=2.4",
+        # drives the system's Chromium
+        "playwright>=1.40",
         "pytest>=7.4",
         "pytest-timeout>=2.1",
         "pytest-xdist>=3.2",
@@ -68,7 +72,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["snscf_core", "snscf_core.*", "snscf_ros", "snscf_ros.*"]),
-    package_data={"snscf_core": ["py.typed", "weights/*"], "snscf_ros": ["py.typed"]},
+    package_data={"snscf_core": ["py.typed", "weights/*"], "snscf_ros": ["py.typed", "operator/page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/snscf_ros"]),
         ("share/snscf_ros", ["package.xml"]),

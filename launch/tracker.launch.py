@@ -27,6 +27,10 @@ ARGUMENTS = {
     "use_sim_time": ("", "whether the time is that of /clock, in place of the parameter file's"),
     "model": ("", "network or path of its weights, in place of the parameter file's"),
     "device": ("", "auto, cpu, cuda, cuda:1, ..., in place of the parameter file's"),
+    "operator": ("false", "whether to serve the operator's page too, in which targets are chosen in a browser"),
+    "operator_params_file": (str(bringup.operator_params_file()), "YAML file of the page's parameters"),
+    "operator_host": ("", "address on which the page is served, in place of its parameter file's"),
+    "operator_port": ("", "port on which the page is served, in place of its parameter file's"),
 }
 CHOICES = {"log_level": list(bringup.LOG_LEVELS)}
 
@@ -64,7 +68,25 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         emulate_tty=True,
     )
     ends_launch = bringup.truth("required", given["required"]) and not respawn
-    return [*_handlers(node, ends_launch), node]
+    page = [_operator_page(given)] if bringup.truth("operator", given["operator"]) else []
+    return [*_handlers(node, ends_launch), node, *page]
+
+
+def _operator_page(given: dict[str, str]) -> Node:
+    """Make the page's node. It goes on when the tracker is started again, and the tracker goes on without it."""
+    parameters = bringup.operator_launch_parameters(given)
+    return Node(
+        package=bringup.PACKAGE,
+        executable=bringup.OPERATOR_EXECUTABLE,
+        name=bringup.OPERATOR_NAME,
+        namespace=given["namespace"],
+        parameters=[bringup.existing_params_file(given["operator_params_file"], "operator_params_file"), parameters],
+        remappings=bringup.image_remappings(given["image_topic"]),
+        ros_arguments=["--log-level", given["log_level"]],
+        additional_env=bringup.launch_environment(),
+        output="screen",
+        emulate_tty=True,
+    )
 
 
 def _handlers(node: Node, ends_launch: bool) -> list[LaunchDescriptionEntity]:

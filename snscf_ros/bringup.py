@@ -28,6 +28,9 @@ PACKAGE = "snscf_ros"
 EXECUTABLE = "tracker_node"
 MODULE = "snscf_ros.node.tracker_node"
 NODE_NAME = "tracker"
+OPERATOR_EXECUTABLE = "operator_page"
+OPERATOR_MODULE = "snscf_ros.operator.command"
+OPERATOR_NAME = "operator"
 IMAGE_TOPIC = "image_raw"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -58,6 +61,11 @@ def share_directory() -> Path:
 def params_file() -> Path:
     """Return the path of `config/tracker.yaml`, the one place of default parameter values."""
     return share_directory() / "config" / "tracker.yaml"
+
+
+def operator_params_file() -> Path:
+    """Return the path of `config/operator.yaml`, the one place of the operator's page's default parameter values."""
+    return share_directory() / "config" / "operator.yaml"
 
 
 def profile_file() -> Path:
@@ -95,11 +103,11 @@ def default_parameters() -> dict[str, Any]:
     return dict(content["/**"]["ros__parameters"])
 
 
-def existing_params_file(path: str) -> Path:
-    """Return the parameter file at `path`. Raises FileNotFoundError if it does not exist."""
+def existing_params_file(path: str, argument: str = "params_file") -> Path:
+    """Return the parameter file at `path`. Raises FileNotFoundError, naming the argument, if it does not exist."""
     file = Path(os.path.expanduser(path))
     if not file.is_file():
-        raise FileNotFoundError(f"params_file: there is no file '{path}'")
+        raise FileNotFoundError(f"{argument}: there is no file '{path}'")
     return file
 
 
@@ -113,6 +121,23 @@ def launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
     if given["use_sim_time"]:
         parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
     parameters["autostart_node"] = truth("autostart", given["autostart"])
+    return parameters
+
+
+def operator_launch_parameters(given: Mapping[str, str]) -> dict[str, str | int | bool]:
+    """Return the page's parameters that launch arguments set, by name. They override its parameter file.
+
+    Raises ValueError for a port that is no number, or an argument that should be true or false and is neither.
+    """
+    parameters: dict[str, str | int | bool] = {}
+    if given["operator_host"]:
+        parameters["host"] = given["operator_host"]
+    if given["operator_port"]:
+        if not given["operator_port"].isdecimal():
+            raise ValueError(f"operator_port is '{given['operator_port']}', must be a number")
+        parameters["port"] = int(given["operator_port"])
+    if given["use_sim_time"]:
+        parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
     return parameters
 
 
@@ -158,7 +183,33 @@ def tracker_command(
 
     `parameters` override those of `params_file`, which override `config/tracker.yaml`.
     """
-    command = [sys.executable, "-m", MODULE, "--ros-args", "-r", f"__node:={name}"]
+    return _node_command(MODULE, name, params_file, parameters, remappings, namespace, log_level)
+
+
+def operator_command(
+    params_file: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    remappings: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    namespace: str = "",
+    log_level: str = "",
+) -> list[str]:
+    """Return the command line that runs the operator's page with this Python, for the tracker in `namespace`.
+
+    `parameters` override those of `params_file`, which override `config/operator.yaml`.
+    """
+    return _node_command(OPERATOR_MODULE, OPERATOR_NAME, params_file, parameters, remappings, namespace, log_level)
+
+
+def _node_command(
+    module: str,
+    name: str,
+    params_file: str | Path | None,
+    parameters: Mapping[str, Any] | None,
+    remappings: Mapping[str, str] | Sequence[tuple[str, str]],
+    namespace: str,
+    log_level: str,
+) -> list[str]:
+    command = [sys.executable, "-m", module, "--ros-args", "-r", f"__node:={name}"]
     if namespace:
         command += ["-r", f"__ns:=/{namespace.strip('/')}"]
     pairs = remappings.items() if isinstance(remappings, Mapping) else remappings

@@ -123,6 +123,11 @@ def frame_from_compressed(message: CompressedImage) -> Frame:
     return bgr_from_mosaic(image, mosaic[1].lower()) if mosaic and image.ndim == 2 else as_frame(image)
 
 
+def holds_mosaic(message: CompressedImage) -> bool:
+    """Return whether the file of a CompressedImage holds a Bayer mosaic, which looks grey until it is demosaiced."""
+    return _MOSAIC.match(message.format) is not None
+
+
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     for name, value in (("width", width), ("height", height)):
         if value < MIN_FRAME_SIDE:

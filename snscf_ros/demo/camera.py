@@ -5,8 +5,8 @@
 
 Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, where the truth is known, `ground_truth`
 (Detection2DArray with the header of its image; empty where the target is absent). It repeats the first frame until
-`~/play` is called, so that a target can be chosen in peace. Then it plays every frame once, in order. `~/started` and
-`~/finished` (std_msgs/Header, latched) hold the headers of the first and of the last frame played.
+`~/play` is called, so that a target can be chosen in peace. Then it plays every frame once, in order, or over and over.
+`~/started` and `~/finished` (std_msgs/Header, latched) hold the headers of the first and of the last frame played.
 
     python -m snscf_ros.demo.camera --ros-args -p source:=sequence -p path:=DIR -p rate:=15.0
 """
@@ -55,7 +55,9 @@ class CameraNode(Node):
         super().__init__(NODE_NAME)
         self._declare_parameters()
         value = {name: parameter.value for name, parameter in self._declared.items()}
-        self.source = open_source(value["source"], value["path"], value["device"], value["frames"], value["seed"])
+        self.source = open_source(
+            value["source"], value["path"], value["device"], value["frames"], value["seed"], value["loop"]
+        )
         self._frame_id: str = value["frame_id"]
         self._jpeg_quality: int = value["jpeg_quality"]
         self._period = 1.0 / value["rate"] if value["rate"] > 0 else 0.0
@@ -108,6 +110,7 @@ class CameraNode(Node):
             "seed": (0, describe("Which scene is generated.", 0, 2**31 - 1)),
             "frame_id": ("camera", describe("frame_id of the headers.")),
             "jpeg_quality": (90, describe("JPEG quality of image_raw/compressed.", 1, 100)),
+            "loop": (False, describe("Whether to begin again after the last frame; a scene first goes backwards.")),
             "autoplay": (False, describe("Whether to play as soon as somebody listens, without waiting for ~/play.")),
         }
         self._declared = {name: self.declare_parameter(name, *rest) for name, rest in declared.items()}

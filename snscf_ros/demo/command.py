@@ -4,6 +4,7 @@
 """Runs the whole job once: a camera and the tracker as ROS 2 processes, a target chosen over ROS, and a report.
 
     python -m snscf_ros.demo [--sequence DIR | --video FILE | --camera 0] [--box x,y,w,h]
+    python -m snscf_ros.demo --operator    # choose the target in a browser instead, as often as you like
 
 Leaves in demo_output/: overlay.mp4, contact_sheet.png, scores.json, scores.txt, and the logs of both processes.
 """
@@ -65,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--video", metavar="FILE", help="video file")
     source.add_argument("--camera", metavar="N", type=int, help="camera of this computer, by number")
     parser.add_argument("--box", metavar="X,Y,W,H", type=_box, help="the target in the first frame, in pixels")
+    parser.add_argument("--operator", action="store_true", help="serve the operator's page, and play over and over")
+    parser.add_argument("--host", default="127.0.0.1", help="where the page is served (default: %(default)s)")
+    parser.add_argument("--port", metavar="N", type=int, help="(default: 8080, or any that is free)")
     parser.add_argument("--model", default="", help="snscf_nano, snscf_mobilenetv2, snscf_r50, or a weights file")
     parser.add_argument("--mode", default="", help="how the tracker decides (default: the best that the weights allow)")
     parser.add_argument("--device", default="", help="cpu, cuda, ... (default: the best there is)")
@@ -98,6 +102,9 @@ def _run(arguments: argparse.Namespace) -> None:
     command = bringup.tracker_command(parameters=parameters, namespace=_NAMESPACE)
     with contextlib.ExitStack() as stack:
         tracker = stack.enter_context(Child("tracker", command, output / "tracker.log"))
+        if arguments.operator:
+            _serve(arguments, stack, tracker)
+            return
         # this process's imports take a second, and meanwhile the tracker's process is importing
         from snscf_ros.demo.run import DemoRun
         from snscf_ros.demo.sources import open_source
@@ -113,6 +120,17 @@ def _run(arguments: argparse.Namespace) -> None:
         place = f"in namespace /{_NAMESPACE} of ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}"
         say(f"starting the tracker and the camera {place}; their logs are in {output}")
         DemoRun(session, arguments, source).run()
+
+
+def _serve(arguments: argparse.Namespace, stack: contextlib.ExitStack, tracker: Child) -> None:
+    """Start the camera and the operator's page too, and serve until Ctrl-C. Raises DemoError and ChildEnded."""
+    from snscf_ros.demo.operator_run import page_command, serve
+
+    camera = stack.enter_context(Child("camera", _camera_command(arguments), arguments.output / "camera.log"))
+    command = page_command(_NAMESPACE, arguments.host, arguments.port)
+    page = stack.enter_context(Child("page", command, arguments.output / "page.log"))
+    session = stack.enter_context(Session("demo", _NAMESPACE, [tracker, camera, page]))
+    serve(session, page)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -146,4 +164,6 @@ def _camera_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
         parameters |= {"source": "video", "path": str(Path(os.path.expanduser(arguments.video)).resolve())}
     elif arguments.camera is not None:
         parameters |= {"source": "device", "device": arguments.camera}
+    if arguments.operator:
+        parameters |= {"loop": True, "autoplay": True}
     return parameters

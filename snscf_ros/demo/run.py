@@ -31,6 +31,15 @@ _SILENCE = 15.0  # s without an image after which a run is given up
 _LINGER = 5.0  # s to wait for the last detections
 
 
+def activate(session: Session) -> None:
+    """Bring the tracker, the session's first child, to active. Raises DemoError with its reason, and ChildEnded."""
+    try:
+        session.activate()
+    except (RuntimeError, TimeoutError) as error:
+        tracker = session.children[0]
+        raise DemoError(tracker.last_error() or f"{error}:\n{tracker.last_lines()}") from error
+
+
 class DemoRun:
     """The steps from choosing the target to the scores."""
 
@@ -51,7 +60,7 @@ class DemoRun:
 
     def run(self) -> None:
         """Take all steps. Raises DemoError, ChildEnded and TimeoutError."""
-        self._activate()
+        activate(self._session)
         frame, truth = self._first_image()
         self._start_target(self._arguments.box or truth or self._select(frame))
         output: Path = self._arguments.output
@@ -68,13 +77,6 @@ class DemoRun:
                 say(f"results are in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
         if scores is None or scores.frames_tracked == 0:
             raise DemoError("no frame was tracked")
-
-    def _activate(self) -> None:
-        try:
-            self._session.activate()
-        except (RuntimeError, TimeoutError) as error:
-            tracker = self._session.children[0]
-            raise DemoError(tracker.last_error() or f"{error}:\n{tracker.last_lines()}") from error
 
     def _first_image(self) -> tuple[Frame, Box | None]:
         newest: list[tuple[Frame, Box | None]] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,17 +54,19 @@ class FrameSource(Protocol):
 
 
 class SceneSource:
-    """The generated scene."""
+    """The generated scene. back: whether it then plays backwards, so that nothing jumps where it begins again."""
 
     live, has_truth = False, True
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, back: bool = False) -> None:
         self.name = "generated scene"
-        self.length: int | None = len(scene)
+        self._order = [*range(len(scene)), *(range(len(scene) - 2, 0, -1) if back else ())]
+        self.length: int | None = len(self._order)
         self._scene = scene
 
     def shots(self) -> Iterator[Shot]:
-        for shot in self._scene:
+        for number in self._order:
+            shot = self._scene[number]
             yield Shot(shot.image, shot.box if shot.present else None)
 
 
@@ -130,6 +132,23 @@ def _readable(frames: Iterator[Read]) -> Iterator[Frame]:
         yield frame
 
 
+class RepeatedSource:
+    """Another source over and over."""
+
+    def __init__(self, again: Callable[[], FrameSource]) -> None:
+        """Open the source. again: opens it at its beginning."""
+        self._again = again
+        self._first = again()
+        self.name, self.live, self.has_truth = self._first.name, self._first.live, self._first.has_truth
+        self.length: int | None = None
+
+    def shots(self) -> Iterator[Shot]:
+        source = self._first
+        while True:
+            yield from source.shots()
+            source = self._again()
+
+
 def _shots(frames: Iterator[Frame], name: str) -> Iterator[Shot]:
     empty = True
     for frame in frames:
@@ -139,15 +158,24 @@ def _shots(frames: Iterator[Frame], name: str) -> Iterator[Shot]:
         raise ValueError(f"{name} gives no frames")
 
 
-def open_source(source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0) -> FrameSource:
+def open_source(
+    source: str, path: str = "", device: int = 0, frames: int = 0, seed: int = 0, loop: bool = False
+) -> FrameSource:
     """Open the source of a name in SOURCES.
 
     frames: how many frames will be played. A scene is made longer if needed and never shorter than usual, so that its
     first frames are always the same.
+    loop: begin again after the last frame; a scene first goes back to its first frame.
     Raises FileNotFoundError and ValueError, saying what is wrong with which file.
     """
+    if loop and source != "device":
+        return RepeatedSource(lambda: _open_once(source, path, device, frames, seed, back=True))
+    return _open_once(source, path, device, frames, seed)
+
+
+def _open_once(source: str, path: str, device: int, frames: int, seed: int, back: bool = False) -> FrameSource:
     if source == "scene":
-        return SceneSource(Scene(max(frames, _SCENE_FRAMES), seed=seed))
+        return SceneSource(Scene(max(frames, _SCENE_FRAMES), seed=seed), back)
     if source == "device":
         return DeviceSource(device)
     if source not in SOURCES:

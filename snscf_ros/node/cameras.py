@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from snscf_ros.bringup import IMAGE_TOPIC
+from snscf_ros.image_topics import sensor_qos, topic
 from snscf_ros.images import ImageMessage
 
 INFO_TOPIC = "camera_info"
@@ -23,22 +23,6 @@ INFO_TOPIC = "camera_info"
 def phrase(camera: str) -> str:
     """Name a camera for the user; one without a name is "the camera"."""
     return f"camera '{camera}'" if camera else "the camera"
-
-
-def sensor_qos() -> QoSProfile:
-    """Return the profile "newest image only, best effort", which receives from every kind of publisher."""
-    return QoSProfile(
-        depth=1,
-        history=HistoryPolicy.KEEP_LAST,
-        reliability=ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.VOLATILE,
-    )
-
-
-def topic(camera: str, transport: str) -> str:
-    """Return the relative topic of a camera: image_raw, front/image_raw, front/image_raw/compressed, ..."""
-    raw = f"{camera}/{IMAGE_TOPIC}" if camera else IMAGE_TOPIC
-    return f"{raw}/compressed" if transport == "compressed" else raw
 
 
 def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:

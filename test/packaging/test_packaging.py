@@ -25,6 +25,7 @@ DETECTION_ARRAY_HASH = "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d5
 
 # What rosdep and pip call the modules that they do not call by their import name.
 ROSDEP_KEYS = {
+    "aiohttp": "python3-aiohttp",
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
     "skimage": "python3-skimage",
@@ -77,7 +78,8 @@ def test_pip_is_told_of_every_library() -> None:
         for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign) and node.targets[0].id in ("REQUIREMENTS", "EXTRAS")
     }
-    told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *lists["EXTRAS"]["demo"]]}
+    extras = [*lists["EXTRAS"]["demo"], *lists["EXTRAS"]["operator"]]
+    told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *extras]}
     ros = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
     assert {PIP_NAMES.get(name, name) for name in third_party_imports() - ros} <= told
 
@@ -134,7 +136,8 @@ def test_a_wheel_holds_the_packages_and_the_share_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {re.sub(r"^snscf-[^/]+\.data/data/", "", name) for name in archive.namelist()}
     expected = {path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
-    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "snscf_core" / "weights").glob("*")}
+    for folder in ("snscf_core/weights", "snscf_ros/operator/page"):
+        expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).glob("*")}
     expected |= {
         f"share/snscf_ros/{path.relative_to(ROOT).as_posix()}"
         for path in (*ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/**/*"))

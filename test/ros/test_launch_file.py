@@ -52,7 +52,7 @@ def visit(module, **given):
 def the_node(actions):
     from launch_ros.actions import Node
 
-    (node,) = [action for action in actions if isinstance(action, Node)]
+    node, *_ = [action for action in actions if isinstance(action, Node)]
     return node
 
 
@@ -66,7 +66,8 @@ def test_every_argument_is_described(module):
     description, _, _ = visit(module)
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
     started = {"image_topic", "params_file", "namespace", "autostart", "log_level", "use_sim_time", "model", "device"}
-    assert set(arguments) == started | {"respawn", "respawn_delay", "required"}
+    page = {"operator", "operator_params_file", "operator_host", "operator_port"}
+    assert set(arguments) == started | page | {"respawn", "respawn_delay", "required"}
     for argument in arguments.values():
         assert argument.description != "no description given"
 
@@ -97,6 +98,17 @@ def test_arguments_given_come_after_the_parameter_file(module, tmp_path):
     assert chosen == {"model": "0815", "device": "cpu", "use_sim_time": True, "autostart_node": False}
 
 
+def test_the_page_is_served_only_where_it_is_wanted(module):
+    from launch_ros.actions import Node
+
+    assert len([action for action in visit(module)[1] if isinstance(action, Node)]) == 1
+    _, actions, context = visit(module, operator="true", operator_port="8123", image_topic="/camera/image_raw")
+    _, page = [action for action in actions if isinstance(action, Node)]
+    file, chosen = parameters_of(page, context)
+    assert Path(file) == bringup.operator_params_file()
+    assert chosen == {"port": 8123}
+
+
 @pytest.mark.parametrize(
     "name, value, told",
     [
@@ -104,6 +116,7 @@ def test_arguments_given_come_after_the_parameter_file(module, tmp_path):
         ("log_level", "loud", '"loud" is not valid'),
         ("use_sim_time", "perhaps", "use_sim_time is 'perhaps', must be true or false"),
         ("autostart", "", "autostart is '', must be true or false"),
+        ("operator", "perhaps", "operator is 'perhaps', must be true or false"),
         ("respawn", "always", "respawn is 'always'"),
         ("respawn_delay", "-1", "respawn_delay is '-1', must be a number of seconds"),
     ],
