@@ -14,7 +14,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from snscf_core.requirements import missing
 from snscf_ros import bringup, supervision
 
 if TYPE_CHECKING:
@@ -38,6 +37,9 @@ def main(args: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("snscf_core", "snscf_ros"):
             raise
+        # with what it imports this takes seconds, in which Ctrl-C must be heard
+        from snscf_core.requirements import missing
+
         return _fail(missing(error.name))
 
 
