@@ -26,13 +26,15 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile
-from ros_harness import DEADLINE, Box, Peer, Scene, compressed_message, image_message, wait_for
+from ros_harness import Box, Peer, Scene, compressed_message, image_message, iou, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
 from snscf_ros import bringup
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NO_CHROMIUM = "there is no Chromium to open the page with: apt-get install chromium"
+# generous: a deadline only ends a test that has failed
+DEADLINE = 150.0
 _ADDRESS = f"{bringup.OPERATOR_EXECUTABLE}: open "
 
 
@@ -68,7 +70,7 @@ class PageProcess:
             assert self.process.poll() is None, self.log()
             return next((line for line in self.log().splitlines() if line.startswith(_ADDRESS)), "")
 
-        return wait_for(printed, "the page's address").removeprefix(_ADDRESS)
+        return wait_for(printed, "the page's address", DEADLINE).removeprefix(_ADDRESS)
 
     @property
     def url(self) -> str:
@@ -277,10 +279,11 @@ class Screen:
         assert self.errors == []
 
 
-def drag(screen: Screen, camera: RunningCamera, slowly: float = 0.0) -> dict[str, Any]:
+def drag(screen: Screen, camera: RunningCamera, slowly: bool = False) -> dict[str, Any]:
     """Drag a box around the target with the mouse, from the lower right corner, and return the start message.
 
-    The picture stands still from the press on, so the box is that of the picture then; slowly: seconds to wait in it.
+    The picture stands still from the press on, so the box is that of the picture then.
+    slowly: let the target move away meanwhile.
     """
     before = len(screen.start_messages())
     scene, mouse = camera.scene, screen.page.mouse
@@ -295,7 +298,8 @@ def drag(screen: Screen, camera: RunningCamera, slowly: float = 0.0) -> dict[str
             break
         screen.page.keyboard.press("Escape")
         mouse.up()
-    time.sleep(slowly)
+    if slowly:
+        wait_for_in(screen, lambda: iou(held, camera.truth(max(camera.numbers))) < 0.1, "the target elsewhere")
     mouse.move(*screen.place(held[0], held[1], *size), steps=4)
     mouse.up()
     wait_for_in(screen, lambda: len(screen.start_messages()) > before, "a start message")

@@ -163,8 +163,7 @@ def junk(chance: random.Random) -> str | bytes:
     return text
 
 
-def test_ten_thousand_bad_messages_are_refused_and_none_reaches_the_tracker(served, camera, tracker):
-    camera.close()
+def test_ten_thousand_bad_messages_are_refused_and_none_reaches_the_tracker(served, tracker):
     before = tracker.process.log()
 
     async def fuzz() -> int:
@@ -183,13 +182,18 @@ def test_ten_thousand_bad_messages_are_refused_and_none_reaches_the_tracker(serv
                         continue
                 sent += 1
                 if sent % 200 == 0:
-                    await asyncio.sleep(0)
-            # whatever was understood by chance has been answered when this has
+                    # a viewer that takes no answers loses the oldest
+                    await client.send(type="watch", camera=f"batch {sent}")
+                    last = f"there is no camera 'batch {sent}'"
+                    answered = lambda last=last: any(m.get("reason") == last for m in client.messages[-50:])  # noqa: E731
+                    await client.until(answered, "the answers")
+            refused = len(client.of_type("refused"))
+            # the connection still works
             reply = await client.ask(type="remove", target_id="nobody")
-            assert not reply["success"] and "nobody" in reply["message"]
-            return len(client.of_type("refused"))
+            assert not reply["success"] and reply["message"] == "nothing is being followed"
+            return refused
 
-    assert run(fuzz()) > 9_000 * 0.9
+    assert run(fuzz()) > 9_000
     assert served.process.poll() is None
     assert "Traceback" not in served.log()
     assert "init_target" not in tracker.process.log()[len(before) :]
@@ -297,7 +301,7 @@ def test_what_cannot_be_served_ends_with_one_sentence():
             "SNSCF_OPERATOR_TOKEN must have at least 16": PageProcess("weak", {"SNSCF_OPERATOR_TOKEN": "weak"}),
         }
         for sentence, process in cases.items():
-            assert process.process.wait(60) == 1
+            assert process.process.wait(150) == 1
             (line,) = [line for line in process.log().splitlines() if line.startswith("operator_page: ")]
             assert sentence in line
             assert "Traceback" not in process.log()

@@ -101,6 +101,7 @@ class Targets {
   latencies = [];
   #byStamp = new Map();
 
+  /** Takes a status; returns the ids of the targets that it says are newly lost, and found again. */
   add(status) {
     if (!status.silent) {
       this.#byStamp.set(`${status.camera}\n${status.stamp}`, status.targets);
@@ -113,7 +114,7 @@ class Targets {
     const now = performance.now() / 1000;
     status.at = now;
     this.latest.set(status.camera, status);
-    const newlyLost = [];
+    const changes = { lost: [], found: [] };
     for (const target of status.targets) {
       const key = `${status.camera}\n${target.id}`;
       const strip = this.strips.get(key) ?? [];
@@ -121,12 +122,13 @@ class Targets {
       if (!status.silent) strip.push({ at: now, score: target.score, state: target.state });
       while (strip.length && now - strip[0].at > SPAN) strip.shift();
       const was = before.find((one) => one.id === target.id);
-      if (target.state === 2 && was && was.state !== 2) newlyLost.push(target.id);
+      if (target.state === 2 && was && was.state !== 2) changes.lost.push(target.id);
+      if (target.state !== 2 && was?.state === 2) changes.found.push(target.id);
     }
     for (const gone of before) {
       if (!status.targets.some((one) => one.id === gone.id)) this.strips.delete(`${status.camera}\n${gone.id}`);
     }
-    return newlyLost;
+    return changes;
   }
 
   addHistory({ strips }) {
@@ -814,11 +816,13 @@ connection.addEventListener("state", ({ detail }) => {
   updateConnection();
 });
 connection.addEventListener("status", ({ detail: status }) => {
-  const lost = targets.add(status);
+  const { lost, found } = targets.add(status);
   stage.redraw();
+  const names = (ids) => ids.map((id) => `'${id}'`).join(", ");
+  if (found.length) log(`${names(found)} found again`);
   if (lost.length) {
     beep();
-    log(`${lost.map((id) => `'${id}'`).join(", ")} lost`, true);
+    log(`${names(lost)} lost`, true);
   }
 });
 connection.addEventListener("frame", async ({ detail: frame }) => {
