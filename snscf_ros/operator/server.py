@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -64,7 +65,7 @@ class PageServer:
         context = None
         if settings.certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(Path(settings.certificate).expanduser(), Path(settings.key).expanduser())
+            context.load_cert_chain(*map(os.path.expanduser, (settings.certificate, settings.key)))
         application = web.Application(middlewares=[self._guard], client_max_size=requests.LONGEST_MESSAGE)
         application.router.add_get("/", self._page)
         application.router.add_get("/{name:page\\.(?:js|css)}", self._file)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,5 +98,5 @@ def check(settings: PageSettings) -> None:
     if bool(settings.certificate) != bool(settings.key):
         raise ValueError("certificate and key belong together: give both or neither")
     for name in ("certificate", "key"):
-        if values[name] and not Path(values[name]).expanduser().is_file():
+        if values[name] and not Path(os.path.expanduser(values[name])).is_file():
             raise ValueError(f"{name}: there is no file '{values[name]}'")
