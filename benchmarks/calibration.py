@@ -32,6 +32,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from snscf_core import MODES, Tracker
+from snscf_core.cores import available_cores
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.files import write_file
 from snscf_core.model.checkpoints import find, sha256
@@ -181,7 +182,7 @@ def main() -> int:
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="processes")
     parser.add_argument("--write", action="store_true", help="write the result into the tuning file of the weights")
     parser.add_argument("--keep", type=Path, help="folder for the evidence of each video")
     options = parser.parse_args()

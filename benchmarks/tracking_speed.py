@@ -606,6 +606,12 @@ def _processor() -> str:
     return processor()
 
 
+def _cores() -> int:
+    from snscf_core.cores import available_cores
+
+    return available_cores()
+
+
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     return int(width), int(height)
@@ -685,7 +691,7 @@ def main() -> None:
     parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all available)")
     parser.add_argument("--targets", default="1,2,4,8,16,32", help="numbers of targets, separated by commas")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=_cores())
     parser.add_argument("--size", default="640x480", help="size of the frames")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--warm-up", type=int, default=3, help="rounds that do not count")

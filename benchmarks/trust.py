@@ -33,6 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 from snscf_core.boxes import iou
+from snscf_core.cores import available_cores
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.evaluation.metrics import success_auc
 from snscf_core.evaluation.sequences import ImageSequence, read_boxes, read_sequence
@@ -292,7 +293,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", help="settings of the TrackerConfig"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="processes")
     parser.add_argument("--output", type=Path, help="folder for results and pictures")
     return parser
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from ..cores import use_available_cores
 from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
 from ..signals import Interruption, interruptions
@@ -27,6 +28,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
         with interruptions():
             options = parser.parse_args(prepared(sys.argv[1:] if arguments is None else arguments))
             keep_memory()
+            use_available_cores()
             options.run(options)
     except BrokenPipeError:
         return 1

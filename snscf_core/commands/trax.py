@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..cores import use_available_cores
 from ..crops import Frame
 from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_tracker_arguments(parser, engine="torch")
     options = parser.parse_args(arguments)
     keep_memory()
+    use_available_cores()
     try:
         import trax
     except ImportError:

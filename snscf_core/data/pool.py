@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..boxes import Array, iou
+from ..cores import available_cores
 from ..tensor_files import read_tensors, write_tensors
 from .images import read_image, read_mask
 from .readers import Clip
@@ -476,7 +477,7 @@ class _Views:
 
 def _in_threads(work: Callable[[_In], _Out], items: Iterator[_In], threads: int | None = None) -> Iterator[_Out]:
     """Yields ``work`` of each item, in order, only a few items ahead, so that results don't pile up."""
-    threads = threads or os.cpu_count() or 1
+    threads = threads or available_cores()
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(items, 4 * threads))
         while pending:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,8 +206,9 @@ def _run(
     scores: dict[tuple[Key, str, int], Scores] = {}
     failed: dict[str, str] = {}
     total = sum(len(job.sequence) for job in todo)
-    factory = Factory(max(1, (os.cpu_count() or 1) // max(1, workers)))
-    for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
+    workers = max(1, min(workers, len(todo)))
+    factory = Factory(workers)
+    for done in jobs.run(todo, factory, workers, lambda frames: advance(frames, total)):
         candidate, one = done.job.candidate, done.job.sequence
         assert isinstance(one, Filmed)
         if isinstance(done.result, jobs.Failure):

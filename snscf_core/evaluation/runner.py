@@ -18,10 +18,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..boxes import Array
+from ..cores import use_available_cores
 from ..malloc import keep_memory
 from . import jobs
 from .datasets import Dataset
@@ -165,9 +165,10 @@ def run(
     mine = _ordered(dataset, trackers, experiments)[rank::world]
     results, todo = _known(mine, store, tell)
     total = sum(len(job.sequence) for job in todo)
-    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
-    factory = Factory(threads, int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None)
-    for done in jobs.run(todo, factory, min(workers, len(todo)), lambda frames: advance(frames, total)):
+    workers = max(1, min(workers, len(todo)))
+    gpu = int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None
+    factory = Factory(workers * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), gpu)
+    for done in jobs.run(todo, factory, workers, lambda frames: advance(frames, total)):
         if isinstance(done.result, jobs.Failure):
             results.failed[done.job.key] = done.result.error
             tell(f"{done.job.candidate.name} on {done.job.sequence.name}: {done.result.error}\n{done.result.details}")
@@ -247,19 +248,18 @@ def evaluation(
 class Factory:
     """Makes, in each process, the function that turns a job into its `Outcome`.
 
-    threads: number of CPU threads that the process may use.
+    processes: number of processes that share this machine's cores.
     gpu: number of this process's GPU under torchrun.
     """
 
-    threads: int
+    processes: int
     gpu: int | None = None
 
     def __call__(self) -> _Work:
         import torch
 
         keep_memory()
-        torch.set_num_threads(self.threads)
-        cv2.setNumThreads(self.threads)
+        use_available_cores(self.processes)
         device = f"cuda:{self.gpu}" if self.gpu is not None and self.gpu < torch.cuda.device_count() else None
         return _Work(device)
 

@@ -62,9 +62,11 @@ class _Process:
             from rclpy.exceptions import ParameterException
             from rclpy.signals import SignalHandlerOptions
 
+            from snscf_core.cores import use_available_cores
             from snscf_ros.executor import NodeExecutor, spin
             from snscf_ros.node.lifecycle import NotBroughtUp, TrackerNode
 
+            use_available_cores()
             self._initialised = True
             try:
                 rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
