@@ -98,7 +98,7 @@ def sample_crops(
     # Each part gets a one-pixel border of the fill colour, which grid_sample repeats beyond the picture.
     height, width = (2 + max(part.shape[axis] for part in parts) for axis in (0, 1))
     pinned = device.type == "cuda"
-    pictures = torch.empty(len(parts), height, width, 3, dtype=torch.uint8, pin_memory=pinned)
+    pictures = torch.empty(len(parts), height, width, 3, dtype=torch.uint8, device="cpu", pin_memory=pinned)
     scales, firsts, limits = np.empty((3, 2, len(parts), 1))
     for index, ((centre, side), window, part) in enumerate(zip(places, windows, parts, strict=True)):
         picture, (rows, columns) = pictures.numpy()[index], part.shape[:2]
@@ -109,7 +109,8 @@ def sample_crops(
         limits[:, index, 0] = columns, rows
     edge = np.array([[window.outside] for window in windows])
     indices = (firsts + scales * np.arange(size)).clip(-1.0 * edge, limits - 1 + edge)
-    at = torch.empty(2, len(parts), size, pin_memory=pinned)  # across and down, from -1 to 1 over the picture
+    # Across and down, from -1 to 1 over the picture.
+    at = torch.empty(2, len(parts), size, dtype=torch.float32, device="cpu", pin_memory=pinned)
     at.numpy()[:] = (2 * indices + 3) / np.array([width, height]).reshape(2, 1, 1) - 1
     across, down = at.to(device, non_blocking=True)
     grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), 3)

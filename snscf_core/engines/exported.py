@@ -150,12 +150,12 @@ class ExportedEngine:
             if kernels is not None:
                 kernels = torch.cat([kernels, kernels[-1:].expand(total - count, *kernels.shape[1:])])
         grid = cells(self.spec.search_size)
-        features = torch.empty(total, self._channels, grid, grid, device=device)
+        features = torch.empty(total, self._channels, grid, grid, dtype=torch.float32, device=device)
         proposals = None
         if kernels is not None:
             network = self.spec.network
             places = network.places(self.spec.search_size)
-            proposals = torch.empty(total, 5 * len(network.anchors), places, places, device=device)
+            proposals = torch.empty(total, 5 * len(network.anchors), places, places, dtype=torch.float32, device=device)
         inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
         outputs = [part for part in (features, proposals) if part is not None]
         rows = [slice(start, start + batch) for start in range(0, total, batch)]
@@ -175,7 +175,7 @@ class ExportedEngine:
         """Returns the given kernels, or zeros for a graph whose heads are not used."""
         if kernels is not None or not self.manifest.proposals:
             return kernels
-        return torch.zeros(len(crops), *self.spec.network.kernel_shape, device=crops.device)
+        return torch.zeros(len(crops), *self.spec.network.kernel_shape, dtype=torch.float32, device=crops.device)
 
     def run_all(self, batches: Sequence[Batch]) -> None:
         """Runs all batches, one after the other."""

@@ -58,7 +58,7 @@ class NetworkSpec:
     def example(self, count: int = 1) -> tuple[Tensor, Tensor | None]:
         """Returns crops and kernels of random blobs on the CPU, the same on every call."""
         generator = torch.Generator().manual_seed(0)
-        blobs = torch.rand(count, 3, 24, 24, generator=generator) * 255
+        blobs = torch.rand(count, 3, 24, 24, generator=generator, dtype=torch.float32, device="cpu") * 255
         images = torch.nn.functional.interpolate(blobs, [self.search_size] * 2, mode="bicubic").clamp(0, 255)
         crops = images.permute(0, 2, 3, 1).byte().contiguous()
         if not self.proposals:

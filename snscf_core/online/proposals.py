@@ -223,7 +223,7 @@ def embeddings(features: Tensor, boxes: Tensor, sections: Sequence[int]) -> Tens
     sections: number of channels of each level.
     """
     grid = features.shape[-1]
-    middles = (torch.arange(grid, device=boxes.device) - (grid - 1) / 2) * STRIDE
+    middles = (torch.arange(grid, dtype=boxes.dtype, device=boxes.device) - (grid - 1) / 2) * STRIDE
     centre, reach = boxes[..., :2, None], boxes[..., 2:, None] / 2
     # How much of each column and row of cells the box covers.
     high, low = (centre + reach).minimum(middles + STRIDE / 2), (centre - reach).maximum(middles - STRIDE / 2)

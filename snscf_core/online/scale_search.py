@@ -39,7 +39,7 @@ def best_scales(
     scaled = [torch.from_numpy(resampling(config.grid, step, 0.0)).to(features) for step in steps]
     responses = torch.cat([selector.response(step @ features @ step.T, filters, gains) for step in scaled], 1)
     penalties = [1.0 if step == 1 else config.scale_change_penalty for step in steps]
-    peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, device=features.device)
+    peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, dtype=features.dtype, device=features.device)
     best = peaks.argmax(1)
     chosen = responses[torch.arange(len(regions), device=features.device), best].cpu()
     found = []

@@ -37,12 +37,17 @@ from .motion import Point
 from .proposals import ProposalSelector, embeddings
 from .search_regions import plan, region
 from .state_update import update_state
+from .surroundings import own_arithmetic, own_defaults
 from .target import Target, Track
 from .tuning import tuning_of
 
 
 class Tracker:
     """Follows any number of targets with one network. Use a tracker from one thread at a time.
+
+    What the caller has set for torch and NumPy (default type and device, autocast, ``np.seterr``) changes nothing. The
+    threads of torch do not survive a fork: in a process that was forked after a tracker had run, all methods raise
+    RuntimeError. Start such processes with ``spawn``.
 
     model: a name (``snscf_nano``, ``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights.
     device: ``auto`` (a GPU if there is one), or a device of torch (``cpu``, ``cuda:0``).
@@ -56,6 +61,8 @@ class Tracker:
     If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch instead.
     """
 
+    @own_defaults()
+    @own_arithmetic()
     def __init__(
         self,
         model: str | Path = "snscf_nano",
@@ -91,7 +98,7 @@ class Tracker:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sections = self.spec.sections
         anchors = network.anchors_on(network.places(self.config.search_size))
-        level_weights = torch.tensor(self._response_weights(levels))
+        level_weights = torch.tensor(self._response_weights(levels), dtype=torch.float32)
         selector = ProposalSelector(self.config, self._mode, anchors, sections, level_weights).to(self.device)
         self.inference = Inference(runtime, self.spec, self.network, selector, self.config, self._mode)
         self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
@@ -113,6 +120,7 @@ class Tracker:
         """The name of the engine that runs the network, see ``ENGINES``."""
         return self.runtime.name
 
+    @own_arithmetic()
     def warm_up(self) -> None:
         """Runs everything once, so that the first real frame is not slower than the others."""
         frame = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
@@ -131,6 +139,7 @@ class Tracker:
                         self.filter_update([Lesson(one, 1.0, (0.0, 0.0)) for one in targets], found.features)
         self.runtime.prepare()
 
+    @own_arithmetic()
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:
         """Starts to follow the object in the box.
 
@@ -190,6 +199,7 @@ class Tracker:
         (tracks,) = self.update_views([(frame, several)])
         return tracks[0] if isinstance(targets, Target) else tracks
 
+    @own_arithmetic()
     def update_views(self, views: Sequence[tuple[Frame, Sequence[Target]]]) -> list[list[Track]]:
         """Does ``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
 
@@ -221,6 +231,7 @@ class Tracker:
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]
 
+    @own_arithmetic()
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
         """Returns the engine's inputs for these targets in this frame: crops and kernels, see `Engine.search`."""
         regions = [region(frame, target.centre, target.size, self.config) for target in targets]
