@@ -36,7 +36,7 @@ from snscf_core.boxes import iou
 from snscf_core.cores import available_cores
 from snscf_core.evaluation import jobs, long_term
 from snscf_core.evaluation.metrics import success_auc
-from snscf_core.evaluation.sequences import ImageSequence, read_boxes, read_sequence
+from snscf_core.evaluation.sequences import ImageSequence, read_sequence, read_truth
 from snscf_core.evaluation.starts import MOVES, moved
 from snscf_core.scenes import Scene
 
@@ -140,7 +140,7 @@ def read(folder: Path) -> ImageSequence:
     """Reads a sequence in OTB's or GOT-10k's layout."""
     if (folder / "img").is_dir():
         return read_sequence(folder)
-    boxes = read_boxes(folder / "groundtruth.txt")
+    boxes = read_truth(folder / "groundtruth.txt")
     absent = folder / "absence.label"
     if absent.is_file():
         boxes[np.array(absent.read_text().split(), int) > 0] = math.nan

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..evaluation.accuracy import measure
 from ..evaluation.conditions import CONDITIONS, Condition
-from ..evaluation.datasets import read_dataset
+from ..evaluation.datasets import DATASETS
 from ..evaluation.reports import accuracy_report
 from ..evaluation.sequences import ImageSequence
 from ..signals import keeping
@@ -23,6 +23,7 @@ from .evaluate import (
     add_candidate_arguments,
     add_run_arguments,
     chosen_candidates,
+    complain_unreadable,
     frames_bar,
     kept_runs,
     listed,
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     if options.starts < 1 or options.frames < 0:
         raise ValueError(f"--starts must be at least 1 and --frames 0, got {options.starts} and {options.frames}")
     conditions = chosen(listed(options.conditions))
-    sets = read_sets(options.root, listed(options.sequences) if options.sequences else None)
+    sets, unreadable = read_sets(options.root, listed(options.sequences) if options.sequences else None)
     trackers = chosen_candidates(options)
     with keeping(kept_runs(options.output)), frames_bar() as advance:
         found = measure(
@@ -81,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"\n{options.output / 'accuracy.md'}")
     if found.failed:
         raise ValueError(f"{len(found.failed)} runs failed, their sequences are left out: {', '.join(found.failed)}")
+    complain_unreadable(unreadable)
 
 
 def chosen(names: Sequence[str]) -> list[Condition]:
@@ -92,27 +94,37 @@ def chosen(names: Sequence[str]) -> list[Condition]:
     return list(CONDITIONS.values()) if "all" in names else [CONDITIONS[name] for name in dict.fromkeys(names)]
 
 
-def read_sets(roots: Sequence[str], names: Sequence[str] | None = None) -> dict[str, tuple[ImageSequence, ...]]:
-    """Reads the sequences of each data set.
+def read_sets(
+    roots: Sequence[str], names: Sequence[str] | None = None
+) -> tuple[dict[str, tuple[ImageSequence, ...]], dict[str, str]]:
+    """Reads the sequences of each data set, and returns them with the reasons why others can't be used, by name.
 
     roots: ``NAME=FOLDER`` for each set.
-    names: of the sequences to keep; None keeps all.
+    names: of the sequences to read; None reads all.
 
-    Raises ValueError for a set without a name, two sets with the same name, and a sequence that no set has. Raises
-    FileNotFoundError for a missing folder.
+    Raises ValueError for a set without a name, two sets with the same name, a sequence that no set has, and if no
+    sequence can be used. Raises FileNotFoundError for a missing folder.
     """
     sets: dict[str, tuple[ImageSequence, ...]] = {}
+    unreadable: dict[str, str] = {}
     for root in roots:
         name, _, folder = root.partition("=")
         if not name or not folder:
             raise ValueError(f"--root must be NAME=FOLDER, got {root!r}")
         if name in sets:
             raise ValueError(f"two sets are both named {name!r}")
-        sets[name] = read_dataset("sequences", Path(folder)).sequences
-    if names is None:
-        return sets
-    known = [sequence.name for sequences in sets.values() for sequence in sequences]
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"no set has a sequence {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    wanted = {name: tuple(one for one in sequences if one.name in names) for name, sequences in sets.items()}
-    return {name: sequences for name, sequences in wanted.items() if sequences}
+        dataset = DATASETS["sequences"](Path(folder), names)
+        sets[name] = dataset.sequences
+        unreadable |= {f"{name}/{sequence}": reason for sequence, reason in dataset.unreadable.items()}
+    known = [*(one.name for sequences in sets.values() for one in sequences), *map(_last, unreadable)]
+    if unknown := [name for name in names or () if name not in known]:
+        everything, others = read_sets(roots)
+        there = {*(one.name for sequences in everything.values() for one in sequences), *map(_last, others)}
+        raise ValueError(f"no set has a sequence {unknown[0]!r}; there are {', '.join(sorted(there))}")
+    if not any(sets.values()):
+        raise ValueError(next(iter(unreadable.values())))
+    return {name: sequences for name, sequences in sets.items() if sequences}, unreadable
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
     _print(evaluation, tables)
     if options.output:
         print(f"\n{_write(evaluation, dataset, options.output, tables)}")
-    _complain(found)
+    _complain(found, dataset)
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -152,7 +152,7 @@ def run_paper(options: argparse.Namespace) -> None:
     ]
     _print_paper(paper.tables(_measured(finished, trackers, coverage)), options.output)
     for run in finished.values():
-        _complain(run.found)
+        _complain(run.found, run.dataset)
 
 
 @dataclass(frozen=True)
@@ -314,6 +314,8 @@ def _print(evaluation: Evaluation, tables: Sequence[Table]) -> None:
         print_table(mean_table(evaluation))
     for table in tables:
         print_table(table)
+    for note in evaluation.notes:
+        print(f"\nnote: {note}")
     if evaluation.missing:
         print(f"\n{len(evaluation.missing)} sequences were missing: {', '.join(evaluation.missing)}")
 
@@ -350,11 +352,19 @@ def _coverage(dataset: Dataset) -> str:
     return f"{text}, missing {', '.join(missing)}." if missing else f"{text}."
 
 
-def _complain(found: Found) -> None:
-    """Raises ValueError if a run failed, so that the exit status is not 0. Each failure has been printed already."""
+def _complain(found: Found, dataset: Dataset) -> None:
+    """Raises ValueError if a run failed or a sequence could not be read, so that the exit status is not 0."""
     if found.failed:
         names = ", ".join(f"{tracker} on {sequence}" for tracker, sequence, _ in found.failed)
         raise ValueError(f"{len(found.failed)} runs failed and are left out: {names}")
+    complain_unreadable(dataset.unreadable)
+
+
+def complain_unreadable(sequences: Mapping[str, str]) -> None:
+    """Raises ValueError with the reasons, by name, if there are sequences that could not be read."""
+    if sequences:
+        reasons = "; ".join(sequences.values())
+        raise ValueError(f"{len(sequences)} sequences can't be read and are left out: {reasons}")
 
 
 def _number(value: float) -> str:

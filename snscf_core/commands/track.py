@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from ..crops import Frame
-from ..evaluation.sequences import image_folder, read_boxes, read_frame
+from ..evaluation.sequences import image_folder, read_frame, read_truth
 from ..files import writing
 from ..pictures.files import image_files
 from ..pictures.video import Read, Unreadable, Video, read_video
@@ -137,6 +138,8 @@ def _first_box(options: argparse.Namespace) -> Sequence[float]:
     if options.box is not None:
         return box_of(options.box, "--box")
     truth = options.input / "groundtruth_rect.txt"
-    if truth.is_file() and len(boxes := read_boxes(truth)):
+    if truth.is_file() and len(boxes := read_truth(truth)):
+        if np.isnan(boxes[0]).any():
+            raise ValueError(f"{truth} has no box in its first line: give the target's box with --box x,y,w,h")
         return [float(value) for value in boxes[0]]
     raise ValueError("give the target's first box with --box x,y,w,h")

@@ -22,13 +22,13 @@ import numpy as np
 
 from ..boxes import Array
 from ..crops import Frame
-from ..model.network import MODELS
-from . import fingerprints, jobs, metrics, peers
+from . import jobs, metrics
 from .conditions import AS_IT_IS, Condition
 from .metrics import Rules, Scores
 from .runner import Factory, Job, Outcome
 from .sequences import ImageSequence, read_frame
 from .starts import MOVES, first_frames, moved
+from .stored_runs import Inputs, Stale, forget, tracker_fingerprint, write_description
 from .trackers import TrackerEntry, read_result, write_result
 
 # The box given at the start counts as right, even where it was moved off the true one.
@@ -63,9 +63,9 @@ class Filmed(ImageSequence):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Returns a fingerprint of everything that the frames and the given box depend on."""
-        images = [(file.name, file.stat().st_size) for file in self.files]
-        text = json.dumps([self.condition.fingerprint, self.name, self.start, self.boxes.tolist(), images])
+        """Returns a fingerprint of which frames are shown, how they are changed, and of the boxes."""
+        names = [file.name for file in self.files]
+        text = json.dumps([self.condition.fingerprint, self.name, self.start, self.boxes.tolist(), names])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def score(self, boxes: Array) -> Scores:
@@ -142,7 +142,7 @@ def measure(
     folder: where runs are kept.
     frames: length at which each sequence is cut, 0 for all of it.
     advance: called with the frames done since its last call and all frames to do.
-    tell: called with a text for each failure.
+    tell: called with a text for each failure, and about stored runs that are made again.
 
     Raises ValueError for trackers that are stored results, and for a sequence whose target never appears.
     """
@@ -166,6 +166,7 @@ def measure(
                 found[_place(tracker, one)] = one.score(boxes)
             else:
                 todo.append(Job(tracker, one))
+    store.stale.tell(tell)
     made, failed = _run(todo, store, workers, advance, tell)
     scores = _complete({**found, **made}, sets, trackers, conditions, starts)
     descriptions = {tracker.name: tracker.description() for tracker in trackers}
@@ -174,17 +175,30 @@ def measure(
 
 @dataclass(frozen=True)
 class _RunStore:
-    """Keeps one file of boxes and times for each run. folders: by the tracker's name."""
+    """Keeps one file of boxes and times for each run, with what it was made from. folders: by the tracker's name."""
 
     folders: Mapping[str, Path]
+    stale: Stale = field(default_factory=Stale)
 
     def load(self, candidate: TrackerEntry, one: Filmed) -> Array | None:
-        """Returns the stored N x 4 boxes, None if nothing is stored."""
+        """Returns the stored N x 4 boxes. None if nothing is stored, or it is `stale`: made from other images."""
         file = self._file(candidate, one)
-        return read_result(file)[0] if file.is_file() else None
+        if not file.is_file():
+            return None
+        if part := self._inputs(candidate, one).changed(file):
+            self.stale.add(candidate.name, part, f"{one.name} ({one.condition.title}, start {one.start})")
+            return None
+        return read_result(file)[0]
 
     def save(self, candidate: TrackerEntry, one: Filmed, outcome: Outcome) -> None:
-        write_result(self._file(candidate, one), outcome.boxes, outcome.seconds)
+        file = self._file(candidate, one)
+        forget(file)
+        write_result(file, outcome.boxes, outcome.seconds)
+        self._inputs(candidate, one).write(file)
+
+    def _inputs(self, candidate: TrackerEntry, one: Filmed) -> Inputs:
+        # The folder is named after the tracker's fingerprint.
+        return Inputs(self.folders[candidate.name].name, one)
 
     def _file(self, candidate: TrackerEntry, one: Filmed) -> Path:
         folder = self.folders[candidate.name] / one.condition.name
@@ -238,21 +252,8 @@ def _complete(
     return scores
 
 
-def fingerprint(candidate: TrackerEntry) -> str:
-    """Returns 12 hexadecimal digits for everything that a tracker's boxes depend on, its code included."""
-    kind = candidate.source.partition(":")[0]
-    code = ""
-    if kind in peers.PEERS:
-        code = fingerprints.of_code([Path(peers.__file__).read_text(encoding="utf-8")])
-    elif candidate.description().get("tracker") in MODELS:
-        code = fingerprints.of_tracking()
-    text = json.dumps({**candidate.description(), "code": code}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def _opened(candidate: TrackerEntry, folder: Path) -> Path:
     """Makes the folder of a tracker's runs, named after its fingerprint, and writes there what that stands for."""
-    own = folder / f"{candidate.name}-{fingerprint(candidate)}"
-    own.mkdir(parents=True, exist_ok=True)
-    (own / "tracker.json").write_text(json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n")
+    own = folder / f"{candidate.name}-{tracker_fingerprint(candidate)}"
+    write_description(candidate, own)
     return own

@@ -94,11 +94,16 @@ class TrackerResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Holds the results of several trackers on one data set. missing: sequences of the data set that were not found."""
+    """Holds the results of several trackers on one data set.
+
+    missing: sequences of the data set that were not found.
+    notes: sentences that a reader of the figures should know.
+    """
 
     dataset: str
     trackers: tuple[TrackerResult, ...]
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> list[str]:

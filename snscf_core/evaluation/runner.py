@@ -3,13 +3,13 @@
 
 """Runs trackers over data sets: in parallel processes, and under ``torchrun`` across GPUs and machines.
 
-Each finished sequence is stored at once, in the toolkits' own text formats, and is not run again after a restart. A
-tracker that crashes on a sequence loses only that sequence, and the result says so.
+Each finished sequence is stored at once, in the toolkits' own text formats. A restart does not run it again, unless the
+tracker, the boxes or the images have changed. A tracker that crashes on a sequence loses only that sequence, and the
+result says so.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +27,7 @@ from . import jobs
 from .datasets import Dataset
 from .results import Evaluation, SequenceResult, TrackerResult
 from .sequences import ImageSequence, read_frame
+from .stored_runs import Inputs, Stale, forget, tracker_fingerprint, write_description
 from .trackers import OnlineTracker, TrackerEntry, read_result, stored_boxes, write_result
 from .vot import BASELINE, SupervisedRun, VotSequence, read_runs, run_supervised, write_runs
 
@@ -66,6 +67,8 @@ def one_pass(
     tracker: OnlineTracker, sequence: ImageSequence, advance: Callable[[int], None] = lambda _: None
 ) -> Outcome:
     """Tracks through a sequence from the first frame's true box. The time to read images does not count."""
+    if not np.isfinite(sequence.boxes[0]).all():
+        raise ValueError("the target is absent in the first frame, so there is no box to start from")
     boxes, seconds = np.full((len(sequence), 4), np.nan), np.zeros(len(sequence))
     for index, frame in enumerate(sequence.frames()):
         start = time.perf_counter()
@@ -92,49 +95,51 @@ class Found:
 
 
 class Store:
-    """Keeps the results of a run in a folder, as ``raw/TRACKER/NAME.txt``.
+    """Keeps the results of a run in a folder, as ``raw/TRACKER/NAME.txt``, with what they were made from.
 
     GOT-10k's are ``raw/TRACKER/NAME/NAME_001.txt``, and runs with resets ``raw/TRACKER/baseline/NAME/NAME_001.txt``.
     """
 
     def __init__(self, folder: Path, nested: bool) -> None:
         self.folder, self._nested = folder / "raw", nested
-
-    def open(self, candidate: TrackerEntry) -> None:
-        """Claims the tracker's folder. Raises ValueError if it holds results of another tracker of that name."""
-        file = self.folder / candidate.name / "tracker.json"
-        text = json.dumps(candidate.description(), indent=1, sort_keys=True) + "\n"
-        if file.is_file() and file.read_text() != text:
-            raise ValueError(
-                f"{file.parent} holds results of another {candidate.name} (see {file.name}): choose another folder, or "
-                "remove it"
-            )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        self._trackers: dict[str, str] = {}
+        self.stale = Stale()
 
     def save(self, job: Job, result: Outcome | SupervisedRun) -> None:
+        """Stores a job's result, and then what it was made from."""
+        file = self._file(job)
+        forget(file)
         if isinstance(result, SupervisedRun):
             write_runs(self.folder / job.candidate.name, job.sequence.name, [result])
         else:
-            write_result(self._file(job), result.boxes, result.seconds)
+            write_result(file, result.boxes, result.seconds)
+        self._inputs(job).write(file)
 
     def load(self, job: Job) -> Outcome | SupervisedRun | None:
-        """Returns a job's stored result; None if there is no result of this sequence's length."""
-        length = len(job.sequence)
-        if job.experiment == BASELINE:
-            try:
-                regions = read_runs(self.folder / job.candidate.name, [job.sequence.name])[job.sequence.name][0]
-            except FileNotFoundError:
-                return None
-            return SupervisedRun(regions, np.full(length, np.nan)) if len(regions) == length else None
-        if not (file := self._file(job)).is_file():
+        """Returns a job's stored result. None if there is none, or if it is `stale`: made from other inputs."""
+        length, file = len(job.sequence), self._file(job)
+        if not file.is_file():
             return None
+        if part := self._inputs(job).changed(file):
+            self.stale.add(job.candidate.name, part, job.sequence.name)
+            return None
+        if job.experiment == BASELINE:
+            regions = read_runs(self.folder / job.candidate.name, [job.sequence.name])[job.sequence.name][0]
+            return SupervisedRun(regions, np.full(length, np.nan)) if len(regions) == length else None
         boxes, seconds = read_result(file)
         return Outcome(boxes, seconds) if len(boxes) == length else None
+
+    def _inputs(self, job: Job) -> Inputs:
+        name = job.candidate.name
+        if name not in self._trackers:
+            self._trackers[name] = tracker_fingerprint(job.candidate)
+        return Inputs(self._trackers[name], job.sequence)
 
     def _file(self, job: Job) -> Path:
         name = job.sequence.name
         folder = self.folder / job.candidate.name
+        if job.experiment == BASELINE:
+            return folder / BASELINE / name / f"{name}_001.txt"
         return folder / name / f"{name}_001.txt" if self._nested else folder / f"{name}.txt"
 
 
@@ -152,7 +157,7 @@ def run(
 
     folder: where results are stored, and found again by a later run.
     advance: called with the frames done since its last call and all frames to do.
-    tell: called with a text for each failure.
+    tell: called with a text for each failure, and about stored results that are made again.
 
     Under torchrun every process takes its share; the first returns all results, the others None.
     """
@@ -161,9 +166,11 @@ def run(
     if store is not None and rank == 0:
         for tracker in trackers:
             if tracker.stored is None:
-                store.open(tracker)
+                write_description(tracker, store.folder / tracker.name)
     mine = _ordered(dataset, trackers, experiments)[rank::world]
     results, todo = _known(mine, store, tell)
+    if store is not None:
+        store.stale.tell(tell)
     total = sum(len(job.sequence) for job in todo)
     workers = max(1, min(workers, len(todo)))
     gpu = int(os.environ["LOCAL_RANK"]) if world > 1 and "LOCAL_RANK" in os.environ else None
@@ -213,9 +220,13 @@ def evaluation(
     trackers: Sequence[TrackerEntry],
     found: Found,
 ) -> Evaluation:
-    """Gathers the one-pass results of a run by tracker."""
+    """Gathers the one-pass results of a run by tracker.
+
+    A result that is shorter or longer than its sequence is scored as far as both go, as in the toolkits, and noted.
+    """
     sizes: dict[str, tuple[int, int]] = {}
     results = []
+    notes = [f"{name} is left out: {reason}" for name, reason in dataset.unreadable.items()]
     for tracker in trackers:
         sequences = {}
         for sequence in dataset.sequences:
@@ -225,7 +236,12 @@ def evaluation(
             if dataset.rules.bounded and sequence.name not in sizes:
                 height, width = read_frame(sequence.files[0]).shape[:2]
                 sizes[sequence.name] = width, height
-            count = min(len(outcome.boxes), len(sequence))  # like the toolkits, score the shorter length
+            given, count = len(outcome.boxes), min(len(outcome.boxes), len(sequence))
+            if given != len(sequence):
+                notes.append(
+                    f"the results of {tracker.name} on {sequence.name} have {given} boxes for {len(sequence)} frames: "
+                    f"only the first {count} count"
+                )
             sequences[sequence.name] = SequenceResult(
                 sequence.name,
                 outcome.boxes[:count],
@@ -241,7 +257,7 @@ def evaluation(
             if of == tracker.name and experiment == ONE_PASS
         }
         results.append(TrackerResult(tracker.name, tracker.description(), sequences, lost))
-    return Evaluation(dataset.name, tuple(results), dataset.missing)
+    return Evaluation(dataset.name, tuple(results), dataset.missing, tuple(notes))
 
 
 @dataclass(frozen=True)

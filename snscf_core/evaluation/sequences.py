@@ -77,6 +77,17 @@ def read_boxes(file: Path) -> Array:
     return np.array(rows, np.float64).reshape(-1, 4)
 
 
+def read_truth(file: Path) -> Array:
+    """Reads N x 4 true boxes as `read_boxes` does. A box without width or height is an absent target: NaN."""
+    return present(read_boxes(file))
+
+
+def present(boxes: Array) -> Array:
+    """Returns N x 4 true boxes with NaN in each row that is not a box: some data sets write 0,0,0,0 for no target."""
+    there = np.isfinite(boxes).all(axis=1, keepdims=True) & (boxes[:, 2:] > 0).all(axis=1, keepdims=True)
+    return np.where(there, boxes, np.nan)
+
+
 def read_sequence(folder: Path) -> ImageSequence:
     """Reads one sequence in OTB's layout.
 
@@ -86,7 +97,7 @@ def read_sequence(folder: Path) -> ImageSequence:
     if not images.is_dir() or not truth.is_file():
         raise FileNotFoundError(f"{folder} is no sequence: expected {images}/0001.jpg, ... and {truth}")
     files = image_files(images)
-    boxes = read_boxes(truth)
+    boxes = read_truth(truth)
     if len(files) != len(boxes):
         raise ValueError(f"{folder} has {len(files)} images but {len(boxes)} boxes")
     if not files:
@@ -108,10 +119,16 @@ def open_folder(folder: Path) -> tuple[ImageSequence, bool]:
 
 def read_sequences(root: Path, names: list[str] | None = None) -> list[ImageSequence]:
     """Reads all sequences in a folder, or the named ones, in alphabetical order. Raises as ``read_sequence`` does."""
+    folders = [root / name for name in names] if names else sequence_folders(root)
+    return [read_sequence(folder) for folder in folders]
+
+
+def sequence_folders(root: Path) -> list[Path]:
+    """Lists the folders with a sequence, in alphabetical order. Raises FileNotFoundError if there are none."""
     expected = f"expected {root}/NAME/img/0001.jpg, ... and {root}/NAME/groundtruth_rect.txt for each"
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder; {expected}")
-    folders = [root / name for name in names] if names else sorted(f for f in root.iterdir() if (f / "img").is_dir())
+    folders = sorted(folder for folder in root.iterdir() if (folder / "img").is_dir())
     if not folders:
         raise FileNotFoundError(f"{root} has no sequences; {expected}")
-    return [read_sequence(folder) for folder in folders]
+    return folders

@@ -36,7 +36,7 @@ from .regions import (
     read_regions,
     write_regions,
 )
-from .sequences import ImageSequence, read_frame
+from .sequences import ImageSequence, present, read_frame
 from .trackers import Box, OnlineTracker
 
 Flags = npt.NDArray[np.bool_]
@@ -87,17 +87,22 @@ def read_vot_sequences(root: Path, names: Sequence[str] | None = None) -> list[V
 
     Raises FileNotFoundError with the expected files, for a missing data set, sequence or name.
     """
+    listed = listed_names(root)
+    for name in names or ():
+        if name not in listed:
+            raise FileNotFoundError(f"{root / 'list.txt'} lists no sequence {name!r}")
+    return [read_vot_sequence(root / name) for name in listed if names is None or name in names]
+
+
+def listed_names(root: Path) -> list[str]:
+    """Reads the names in ``list.txt``. Raises FileNotFoundError with the expected files."""
     index = root / "list.txt"
     if not index.is_file():
         raise FileNotFoundError(
             f"{root} holds no VOT data set: expected {index}, and for each NAME in it NAME/groundtruth.txt and "
             "NAME/color/00000001.jpg, ... (or NAME/00000001.jpg, ...)"
         )
-    listed = [line.strip() for line in read_text(index).splitlines() if line.strip()]
-    for name in names or ():
-        if name not in listed:
-            raise FileNotFoundError(f"{index} lists no sequence {name!r}")
-    return [read_vot_sequence(root / name) for name in listed if names is None or name in names]
+    return [line.strip() for line in read_text(index).splitlines() if line.strip()]
 
 
 def read_vot_sequence(folder: Path) -> VotSequence:
@@ -115,6 +120,7 @@ def read_vot_sequence(folder: Path) -> VotSequence:
             f"(or {folder}/00000001.jpg, ...)"
         )
     polygons = corners(read_regions(truth))
+    polygons[np.isnan(present(enclosing_boxes(polygons))).any(axis=1)] = np.nan  # 0,0,0,0 is no region
     count = len(polygons)
     if not 0 < count <= len(files):
         raise ValueError(f"{folder} has {len(files)} images but {count} true regions")

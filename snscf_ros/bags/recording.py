@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from snscf_core.boxes import Array
-from snscf_core.evaluation.sequences import read_boxes
+from snscf_core.evaluation.sequences import present, read_truth
 from snscf_core.texts import read_text
 from snscf_ros.bags.bag import Bag, Entry
 from snscf_ros.bags.message_types import COMPRESSED, DETECTION, DETECTIONS, IMAGE
@@ -130,12 +130,12 @@ class Recording:
     def truth_from_file(self, file: Path) -> Array:
         """Read N x 4 true boxes; a row is NaN if its image has no box.
 
-        The lines are ``x,y,w,h``, one for each image, or ``stamp,x,y,w,h``.
+        The lines are ``x,y,w,h``, one for each image, or ``stamp,x,y,w,h``. A box without size is an absent target.
         Raises ValueError, naming the line or the number that is wrong.
         """
         lines = [line for line in read_text(file).splitlines() if line.strip()]
         if not lines or len(_split(lines[0])) != 5:
-            boxes = read_boxes(file)
+            boxes = read_truth(file)
             if len(boxes) != len(self):
                 raise ValueError(f"{file} has {len(boxes)} boxes, but {self.topic} has {len(self)} images")
             return boxes
@@ -152,6 +152,7 @@ class Recording:
                 raise ValueError(f"{file} line {number} has {len(parts)} numbers instead of 5 (stamp, x, y, w, h)")
             if index is not None:
                 boxes[index] = values
+        boxes = present(boxes)
         if np.isnan(boxes).all():
             raise ValueError(f"no line of {file} has a box for the stamp of an image on {self.topic}")
         return boxes

@@ -20,6 +20,7 @@ from snscf_core.evaluation import accuracy, fingerprints
 from snscf_core.evaluation.conditions import CONDITIONS
 from snscf_core.evaluation.datasets import read_dataset
 from snscf_core.evaluation.reports import accuracy_report
+from snscf_core.evaluation.stored_runs import tracker_fingerprint
 from snscf_core.evaluation.trackers import candidates
 
 TRACKERS = '''
@@ -149,8 +150,8 @@ def test_intervals_and_differences_are_over_sequences(workshop):
 
 def test_requests_that_cannot_be_met_are_told(workshop, capsys):
     assert [one.name for one in chosen(["grey", "jpeg", "grey"])] == ["grey", "jpeg"] and len(chosen(["all"])) == 10
-    assert {name: len(of) for name, of in read_sets(["x=first", "y=second"], ["a", "c"]).items()} == {"x": 1, "y": 1}
-    assert list(read_sets(["x=first", "y=second"], ["a"])) == ["x"]
+    assert {name: len(of) for name, of in read_sets(["x=first", "y=second"], ["a", "c"])[0].items()} == {"x": 1, "y": 1}
+    assert list(read_sets(["x=first", "y=second"], ["a"])[0]) == ["x"]
     for arguments, text in (
         (["--root", "first"], "NAME=FOLDER"),
         (["--root", "x=first", "--root", "x=second"], "both named 'x'"),
@@ -200,8 +201,8 @@ def test_the_fingerprint_of_our_trackers_covers_all_their_folders():
 
 def test_the_code_of_a_tracker_is_part_of_its_fingerprint(workshop):
     (before,) = candidates(["mine:Still"])
-    once = accuracy.fingerprint(before)
-    assert once == accuracy.fingerprint(before) != accuracy.fingerprint(candidates(["mine:Bright"])[0])
+    once = tracker_fingerprint(before)
+    assert once == tracker_fingerprint(before) != tracker_fingerprint(candidates(["mine:Bright"])[0])
     with open("mine.py", "a") as module:
         module.write("\nX = 1\n")
-    assert accuracy.fingerprint(before) != once
+    assert tracker_fingerprint(before) != once

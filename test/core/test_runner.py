@@ -18,10 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
+from snscf_core.commands.accuracy import read_sets
 from snscf_core.commands.cli import main
 from snscf_core.evaluation import jobs, runner
 from snscf_core.evaluation.datasets import read_dataset
-from snscf_core.evaluation.sequences import read_boxes
+from snscf_core.evaluation.sequences import read_boxes, read_sequence
+from snscf_core.evaluation.stored_runs import Inputs, forget
 from snscf_core.evaluation.trackers import candidates, read_result, stored_boxes, write_result
 
 TRACKERS = '''
@@ -140,13 +142,44 @@ def test_each_size_of_search_crops_is_a_tracker_of_its_own(workshop, capsys):
         assert reason in capsys.readouterr().err
 
 
+def test_a_stored_run_is_used_for_the_same_tracker_boxes_and_images_only(workshop):
+    file, image = workshop / "out" / "a.txt", workshop / "data" / "a" / "img" / "0003.png"
+
+    def changed(tracker: str = "one") -> str:
+        return Inputs(tracker, read_sequence(workshop / "data" / "a")).changed(file)
+
+    assert changed() == "record"  # as earlier versions left it
+    Inputs("one", read_sequence(workshop / "data" / "a")).write(file)
+    assert changed() == "" and changed("another") == "tracker"
+    os.utime(image, ns=(0, 0))  # as in a copy of the data set: the bytes are the same
+    assert changed() == ""
+    whole = image.read_bytes()
+    image.write_bytes(whole[:500] + b"\0" * 100 + whole[600:])  # of the same length
+    assert changed() == "images"
+    image.write_bytes(whole)
+    assert changed() == ""
+    truth = workshop / "data" / "a" / "groundtruth_rect.txt"
+    truth.write_text(truth.read_text().replace("10,10,20,16", "11,10,20,16"))
+    assert changed() == "boxes"
+    forget(file)
+    assert changed() == "record"
+
+
 @pytest.mark.slow
-def test_results_of_another_tracker_are_not_taken_for_its_own(workshop, capsys):
-    assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 0
+def test_stored_runs_of_other_data_and_trackers_are_made_again_and_said(workshop, capsys):
+    asked = ["eval", "--root", "data", "--sequences", "a,d", "--tracker", "mine:Still", "--output", "out"]
+    file = workshop / "out" / "raw" / "Still" / "a.txt"
+    assert main(asked) == 0 and main(asked) == 0
+    assert "made again" not in capsys.readouterr().err and read_boxes(file)[0, 0] == 10
+    truth = workshop / "data" / "a" / "groundtruth_rect.txt"
+    truth.write_text(truth.read_text().replace("10,10,20,16", "12,10,20,16"))
+    assert main(asked) == 0
+    told = "stored runs of Still are made again, because the true boxes have changed: a\n"
+    assert told in capsys.readouterr().err and read_boxes(file)[0, 0] == 12
     with open("mine.py", "a") as module:
         module.write("\n# it has changed\n")
-    assert main(["eval", "--root", "data", "--tracker", "mine:Still", "--output", "out"]) == 1
-    assert "another Still" in capsys.readouterr().err
+    assert main(asked) == 0
+    assert "because the tracker, its weights, settings or code have changed: a, d\n" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -170,12 +203,13 @@ def test_a_killed_runner_goes_on_where_it_was(workshop):
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     raw = workshop / "out" / "raw" / "Slow"
     end = time.monotonic() + 120
-    while len(list(raw.glob("s?.txt"))) < 2:
+    while len(list(raw.glob("inputs/s?.json"))) < 2:  # written last
         assert first.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     first.kill()
     first.wait()
-    finished = {file.name: file.stat().st_mtime_ns for file in raw.glob("s?.txt")}
+    done = [raw / f"{file.stem}.txt" for file in raw.glob("inputs/s?.json")]
+    finished = {file.name: file.stat().st_mtime_ns for file in done}
     assert 2 <= len(finished) < 6
     subprocess.run(command, env=environment, check=True, capture_output=True)
     after = {file.name: file.stat().st_mtime_ns for file in raw.glob("s?.txt")}
@@ -206,11 +240,15 @@ def test_stored_results_are_found_by_the_names_that_kits_give_them(tmp_path):
         stored_boxes(tmp_path, "c")
 
 
-def test_stored_results_that_are_shorter_count_as_far_as_they_go(workshop, capsys):
+def test_stored_results_that_are_shorter_count_as_far_as_they_go_and_are_noted(workshop, capsys):
     for name, rows in (("a", 6), ("b", 3), ("d", 6)):
         write_result(workshop / "theirs" / f"{name}.txt", np.full((rows, 4), 5.0), np.ones(rows))
     assert main(["eval", "--root", "data", "--tracker", "results:theirs", "--output", "out"]) == 1
-    assert "theirs on c" in capsys.readouterr().err
+    told = capsys.readouterr()
+    sentence = "the results of theirs on b have 3 boxes for 6 frames: only the first 3 count"
+    assert "theirs on c" in told.err and sentence in told.out
+    assert json.loads((workshop / "out" / "results.json").read_text())["notes"] == [sentence]
+    assert sentence in (workshop / "out" / "report.html").read_text()
     theirs = report(workshop / "out")["theirs"]
     assert theirs["sequences"]["b"]["scores"]["frames"] == 3 and "no results of c" in theirs["failed"]["c"]
 
@@ -257,6 +295,40 @@ def test_a_tracker_that_cannot_be_had_is_told_at_once(tracker, text, workshop, c
 def test_opencv_trackers_are_peers(workshop):
     assert main(["eval", "--root", "data", "--sequences", "a", "--tracker", "mil", "--output", "out"]) == 0
     assert report(workshop / "out")["mil"]["sequences"]["a"]["scores"]["frames"] == 6
+
+
+def test_a_sequence_that_cannot_be_read_costs_itself_only(workshop, capsys):
+    (workshop / "data" / "b" / "img" / "0006.png").unlink()
+    (workshop / "data" / "c" / "groundtruth_rect.txt").write_text("1,2,x,4\n" * 6)
+    for name in "abcd":
+        write_result(workshop / "theirs" / f"{name}.txt", np.full((6, 4), 5.0), np.ones(6))
+    asked = ["eval", "--root", "data", "--tracker", "results:theirs", "--output", "out"]
+    assert main([*asked, "--sequences", "a,d"]) == 0  # the others are not looked at
+    assert "5 images" not in str(capsys.readouterr())
+    assert main(asked) == 1
+    told = capsys.readouterr()
+    assert "2 sequences can't be read and are left out: data/b has 5 images but 6 boxes; " in told.err
+    assert "note: b is left out: data/b has 5 images but 6 boxes" in told.out and "c is left out" in told.out
+    assert sorted(report(workshop / "out")["theirs"]["sequences"]) == ["a", "d"]
+    assert main([*asked, "--sequences", "b"]) == 1
+    assert "5 images but 6 boxes" in capsys.readouterr().err
+    assert main([*asked, "--sequences", "a,e"]) == 1
+    assert "no sequence 'e'; it has a, b, c, d" in capsys.readouterr().err
+    sets, unreadable = read_sets(["x=data"])
+    assert [one.name for one in sets["x"]] == ["a", "d"] and list(unreadable) == ["x/b", "x/c"]
+
+
+def test_a_true_box_without_size_is_an_absent_target(workshop, capsys):
+    """0,0,0,0 and NaN are the same truth, in every reader of text files."""
+    for name, absent in (("a", "0,0,0,0"), ("d", "NaN,NaN,NaN,NaN")):
+        (workshop / "data" / name / "groundtruth_rect.txt").write_text("10,10,20,16\n" * 3 + f"{absent}\n" * 3)
+        write_result(workshop / "theirs" / f"{name}.txt", np.array([[10, 10, 20, 16]] * 6), np.ones(6))
+    assert main(["eval", "--root", "data", "--sequences", "a,d", "--tracker", "results:theirs", "--output", "out"]) == 0
+    scores = [one["scores"] for one in report(workshop / "out")["theirs"]["sequences"].values()]
+    assert scores[0] == scores[1] and scores[0]["frames"] == 3
+    (workshop / "data" / "a" / "groundtruth_rect.txt").write_text("0,0,0,0\n" * 6)
+    assert main(["track", "data/a"]) == 1
+    assert "has no box in its first line" in capsys.readouterr().err
 
 
 class _Work:

@@ -55,7 +55,7 @@ def write_report(
     _remove_earlier(folder)
     _write_json(folder / "results.json", results(evaluation))
     _write_json(folder / "speed.json", speed(evaluation))
-    notes = []
+    notes = list(evaluation.notes)
     try:
         plots = write_plots(evaluation, folder / "plots")
     except ImportError as error:
@@ -137,6 +137,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "dataset": evaluation.dataset,
         "missing": list(evaluation.missing),
+        "notes": list(evaluation.notes),
         "rules": [asdict(rules) for rules in _rules(evaluation)],
         "thresholds": {
             "success": _plain(metrics.OVERLAP_THRESHOLDS),
