@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +121,7 @@ def run_compare(options: argparse.Namespace) -> None:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):  # Several reports have the same tracker: add the report's folder to its name.
         sources = [source for source in options.reports for _ in compare.read_runs(source)]
-        runs = [
-            compare.ComparedRun(f"{source}:{run.name}", run.dataset, run.values, run.frames, run.pooled)
-            for source, run in zip(sources, runs, strict=True)
-        ]
+        runs = [replace(run, name=f"{source}:{run.name}") for source, run in zip(sources, runs, strict=True)]
     if len({run.dataset for run in runs}) > 1:
         raise ValueError(f"the reports are on different data sets: {', '.join(sorted({run.dataset for run in runs}))}")
     for table in compare.comparison_tables(runs):

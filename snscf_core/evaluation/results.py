@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +47,11 @@ class SequenceResult:
     @cached_property
     def curves(self) -> Curves:
         return metrics.curves_of(self.frames)
+
+    @cached_property
+    def truth_fingerprint(self) -> str:
+        """Returns 12 hexadecimal digits for the true boxes, to four decimals."""
+        return hashlib.sha256(json.dumps(np.round(self.truth, 4).tolist()).encode()).hexdigest()[:12]
 
     @property
     def overlaps(self) -> Array:

@@ -85,6 +85,22 @@ def test_what_cannot_be_compared_is_told_in_one_sentence(tmp_path, capsys):
         assert text in capsys.readouterr().err
 
 
+def test_runs_against_different_true_boxes_are_not_compared():
+    """Reports on data sets with the same names, or from before and after a correction of the truth."""
+
+    def run(name, frames, truth):
+        values = {measure: {"s": 0.5} for measure in compare._MEASURES}
+        return compare.ComparedRun(name, "sequences", values, {"s": frames}, truth=truth)
+
+    one = run("one", 30, {"s": "a"})
+    for other in (run("same", 30, {"s": "a"}), run("older", 30, {}), run("shorter", 20, {"s": "b"})):
+        assert compare.comparison_tables([one, other])
+    with pytest.raises(ValueError, match="other true boxes of s"):
+        compare.comparison_tables([one, run("corrected", 30, {"s": "b"})])
+    first, second = (SequenceResult("s", np.ones((2, 4)), np.full((2, 4), value)) for value in (1.0, 2.0))
+    assert first.truth_fingerprint != second.truth_fingerprint
+
+
 def test_tables_of_the_paper_hold_its_figures_and_ours():
     measured = paper.Measured(
         otb=evaluation({mode: shift for shift, mode in enumerate(paper.MODES)}, "otb"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class ComparedRun:
 
     values: measure -> sequence -> value
     frames: frames of each sequence, its weight if ``pooled``
+    truth: fingerprint of each sequence's true boxes; reports of earlier versions lack it
     """
 
     name: str
@@ -61,6 +62,7 @@ class ComparedRun:
     values: Mapping[str, Mapping[str, float]]
     frames: Mapping[str, int]
     pooled: bool = False
+    truth: Mapping[str, str] = field(default_factory=dict)
 
 
 def bootstrap(values: Array, weights: Array | None = None, seed: int = 0) -> Interval:
@@ -82,7 +84,8 @@ def interval_table(evaluation: Evaluation) -> Table:
 def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
     """Returns a table for each measure: every run against the first, on the sequences that both have.
 
-    Raises ValueError if there are fewer than two runs, or two without a sequence in common.
+    Raises ValueError if there are fewer than two runs, two without a sequence in common, or two that were measured
+    against different true boxes.
     """
     if len(runs) < 2:
         raise ValueError("two trackers are needed to compare, got one")
@@ -94,6 +97,8 @@ def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
             names = _common(first, run, measure)
             if not names:
                 raise ValueError(f"{first.name} and {run.name} have no sequence in common")
+            if other := [name for name in names if _measured_otherwise(first, run, name)]:
+                raise ValueError(f"{first.name} and {run.name} were measured against other true boxes of {other[0]}")
             a, b = (np.array([one.values[measure][name] for name in names]) for one in (first, run))
             weights = _weights(first, names)
             difference = bootstrap(b - a, weights)
@@ -141,6 +146,7 @@ def read_runs(source: str) -> list[ComparedRun]:
                 },
                 {sequence: int(found["scores"]["frames"]) for sequence, found in one["sequences"].items()},
                 any(rules["pooled"] for rules in report["rules"]),
+                {sequence: found["truth"] for sequence, found in one["sequences"].items() if "truth" in found},
             )
             for name, one in ((name, report["trackers"][name]) for name in report["order"])
         ]
@@ -161,6 +167,12 @@ def _run(evaluation: Evaluation, place: int) -> ComparedRun:
         {name: one.frames for name, one in scores.items()},
         any(one.rules.pooled for one in tracker.sequences.values()),
     )
+
+
+def _measured_otherwise(a: ComparedRun, b: ComparedRun, name: str) -> bool:
+    """Whether both count equally many frames of a sequence, but against different true boxes."""
+    known = name in a.truth and name in b.truth
+    return known and a.frames[name] == b.frames[name] and a.truth[name] != b.truth[name]
 
 
 def _table(title: str, runs: Sequence[ComparedRun]) -> Table:

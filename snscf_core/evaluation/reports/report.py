@@ -175,6 +175,7 @@ def _tracker(evaluation: Evaluation, tracker: TrackerResult) -> dict[str, Any]:
         "sequences": {
             name: {
                 "scores": _scores(one.scores),
+                "truth": one.truth_fingerprint,
                 "attributes": list(one.attributes),
                 "first_failure": first_failure(one),
             }
