@@ -167,10 +167,16 @@ def _pool(
     kept = options.pool is not None and options.pool.is_file()
     if kept:
         pool = ImagePool.load(options.pool, device)
-        known = {(clip.source, clip.name) for clip in clips}
+        known: dict[tuple[str, str], list[Clip]] = {}
+        for clip in clips:
+            known.setdefault((clip.source, clip.name), []).append(clip)
         sources = [pool.sources[int(index)] for index in pool.clip_source]
-        if not known.issuperset(zip(sources, pool.clip_names, strict=True)):
+        keys = list(zip(sources, pool.clip_names, strict=True))
+        if not known.keys() >= set(keys):
             raise ValueError(f"{options.pool} has clips that are not in this run's training data: use another file")
+        for key, made_from in zip(keys, pool.clip_fingerprints, strict=False):  # older files have no fingerprints
+            if made_from not in [clip.fingerprint() for clip in known[key]]:
+                raise ValueError(f"{options.pool} was made from other images or boxes of {key[1]}: use another file")
         if pool.longest_side != options.longest_side:
             raise ValueError(f"{options.pool} has images of {pool.longest_side} pixels, not of {options.longest_side}")
     else:

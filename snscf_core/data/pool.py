@@ -65,6 +65,7 @@ class ImagePool:
     sources: list[str]
     longest_side: int
     left_out: list[str] = field(default_factory=list)  # what was broken at decoding, with the reason
+    clip_fingerprints: list[str] = field(default_factory=list)  # see Clip.fingerprint; older files lack them
     block_starts: Tensor = field(init=False, repr=False)  # F x BLOCKS int64, the first pixel of each
     _mask_block_starts: Tensor = field(init=False, repr=False)  # V x BLOCKS int64
 
@@ -169,6 +170,7 @@ class ImagePool:
             "sources": self.sources,
             "longest_side": self.longest_side,
             "left_out": self.left_out,
+            "fingerprints": self.clip_fingerprints,
         }
         write_tensors(path, self._tensors(), {"format": FORMAT, "pool": json.dumps(text)})
 
@@ -185,7 +187,8 @@ class ImagePool:
                 clip_names=text["names"],
                 sources=text["sources"],
                 longest_side=int(text["longest_side"]),
-                left_out=text.get("left_out", []),  # older files lack it
+                left_out=text.get("left_out", []),  # older files lack these two
+                clip_fingerprints=text.get("fingerprints", []),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no image pool: {error}") from error
@@ -472,6 +475,7 @@ class _Views:
             sources=sources,
             longest_side=longest_side,
             left_out=problems,
+            clip_fingerprints=[clips[number].fingerprint() for number in used],
         )
 
 

@@ -11,6 +11,7 @@ FileNotFoundError with the expected tree.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -60,6 +61,12 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def fingerprint(self) -> str:
+        """Returns 12 hexadecimal digits for the boxes, and the images' names and sizes in bytes."""
+        images = [(file.name, file.stat().st_size if file.is_file() else -1) for file in self.files]
+        text = json.dumps([np.round(self.boxes, 3).tolist(), images])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 Found = tuple[list[Clip], list[str]]  # clips and problems

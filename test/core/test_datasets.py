@@ -73,8 +73,11 @@ def test_otb(tmp_path):
     assert dataset.rules == RULES["otb"]
     assert len(read_dataset("otb2013", tmp_path).sequences) == 5
     (tmp_path / "Crossing" / "img" / "0003.jpg").unlink()
+    damaged = read_dataset("otb", tmp_path)
+    assert "Crossing: 2 images, but 3 boxes" in damaged.unreadable["Crossing"] and len(damaged.sequences) == 4
+    assert [one.name for one in read_dataset("otb", tmp_path, ["Tiger1"]).sequences] == ["Tiger1"]
     with pytest.raises(ValueError, match="Crossing: 2 images, but 3 boxes"):
-        read_dataset("otb", tmp_path)
+        read_dataset("otb", tmp_path, ["Crossing"])
 
 
 @pytest.mark.parametrize(("name", "folder", "step"), [("uav123", "UAV123", 1), ("uav123_10fps", "UAV123_10fps", 3)])

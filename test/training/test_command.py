@@ -108,6 +108,21 @@ def test_what_is_broken_is_told_of_a_kept_pool_too(command, clips, tmp_path, cap
         assert len(told) == 2 and all(line.startswith(start) for line, start in zip(told, expected, strict=True))
 
 
+def test_a_pool_of_other_boxes_or_images_is_refused(command, clips, tmp_path, capsys, monkeypatch):
+    """The names of the clips are the same."""
+    monkeypatch.setattr("snscf_core.commands.train.train", lambda *_, **__: Summary(True, 1, 1, None, {}))
+    options = ["--steps", "1", "--pool", str(tmp_path / "pool.safetensors"), "--validation-share", "0"]
+    truth = clips / "clip1" / "groundtruth.txt"
+    whole = truth.read_text()
+    assert command(*options) == 0 and command(*options) == 0
+    truth.write_text(whole.replace("\n", "1\n", 1))
+    try:
+        assert command(*options) == 1
+    finally:
+        truth.write_text(whole)
+    assert "was made from other images or boxes of clip1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_pool_of_other_clips_is_refused(command, tmp_path, capsys):
     options = ["--steps", "1", "--pool", str(tmp_path / "pool.safetensors")]
