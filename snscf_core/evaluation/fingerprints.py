@@ -35,6 +35,12 @@ def tracking_files() -> list[Path]:
 
 
 @cache
+def of_reading() -> str:
+    """Returns the fingerprint of the code that reads pictures."""
+    return of_code(file.read_text(encoding="utf-8") for file in sorted((_PACKAGE / "pictures").glob("*.py")))
+
+
+@cache
 def of_tracking() -> str:
     """Returns the fingerprint of the code that our trackers run."""
     return of_code(file.read_text(encoding="utf-8") for file in tracking_files())

@@ -40,7 +40,8 @@ def tracker_fingerprint(candidate: TrackerEntry) -> str:
         code = fingerprints.of_code([Path(peers.__file__).read_text(encoding="utf-8")])
     elif candidate.description().get("tracker") in MODELS:
         code = fingerprints.of_tracking()
-    return _digest(json.dumps({**candidate.description(), "code": code}, sort_keys=True))
+    parts = {**candidate.description(), "code": code, "pictures": fingerprints.of_reading()}
+    return _digest(json.dumps(parts, sort_keys=True))
 
 
 def write_description(candidate: TrackerEntry, folder: Path) -> None:

@@ -26,6 +26,7 @@ from ..engines.threads import ONE_THREAD
 from ..model import acf
 from ..model.checkpoints import load
 from ..model.network import LEVELS
+from ..surroundings import own_arithmetic, own_defaults
 from .appearance import Memory, colours
 from .association import Match, associate
 from .confidence import Confidence
@@ -37,7 +38,6 @@ from .motion import Point
 from .proposals import ProposalSelector, embeddings
 from .search_regions import plan, region
 from .state_update import update_state
-from .surroundings import own_arithmetic, own_defaults
 from .target import Target, Track
 from .tuning import tuning_of
 
