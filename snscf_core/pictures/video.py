@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
@@ -20,7 +21,7 @@ from ..crops import Frame
 
 _MATROSKA, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
-_MOST_FAILURES = 1000  # in a row, in a video that does not say how many frames it has
+_MOST_FAILURES = 1000  # in a row; then there is nothing behind the hole
 # AVI counts what was written; a codec may keep back a frame or two at the end.
 _KEPT_BACK = 2
 
@@ -55,7 +56,8 @@ def read_video(file: Path) -> Video:
     if not video.isOpened():
         raise ValueError(f"{file} can't be opened as a video{': it is cut off' if cut else ''}")
     count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
-    length = count if count > 0 else None
+    # a damaged header may say anything, but every frame takes some bytes
+    length = count if 0 < count <= file.stat().st_size else None
     return Video(_frames(video, file, length, cut), length, fps if np.isfinite(fps) and fps > 0 else None)
 
 
@@ -81,7 +83,7 @@ def is_cut_off(file: Path) -> bool:
 def _frames(video: cv2.VideoCapture, file: Path, length: int | None, cut: bool) -> Iterator[Read]:
     number = failed = 0  # failed: reads in a row, which may be a hole or the end
     try:
-        while failed < (_MOST_FAILURES if length is None else max(0, length - number)):
+        while failed < (_MOST_FAILURES if length is None else min(_MOST_FAILURES, length - number)):
             readable, frame = video.read()
             if not readable:
                 failed += 1
@@ -97,9 +99,10 @@ def _frames(video: cv2.VideoCapture, file: Path, length: int | None, cut: bool) 
     missing = 0 if length is None else length - number
     if cut:
         end = f"{file} is cut off after frame {number}"
-        yield from [Unreadable(end)] * max(1, missing)
+        yield from repeat(Unreadable(end), max(1, missing))
     elif missing > _KEPT_BACK and file.suffix.lower() == ".avi":
-        yield from [Unreadable(f"{file} has {number} frames that can be read, but says that it has {length}")] * missing
+        end = f"{file} has {number} frames that can be read, but says that it has {length}"
+        yield from repeat(Unreadable(end), missing)
 
 
 def _riff_end(stream: BinaryIO, size: int) -> int:

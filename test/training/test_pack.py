@@ -176,7 +176,8 @@ def test_damage_is_named_and_everything_else_is_kept(snapshots):
     assert [row["objects"] for row in rows if row["repository"] == "owner/clips"] == ["1"]
     assert {row["path"] for row in rows if row["repository"] == "owner/stills"} == {f"images/{n}.png" for n in range(4)}
     reasons = (pack / "left_out.txt").read_text()
-    for what in ("cut.png can't be read as an image: PNG is cut off", "lonely.png\tit has no annotation", "odd.xml is no VOC", "box (620", "box (900"):
+    cut_off = "cut.png can't be read as an image: PNG is cut off"
+    for what in (cut_off, "lonely.png\tit has no annotation", "odd.xml is no VOC", "box (620", "box (900"):
         assert what in reasons
     assert "owner/stills has no nowhere/*.png" in reasons and "no snapshot of owner/none" in reasons
 
