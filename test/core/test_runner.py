@@ -165,6 +165,34 @@ def test_a_stored_run_is_used_for_the_same_tracker_boxes_and_images_only(worksho
     assert changed() == "record"
 
 
+def test_the_store_says_which_runs_it_does_not_use(workshop):
+    (still,) = candidates(["mine:Still"])
+    result = runner.Outcome(np.full((6, 4), 7.0), np.ones(6))
+
+    def loaded() -> tuple[list[bool], list[str]]:
+        """Whether each run is used, and what is said, as seen by a new process."""
+        store, said = runner.Store(Path("out"), nested=False), []
+        jobs = [runner.Job(still, one) for one in read_dataset("sequences", Path("data"), ["a", "d"]).sequences]
+        if not list(Path("out").rglob("*.txt")):
+            for job in jobs:
+                store.save(job, result)
+        used = [store.load(job) is not None for job in jobs]
+        store.stale.tell(said.append)
+        return used, said
+
+    assert loaded() == ([True, True], [])
+    truth = workshop / "data" / "a" / "groundtruth_rect.txt"
+    truth.write_text(truth.read_text().replace("10,10,20,16", "12,10,20,16"))
+    assert loaded() == (
+        [False, True],
+        ["stored runs of Still are made again, because the true boxes have changed: a"],
+    )
+    with open("mine.py", "a") as module:
+        module.write("\n# it has changed\n")
+    (said,) = loaded()[1]
+    assert said.endswith("because the tracker, its weights, settings or code have changed: a, d")
+
+
 @pytest.mark.slow
 def test_stored_runs_of_other_data_and_trackers_are_made_again_and_said(workshop, capsys):
     asked = ["eval", "--root", "data", "--sequences", "a,d", "--tracker", "mine:Still", "--output", "out"]
