@@ -10,13 +10,34 @@ from typing import TYPE_CHECKING
 from snscf_ros.bringup import IMAGE_TOPIC
 
 if TYPE_CHECKING:
+    from rclpy.node import Node
     from rclpy.qos import QoSProfile
+
+COMPRESSED_SUFFIX = "/compressed"
 
 
 def topic(camera: str, transport: str) -> str:
     """Return the relative topic of a camera: image_raw, front/image_raw, front/image_raw/compressed, ..."""
     raw = f"{camera}/{IMAGE_TOPIC}" if camera else IMAGE_TOPIC
-    return f"{raw}/compressed" if transport == "compressed" else raw
+    return f"{raw}{COMPRESSED_SUFFIX}" if transport == "compressed" else raw
+
+
+def is_remapped(node: Node, topic: str) -> bool:
+    """Return whether a remapping gives a relative topic another name."""
+    return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
+
+
+def image_topic(node: Node, camera: str, transport: str) -> str:
+    """Return the resolved topic of a camera's images.
+
+    As with image_transport, a remapping of image_raw (front/image_raw, ...) holds for image_raw/compressed too, unless
+    that is remapped itself.
+    """
+    own, raw = topic(camera, transport), topic(camera, "raw")
+    if own == raw or is_remapped(node, own):
+        resolved: str = node.resolve_topic_name(own)
+        return resolved
+    return f"{node.resolve_topic_name(raw)}{COMPRESSED_SUFFIX}"
 
 
 def sensor_qos() -> QoSProfile:

@@ -155,11 +155,13 @@ def statuses_message(
     latency: float,
     counts: Counts,
     bearings: Mapping[str, Bearing],
+    problem: str = "",
 ) -> TrackStatusArray:
     """Make the status of all targets of one camera after one frame.
 
     latency: seconds from the image's arrival.
     bearings: by target id, as far as they are known.
+    problem: what is wrong with how the camera is read.
     """
     return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
@@ -170,4 +172,5 @@ def statuses_message(
         frames_processed=counts.processed,
         frames_dropped=counts.dropped,
         frames_rejected=counts.rejected,
+        problem=problem,
     )

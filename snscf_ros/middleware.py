@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 # the variable that each generation of Fast DDS reads, by the folder that it installs under share/
@@ -25,6 +25,10 @@ ALLOCATOR_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRE
 # segment_size of config/fastdds_shm.xml with its bookkeeping, for the camera's process, the tracker's and one viewer
 _SHARED_MEMORY_NEEDED = 3 * 68 * 1024 * 1024
 _SHARED_MEMORY = Path("/dev/shm")
+_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+_CHOICES = (*PROFILE_VARIABLES.values(), _TRANSPORTS)
+
+_left_out = False  # whether this process changed what the environment says of shared memory
 
 
 def profile_environment(profile: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -33,11 +37,31 @@ def profile_environment(profile: Path, environment: Mapping[str, str] = os.envir
     The user has chosen if there is a profile under either name, or FASTDDS_BUILTIN_TRANSPORTS. The profile cannot work
     where /dev/shm is smaller than the segments (Docker's default is 64 MB): Fast DDS would then use no shared memory.
     """
-    if any(environment.get(name) for name in (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")):
+    if any(environment.get(name) for name in _CHOICES):
         return {}
     if not shared_memory_suffices():
         return {}
     return {name: str(profile) for name in _variables_read_here(environment)}
+
+
+def leave_out_shared_memory(profile: Path, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Change the variables of this process where Fast DDS could not have the shared memory that they ask for.
+
+    It would print errors and use none. Without our profile it takes little, and with UDPv4 it asks for none. What the
+    user has chosen besides our profile stays.
+    """
+    global _left_out
+    chosen = [environment[name] for name in _CHOICES if environment.get(name)]
+    if any(Path(text) != profile for text in chosen):
+        return
+    writable = os.access(_SHARED_MEMORY, os.W_OK)
+    if chosen and not (writable and shared_memory_suffices()):
+        for name in PROFILE_VARIABLES.values():
+            environment.pop(name, None)
+        _left_out = True
+    if not writable:
+        environment[_TRANSPORTS] = "UDPv4"
+        _left_out = True
 
 
 def _variables_read_here(environment: Mapping[str, str]) -> list[str]:
@@ -65,8 +89,13 @@ def advice(profile: Path, implementation: str, environment: Mapping[str, str] = 
     """
     if not implementation.startswith("rmw_fastrtps"):
         return None
-    if any(environment.get(name) for name in (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")):
+    if any(environment.get(name) for name in _CHOICES) and not _left_out:
         return None
+    if not os.access(_SHARED_MEMORY, os.W_OK):
+        return (
+            f"{_SHARED_MEMORY} cannot be written to, so images go through the network, where Fast DDS loses most of"
+            " more than 0.5 MB; mount it writable"
+        )
     if not shared_memory_suffices():
         return (
             f"{_SHARED_MEMORY} has less than {_SHARED_MEMORY_NEEDED >> 20} MB free, so Fast DDS loses most images of "

@@ -51,11 +51,14 @@ class Session:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
+        from snscf_ros import ros_start
         from snscf_ros.executor import spin
 
         # a context of its own: the caller may have one already
         self._context = Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        ros_start.prepare()
+        args = ros_start.log_arguments()
+        rclpy.init(args=args, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node(self._name, namespace=self._namespace, context=self._context)
         executor = SingleThreadedExecutor(context=self._context)
         executor.add_node(self.node)

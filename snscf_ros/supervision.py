@@ -13,7 +13,8 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from types import FrameType
 
 # variables of the node's process
 _PARENT = "SNSCF_END_WITH"  # id of the process that the node ends with
@@ -68,6 +69,16 @@ def end_with_parent() -> bool:
     return True
 
 
+def on_request_to_end(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Let `handler` take the signals that ask a process to end: SIGINT, SIGTERM, and SIGHUP where a terminal is closed.
+
+    SIGHUP stays ignored under nohup.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def leave_interrupts_to_launch() -> None:
     """Keep Ctrl-C from raising KeyboardInterrupt in a process that runs launch.
 
@@ -91,7 +102,7 @@ def death(exit_code: int, error: str) -> str:
     exit_code: as Python gives it, negative for a signal.
     error: the last error that the node printed, if any.
     """
-    if exit_code in (0, -signal.SIGINT, -signal.SIGTERM):
+    if exit_code in (0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP):
         return ""
     if exit_code > 0:
         cause = f"with status {exit_code}"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from snscf_core import Target, Track
@@ -21,11 +21,24 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class FollowedTarget:
-    """A target that is followed in the images of one camera."""
+    """A target that is followed in the images of one camera.
+
+    frame_id: of the image that it was started in. Images of others show something else.
+    size: width and height of that image.
+    """
 
     target_id: str
     camera: str
     target: Target
+    frame_id: str = ""
+    size: tuple[int, int] = (0, 0)
+
+    def is_seen_in(self, frame_id: str, size: tuple[int, int], alternating: Collection[tuple[int, int]] = ()) -> bool:
+        """Return whether the target is followed in an image of that frame_id and size.
+
+        alternating: sizes of images that come in turn, from several cameras. While there are none, the size may change.
+        """
+        return frame_id == self.frame_id and (not alternating or size == self.size)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,13 @@ class TrackedTarget:
     target_id: str
     primary: bool
     track: Track
+
+    def clipped(self, width: int, height: int) -> TrackedTarget:
+        """Return the target with the part of its box that is inside an image of that size; at least a pixel is."""
+        x, y, w, h = self.track.box
+        left, top = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
+        right, bottom = min(max(x + w, left + 1.0), float(width)), min(max(y + h, top + 1.0), float(height))
+        return replace(self, track=replace(self.track, box=(left, top, right - left, bottom - top)))
 
 
 class TargetRegistry:
@@ -59,12 +79,22 @@ class TargetRegistry:
         with self._lock:
             self._check_room(target_id, most)
 
-    def add(self, target_id: str, camera: str, target: Target, most: int, track: Track | None = None) -> str:
+    def add(
+        self,
+        target_id: str,
+        camera: str,
+        target: Target,
+        most: int,
+        track: Track | None = None,
+        frame_id: str = "",
+        size: tuple[int, int] = (0, 0),
+    ) -> str:
         """Follow `target` under `target_id`, in place of a target of that name, and return the name.
 
         An empty name becomes target_1, target_2, ... No such name is given twice, so that an id in the detections is
         always the same object.
         track: its last track, if any frame has been tracked.
+        frame_id, size: of the image that it was started in.
         """
         with self._lock:
             self._check_room(target_id, most)
@@ -72,7 +102,7 @@ class TargetRegistry:
                 self._last_number += 1
                 if (name := f"target_{self._last_number}") not in self._followed:
                     target_id = name
-            self._followed[target_id] = FollowedTarget(target_id, camera, target)
+            self._followed[target_id] = FollowedTarget(target_id, camera, target, frame_id, size)
             self._tracks.pop(target_id, None)
             if track is not None:
                 self._tracks[target_id] = track

@@ -287,7 +287,7 @@ def _stamps(entries: Sequence[Entry[_IndexedMessage]]) -> list[int]:
 
 def _parts(stamps: Sequence[int]) -> list[int]:
     """Return for each stamp how often the clock was set back before. stamps: in the order in which they are stored."""
-    parts, newest, part = [], 0, 0
+    parts, newest, part = [], min(stamps, default=0), 0  # stamps may be negative
     for stamp in stamps:
         if stamp < newest - _CLOCK_SET:
             part, newest = part + 1, stamp

@@ -43,10 +43,11 @@ class ReplayedImage:
 def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int) -> Iterator[ReplayedImage]:
     """Track through the recording from `start`, and yield the result of each image.
 
-    As in the node, an image that cannot be used changes nothing, and an image in which nothing is followed is not
-    decoded. Raises ValueError if the target cannot be initialised.
+    As in the node, an image that cannot be used, or of another frame_id than the one started on, changes nothing, and
+    an image in which nothing is followed is not decoded. Raises ValueError if the target cannot be initialised.
     """
     targets = TargetRegistry()
+    frame_id: str | None = None  # of the image that the target was started in
     for index, stored in enumerate(recording.messages()):
         began = time.perf_counter()
         header, problem = None, ""
@@ -55,7 +56,10 @@ def replay(tracker: Tracker, recording: Recording, start: Start, max_pixels: int
             message = stored.message()
             header = message.header
             decode = images.check(message, max_pixels)
-            if index == start.index:
+            if frame_id not in (None, header.frame_id):
+                problem = f"frame_id is '{header.frame_id}', but the target was started in '{frame_id}'"
+            elif index == start.index:
+                frame_id = header.frame_id
                 tracked = _initialise(tracker, targets, decode(), start)
             elif followed := targets.of_camera(""):
                 tracks = tracker.update(decode(), [one.target for one in followed])

@@ -14,7 +14,6 @@ Publishes `image_raw` (and `image_raw/compressed` while somebody listens) and, w
 from __future__ import annotations
 
 import queue
-import signal
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
+from snscf_ros import ros_start, supervision
 from snscf_ros.bringup import IMAGE_TOPIC
 from snscf_ros.demo.sources import SOURCES, ReadAhead, Shot, open_source
 from snscf_ros.executor import spin
@@ -201,9 +201,12 @@ def main(args: list[str] | None = None) -> int:
     # A simple queue, because one put may interrupt another: signals come in bursts.
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()
     # rclpy's own handlers shut the context down under whatever is being constructed.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.put(None))
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    supervision.on_request_to_end(lambda *_: ended.put(None))
+    ros_start.prepare()
+    rclpy.init(
+        args=[*(sys.argv if args is None else args), *ros_start.log_arguments()],
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
     try:
         node = CameraNode()
     except (OSError, ValueError, ParameterException) as error:

@@ -15,12 +15,11 @@ import argparse
 import contextlib
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snscf_ros import bringup
+from snscf_ros import bringup, supervision
 from snscf_ros.demo.console import DemoError, say
 from snscf_ros.processes import Child
 from snscf_ros.session import ChildEnded, Session
@@ -38,9 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demonstration and return the exit code."""
     arguments = _parser().parse_args(argv)
     # set even where the caller ignores them, as shells do for what they start in the background
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    supervision.on_request_to_end(_interrupt)
     try:
         _run(arguments)
     except (DemoError, TimeoutError) as error:

@@ -24,6 +24,7 @@ from snscf_ros.node.parameters import Settings
 from snscf_ros.node.recent_images import ReceivedImage, RecentImages
 from snscf_ros.stamps import seconds_text
 from snscf_ros.target_registry import Refused, TargetRegistry
+from snscf_ros.topic_graph import Alternation, frame_ids_text, sizes_text
 
 # stamps that go back by less belong to images that overtook each other
 _OUT_OF_ORDER = 500_000_000  # ns
@@ -36,12 +37,14 @@ class CameraReport(NamedTuple):
     last_received: when the last image came (monotonic seconds); None for never.
     last_usable: the same for the last image that could be used.
     header: header of the last image that could be used.
+    mixed: that several cameras publish on the topic; empty if that was not noticed.
     """
 
     counts: Counts
     last_received: float | None
     last_usable: float | None
     header: Header | None
+    mixed: str = ""
 
 
 class CameraStream:
@@ -55,6 +58,8 @@ class CameraStream:
         self.last_usable: float | None = None
         self.last_refusal = ""  # why the last image was refused on arrival; empty if it was not
         self.waiting = False  # the newest image has not been taken yet
+        self._frame_ids: Alternation[str] = Alternation()
+        self._sizes: Alternation[tuple[int, int]] = Alternation()
         self._epoch = 0  # rises when the counts are reset
         self._next_number = 0
         self._unusable = False  # the last image that was decoded could not be used
@@ -63,9 +68,10 @@ class CameraStream:
     def time_went_back(self, image: ReceivedImage) -> float:
         """Return by how many seconds the image is older than the one before, 0 for a mere overtaking.
 
-        Stamps go back when a recording starts again and when the camera's clock is set.
+        Stamps go back when a recording starts again and when the camera's clock is set. Those of another frame_id come
+        from another camera, whose clock may differ.
         """
-        newest = self.recent.newest
+        newest = self.recent.newest_of(image.header.frame_id)
         if newest is None or not image.stamp_ns or not newest.stamp_ns:
             return 0.0
         back = newest.stamp_ns - image.stamp_ns
@@ -77,8 +83,10 @@ class CameraStream:
         wanted: whether the worker should take it.
         seconds, most_bytes: how much of the stream is kept.
         """
-        newest = self.recent.newest
-        if newest is not None and 0 < image.stamp_ns < newest.stamp_ns:
+        frame_id = image.header.frame_id
+        self._frame_ids.observe(frame_id, image.received)
+        newest = self.recent.newest_of(frame_id)
+        if newest is not None and newest.stamp_ns and image.stamp_ns and image.stamp_ns < newest.stamp_ns:
             self._count_dropped()
             return False
         if self.waiting:
@@ -99,10 +107,19 @@ class CameraStream:
         self.waiting = False
         return self.recent.newest
 
-    def ahead(self, number: int) -> list[ReceivedImage]:
-        """Return the kept images after that number, but not one that waits: all targets will be tracked in it."""
+    def ahead(self, number: int, frame_id: str) -> list[ReceivedImage]:
+        """Return the kept images of a frame_id after that number.
+
+        Leaves out an image that waits, because all targets will be tracked in it.
+        """
         images = self.recent.after(number)
-        return images[:-1] if self.waiting else images
+        return [image for image in (images[:-1] if self.waiting else images) if image.header.frame_id == frame_id]
+
+    def observe_size(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Note the width and height of a decoded image, and return the sizes that alternate."""
+        now = time.monotonic()
+        self._sizes.observe(size, now)
+        return self._sizes.values(now)
 
     def count_received(self) -> None:
         self.counts = replace(self.counts, received=self.counts.received + 1)
@@ -147,7 +164,16 @@ class CameraStream:
 
     def report(self) -> CameraReport:
         newest = self.recent.newest
-        return CameraReport(self.counts, self.last_received, self.last_usable, newest and newest.header)
+        return CameraReport(self.counts, self.last_received, self.last_usable, newest and newest.header, self.mixed)
+
+    @property
+    def mixed(self) -> str:
+        """Return in one sentence that several cameras publish on the topic; empty if that was not noticed."""
+        now = time.monotonic()
+        if frame_ids := self._frame_ids.values(now):
+            return frame_ids_text(frame_ids)
+        sizes = self._sizes.values(now)
+        return sizes_text(sizes) if sizes else ""
 
     @property
     def rate(self) -> float:

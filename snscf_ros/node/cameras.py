@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from snscf_ros.image_topics import sensor_qos, topic
+from snscf_ros import qos_overrides
+from snscf_ros.image_topics import COMPRESSED_SUFFIX, image_topic, is_remapped, sensor_qos, topic
 from snscf_ros.images import ImageMessage
+from snscf_ros.node import rclpy_private
 
 INFO_TOPIC = "camera_info"
+
+
+class SettingRefused(ValueError):
+    """The node cannot be started as it was asked to; the text says why, in one sentence."""
 
 
 def phrase(camera: str) -> str:
@@ -25,25 +30,51 @@ def phrase(camera: str) -> str:
     return f"camera '{camera}'" if camera else "the camera"
 
 
+def overlay_topic(camera: str) -> str:
+    """Return the private topic of a camera's overlay."""
+    name = camera.lstrip("~/")  # a camera's name may be absolute or private
+    return f"~/{name}/overlay" if name else "~/overlay"
+
+
+def check(node: Node, names: Sequence[str], transport: str) -> None:
+    """Check that the cameras can be subscribed to as the node's parameters and remappings say, before it does so.
+
+    Logs warnings of what has no effect. Raises SettingRefused.
+    """
+    images: dict[str, str] = {}
+    overlays: dict[str, str] = {}
+    for name in names:
+        try:
+            resolved = image_topic(node, name, transport)
+        except (NameValidationException, ValueError) as error:
+            raise SettingRefused(f"cameras: '{name}' makes no topic: {' '.join(str(error).split())}") from error
+        for taken, own, what in ((images, resolved, "read"), (overlays, overlay_topic(name), "publish")):
+            if own in taken:
+                raise SettingRefused(f"cameras: '{taken[own]}' and '{name}' would both {what} {own}")
+            taken[own] = name
+    topics = [*images, *(info_topic(node, name, own) for own, name in images.items())]
+    given = rclpy_private.parameter_overrides(node)
+    if reason := qos_overrides.refused(given, topics):
+        raise SettingRefused(reason)
+    for text in qos_overrides.without_effect(given, topics):
+        node.get_logger().warning(text)
+
+
 def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:
     """Subscribe to a camera, in a callback group of its own.
 
     received: called with the camera's name and each message.
-    Parameters qos_overrides.* may change history, depth and reliability.
+    Parameters qos_overrides.* may change history, depth, reliability and durability.
     """
+    own = topic(camera, transport)
     return node.create_subscription(
         CompressedImage if transport == "compressed" else Image,
-        topic(camera, transport),
+        own if is_remapped(node, own) else image_topic(node, camera, transport),
         lambda message: received(camera, message),
         sensor_qos(),
         callback_group=MutuallyExclusiveCallbackGroup(),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        qos_overriding_options=qos_overrides.options(),
     )
-
-
-def is_remapped(node: Node, topic: str) -> bool:
-    """Return whether a remapping gives a relative topic another name."""
-    return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
 
 
 def info_topic(node: Node, camera: str, image_topic: str) -> str:
@@ -56,7 +87,7 @@ def info_topic(node: Node, camera: str, image_topic: str) -> str:
     if is_remapped(node, own):
         resolved: str = node.resolve_topic_name(own)
         return resolved
-    base = image_topic.removesuffix("/compressed")
+    base = image_topic.removesuffix(COMPRESSED_SUFFIX)
     return f"{base.rpartition('/')[0]}/{INFO_TOPIC}"
 
 
@@ -74,7 +105,5 @@ def subscribe_info(
         lambda message: received(camera, message),
         sensor_qos(),
         callback_group=MutuallyExclusiveCallbackGroup(),
-        qos_overriding_options=QoSOverridingOptions(
-            [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY]
-        ),
+        qos_overriding_options=qos_overrides.options(),
     )

@@ -26,6 +26,7 @@ class CatchUp:
 
     request: the request that started it.
     target: its state at the image `number`.
+    size: width and height of the image that it was started on.
     began: when the start began (monotonic seconds).
     deadline: when it has to be at the newest image.
     number: number of the image that it has got to.
@@ -37,6 +38,7 @@ class CatchUp:
 
     request: InitRequest
     target: Target
+    size: tuple[int, int]
     began: float
     deadline: float
     number: int
@@ -83,7 +85,8 @@ class TargetStarter:
         """Initialise the target. Answer a request whose box or image is at fault; raise other errors of the tracker."""
         began = time.monotonic()
         try:
-            target = tracker.init(decode(request.image), request.box)
+            frame = decode(request.image)
+            target = tracker.init(frame, request.box)
         except ValueError as error:
             self._requests.fail(request, error)
             return
@@ -91,7 +94,8 @@ class TargetStarter:
         # the caller must get the answer in time
         most = min(settings.catch_up_time, settings.init_timeout / 2)
         with self._news:
-            self.catching_up = CatchUp(request, target, began, time.monotonic() + most, request.image.number)
+            number, size = request.image.number, (frame.shape[1], frame.shape[0])
+            self.catching_up = CatchUp(request, target, size, began, time.monotonic() + most, number)
             self._finish_if_arrived(self.catching_up)
 
     def step(self, catching_up: CatchUp, tracker: Tracker) -> None:
@@ -102,7 +106,10 @@ class TargetStarter:
             image = catching_up.next_image(self._ahead(catching_up), time.monotonic())
         try:
             # not kept: the newest image, which the other targets share, stays decoded
-            catching_up.track = tracker.update(image.decode(), catching_up.target)
+            frame = image.decode()
+            if self._is_of_another_camera(catching_up, (frame.shape[1], frame.shape[0])):
+                return
+            catching_up.track = tracker.update(frame, catching_up.target)
             catching_up.frames += 1
         except ValueError:
             pass  # an image that cannot be used changes nothing
@@ -120,8 +127,14 @@ class TargetStarter:
         if catching_up is not None:
             self._requests.fail(catching_up.request, error)
 
+    def _is_of_another_camera(self, catching_up: CatchUp, size: tuple[int, int]) -> bool:
+        with self._news:
+            alternating = self._streams[catching_up.request.image.camera].observe_size(size)
+        return bool(alternating) and size != catching_up.size
+
     def _ahead(self, catching_up: CatchUp) -> list[ReceivedImage]:
-        return self._streams[catching_up.request.image.camera].ahead(catching_up.number)
+        image = catching_up.request.image
+        return self._streams[image.camera].ahead(catching_up.number, image.header.frame_id)
 
     def _finish_if_arrived(self, catching_up: CatchUp) -> bool:
         """Let a target at the newest image join the others, and answer. Return True if nothing is left to do."""
@@ -136,6 +149,8 @@ class TargetStarter:
                     catching_up.target,
                     self._settings().max_targets,
                     catching_up.track,
+                    request.image.header.frame_id,
+                    catching_up.size,
                 )
                 request.answer.set_result(Started(name, catching_up.frames))
             except Refused as reason:

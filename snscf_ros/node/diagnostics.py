@@ -57,12 +57,14 @@ class CameraHealth:
     silent_for: seconds since its last image, or since activation if none has come.
     useless_for: the same for the last image that could be used.
     calibration: known, none, or what is wrong with it.
+    problem: what is wrong with its topic; empty if nothing is.
     """
 
     counts: Counts
     silent_for: float
     useless_for: float
     calibration: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Health:
     targets: last track of each target, None before the first one.
     broken: why the tracker has given up, or that it hangs; empty if it does neither.
     restarts: how often the process was started again.
+    name_taken: that another node has the same name; empty if none has.
     targets_lost: whether the targets were lost with the process before, and none has been started since.
     """
 
@@ -90,6 +93,7 @@ class Health:
     targets: Mapping[str, Track | None] = field(default_factory=dict)
     broken: str = ""
     restarts: int = 0
+    name_taken: str = ""
     targets_lost: bool = False
 
 
@@ -107,6 +111,8 @@ def _tracker_status(health: Health) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, health.state
     if health.broken:
         level, message = DiagnosticStatus.ERROR, health.broken
+    elif health.name_taken:
+        level, message = DiagnosticStatus.WARN, health.name_taken
     elif health.targets_lost:
         level, message = DiagnosticStatus.WARN, f"{health.state}, started again: what was followed before is lost"
     elif health.state == "active":
@@ -125,10 +131,12 @@ def _camera_status(health: Health, name: str, camera: CameraHealth, timeout: flo
     if camera.silent_for > timeout:
         level = DiagnosticStatus.WARN
         missing = "no image" if counts.received else "no image at all"
-        message = f"{missing} for {camera.silent_for:.1f} s"
+        message = f"{missing} for {camera.silent_for:.1f} s" + (f": {camera.problem}" if camera.problem else "")
     elif camera.useless_for > timeout:
         level = DiagnosticStatus.WARN
         message = f"images arrive, but none could be used for {camera.useless_for:.1f} s"
+    elif camera.problem:
+        level, message = DiagnosticStatus.WARN, camera.problem
     elif not counts.received:
         message = "waiting for the first image"
     values = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,8 +17,10 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
 from snscf_core import Tracker
+from snscf_ros import topic_graph
 from snscf_ros.node import diagnostics, rclpy_private
 from snscf_ros.node.bearings import Bearings
 from snscf_ros.node.camera_stream import CameraReport
@@ -31,6 +33,7 @@ from snscf_ros.target_registry import TargetRegistry
 
 _HANGING = 5.0  # s; a frame that takes longer than this and than camera_timeout is reported as hanging
 _WATCH_PERIOD = 0.05  # s
+_ASK_GRAPH = 1.0  # s
 _REPEAT = 1.0  # s; between two messages that a camera is still silent
 
 
@@ -62,6 +65,37 @@ class Silences:
         return None
 
 
+class Problems:
+    """Collects what is wrong with how each camera is read, and remembers what has been reported.
+
+    mixed: that images of several cameras come, by camera; empty if they do not.
+    shared: that several publishers share its topic.
+    silent: why no image comes, as far as the graph tells.
+    """
+
+    def __init__(self) -> None:
+        self.mixed: dict[str, str] = {}
+        self.shared: dict[str, str] = {}
+        self.silent: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
+
+    def of(self, camera: str) -> str:
+        """Return the problem of a camera that matters most; empty if there is none."""
+        return self.silent.get(camera) or self.mixed.get(camera) or self.shared.get(camera, "")
+
+    def found_silent(self, camera: str, why: str) -> None:
+        """Note why a camera is silent, which the caller reports."""
+        self.silent[camera] = self._reported[camera] = why
+
+    def news(self, camera: str) -> str | None:
+        """Return the problem if it has not been reported yet, or an empty text if it is gone; None for no news."""
+        problem = self.of(camera)
+        if problem == self._reported.get(camera, ""):
+            return None
+        self._reported[camera] = problem
+        return problem
+
+
 @dataclass(frozen=True)
 class Running:
     """What the node has at the moment; None where its state has none."""
@@ -69,6 +103,7 @@ class Running:
     tracker: Tracker | None
     worker: TrackingWorker | None
     publishers: Publishers | None
+    subscriptions: Mapping[str, Subscription]  # to the images, by camera
 
 
 class HealthMonitor:
@@ -99,6 +134,9 @@ class HealthMonitor:
         self._activated = 0.0  # monotonic seconds
         self._broken = ""  # why the tracker has given up
         self._silences = Silences()
+        self._problems = Problems()
+        self._name_taken = ""  # by another node, too
+        self._asked_graph = 0.0  # monotonic seconds
         self._stages = diagnostics.Stages()
         self._get_state = rclpy_private.service(node, GetState)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=5))
@@ -118,7 +156,18 @@ class HealthMonitor:
         self._stages.take()
         self._broken = ""
         self._silences = Silences()
+        self._problems = Problems()
         self._activated = time.monotonic()
+
+    @property
+    def state(self) -> str:
+        """Return the node's lifecycle state."""
+        # asked like any client asks, because rclpy has no public name for the state itself
+        return str(self._get_state.callback(GetState.Request(), GetState.Response()).current_state.label)
+
+    def problem(self, camera: str) -> str:
+        """Return what is wrong with how a camera is read; empty if nothing is known to be."""
+        return "; ".join(filter(None, (self._problems.of(camera), self._name_taken)))
 
     def target_started(self) -> None:
         """Note that a target has been started since the process was started again."""
@@ -164,19 +213,49 @@ class HealthMonitor:
             return
         if worker is None or publishers is None or not worker.enabled:
             return
-        hangs = self._hangs_for(worker)
-        for camera, report in worker.reports().items():
-            self._watch_camera(publishers, camera, report, hangs)
+        hangs, reports = self._hangs_for(worker), worker.reports()
+        if time.monotonic() - self._asked_graph >= _ASK_GRAPH:
+            self._asked_graph = time.monotonic()
+            self._watch_graph(running.subscriptions, reports)
+        for camera, report in reports.items():
+            self._problems.mixed[camera] = report.mixed
+            self._watch_camera(running, camera, report, hangs)
+            self._report_problem(camera)
 
-    def _watch_camera(self, publishers: Publishers, camera: str, report: CameraReport, hangs: float) -> None:
+    def _watch_graph(self, subscriptions: Mapping[str, Subscription], reports: Mapping[str, CameraReport]) -> None:
+        """Look for topics that are shared, and for the reason of a silence."""
+        taken = topic_graph.several_nodes(self._node)
+        if taken and not self._name_taken:
+            self._node.get_logger().warning(taken)
+        self._name_taken = taken
+        timeout = self._settings().camera_timeout
+        for camera, subscription in subscriptions.items():
+            self._problems.shared[camera] = topic_graph.several_publishers(self._node, subscription.topic_name)
+            silent_for = time.monotonic() - max(self._activated, reports[camera].last_received or 0.0)
+            reason = topic_graph.why_silent(self._node, subscription) if silent_for > timeout else ""
+            self._problems.silent[camera] = reason
+
+    def _report_problem(self, camera: str) -> None:
+        if (news := self._problems.news(camera)) is None:
+            return
+        if news:
+            self._node.get_logger().warning(f"{phrase(camera)}: {news}")
+        else:
+            self._node.get_logger().info(f"{phrase(camera)}: its topic is as it should be again")
+
+    def _watch_camera(self, running: Running, camera: str, report: CameraReport, hangs: float) -> None:
         now, timeout = time.monotonic(), self._settings().camera_timeout
+        publishers = running.publishers
+        assert publishers is not None
         silent_for = now - max(self._activated, report.last_usable or 0.0)
         match self._silences.observe(camera, max(silent_for, hangs), timeout):
             case Change.FELL_SILENT:
                 if hangs:
                     reason = f"the tracker has been busy with one image for {hangs:.1f} s"
                 elif now - (report.last_received or 0.0) > timeout:
-                    reason = f"no image from {phrase(camera)} for {silent_for:.1f} s"
+                    why = topic_graph.why_silent(self._node, running.subscriptions[camera])
+                    self._problems.found_silent(camera, why)
+                    reason = f"no image from {phrase(camera)} for {silent_for:.1f} s: {why}"
                 else:
                     reason = f"no image from {phrase(camera)} could be used for {silent_for:.1f} s"
                 self._node.get_logger().warning(reason)
@@ -188,7 +267,8 @@ class HealthMonitor:
 
     def _publish_silence(self, publishers: Publishers, camera: str, report: CameraReport) -> None:
         try:
-            publishers.publish_silence(camera, report, self._targets().latest().keys())
+            followed = self._targets().latest().keys()
+            publishers.publish_silence(camera, report, followed, self.problem(camera))
         except Exception as error:  # RCLError
             if self._node.context.ok():
                 self._node.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
@@ -216,8 +296,8 @@ class HealthMonitor:
         reports = {} if worker is None else worker.reports()
         return diagnostics.Health(
             node=self._node.get_fully_qualified_name(),
-            # asked like any client asks, because rclpy has no public name for the state itself
-            state=self._get_state.callback(GetState.Request(), GetState.Response()).current_state.label,
+            state=self.state,
+            name_taken=self._name_taken,
             enabled=worker is not None and worker.enabled,
             tracker={name: str(getattr(tracker, name)) for name in details},
             stages=self._stages.take(),
@@ -227,6 +307,7 @@ class HealthMonitor:
                     now - max(self._activated, report.last_received or 0.0),
                     now - max(self._activated, report.last_usable or 0.0),
                     self._bearings.state(name),
+                    self._problems.of(name),
                 )
                 for name, report in reports.items()
             },

@@ -8,6 +8,7 @@ Images go from `cameras` to `camera_stream`, from there to the `tracking_worker`
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.service import Service
 from rclpy.subscription import Subscription
@@ -78,14 +80,19 @@ class TrackerNode(LifecycleNode):
         self._targets = TargetRegistry()
         self._result_publishers: Publishers | None = None
         self._worker: TrackingWorker | None = None
-        self._camera_subscriptions: list[Subscription] = []
+        self._image_subscriptions: dict[str, Subscription] = {}  # by camera
+        self._info_subscriptions: list[Subscription] = []
         self._refusal = ""  # why the last transition failed
         self._driven = False  # somebody has asked for a transition
         self._restarts = supervision.restarts()
         self._left_behind = False  # a worker that could not be ended still uses the tracker and the targets
-        self._declared = Parameters(
-            self, lambda: self._tracker is not None or self._transition.locked(), self._parameters_changed
-        )
+        try:
+            self._declared = Parameters(
+                self, lambda: self._tracker is not None or self._transition.locked(), self._parameters_changed
+            )
+        except ParameterException:
+            self.destroy_node()  # its shared memory would stay behind
+            raise
         self._bearings = Bearings(lambda: self.settings, lambda text: self.get_logger().warning(text))
         rclpy_workarounds.answer_illegal_transitions(self)
         rclpy_workarounds.answer_malformed_parameters(self)
@@ -94,12 +101,17 @@ class TrackerNode(LifecycleNode):
             lambda: self.settings,
             lambda: self._targets,
             self._bearings,
-            lambda: Running(self._tracker, self._worker, self._result_publishers),
+            lambda: Running(self._tracker, self._worker, self._result_publishers, self._image_subscriptions),
             self._restarts,
         )
         self._target_services = TargetServices(
-            self, lambda: self._targets, lambda: self._worker, self._health.target_started
+            self, lambda: self._targets, lambda: self._worker, lambda: self._health.state, self._health.target_started
         )
+        try:
+            cameras.check(self, self.settings.cameras, self.settings.image_transport)
+        except cameras.SettingRefused:
+            self.destroy_node()  # its shared memory would stay behind
+            raise
         for text in parameters.unknown(rclpy_private.parameter_overrides(self)):
             self.get_logger().warning(text)
         if self._restarts:
@@ -138,7 +150,12 @@ class TrackerNode(LifecycleNode):
         if self._result_publishers is None:
             return
         try:
-            self._result_publishers.publish(result, self._bearings.of(result))
+            if self.settings.clip_boxes and result.frame is not None:
+                height, width = result.frame.shape[:2]
+                targets = tuple(target.clipped(width, height) for target in result.targets)
+                result = dataclasses.replace(result, targets=targets)
+            problem = self._health.problem(result.camera)
+            self._result_publishers.publish(result, self._bearings.of(result), problem)
         except Exception as error:  # Fast DDS may refuse a message it has no room for; RCLError
             if self.context.ok():
                 self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
@@ -223,20 +240,20 @@ class TrackerNode(LifecycleNode):
             tracker, settings.cameras, self._targets, lambda: self.settings, self.on_event, self._wants_pixels
         )
         self._worker.start()
-        topics = []
         for camera in settings.cameras:
             image = cameras.subscribe(self, camera, settings.image_transport, self._worker.streams.offer)
-            self._camera_subscriptions.append(image)
+            self._image_subscriptions[camera] = image
             info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
-            self._camera_subscriptions.append(info)
-            topics.append(image.topic_name)
-        self.get_logger().info(f"active: reading {', '.join(topics)}")
+            self._info_subscriptions.append(info)
+        topics = ", ".join(image.topic_name for image in self._image_subscriptions.values())
+        self.get_logger().info(f"active: reading {topics}")
 
     def _warn_of_lost_images(self) -> None:
         """Warn where images are likely to stay away: a remapping that has no effect, or too little shared memory."""
         settings = self.settings
         unnamed = cameras.topic("", settings.image_transport)
-        if "" not in settings.cameras and cameras.is_remapped(self, unnamed):
+        remapped = any(cameras.is_remapped(self, name) for name in (unnamed, bringup.IMAGE_TOPIC))
+        if "" not in settings.cameras and remapped:
             named = cameras.topic(settings.cameras[0], settings.image_transport)
             self.get_logger().warning(
                 f"'{unnamed}' is remapped (image_topic of the launch file), but the cameras have names:"
@@ -281,9 +298,9 @@ class TrackerNode(LifecycleNode):
         rclpy_private.destroy_state_machine(self)
 
     def _stop(self) -> None:
-        for subscription in self._camera_subscriptions:
+        for subscription in (*self._image_subscriptions.values(), *self._info_subscriptions):
             self.destroy_subscription(subscription)
-        self._camera_subscriptions = []
+        self._image_subscriptions, self._info_subscriptions = {}, []
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(_LONGEST_FRAME):
             self._left_behind = True

@@ -11,13 +11,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import NameValidationException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.parameter import Parameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
+from rclpy.validate_topic_name import validate_topic_name
 
 from snscf_core.online.config import SEARCH_SIZES
 from snscf_ros import bringup
@@ -49,6 +52,7 @@ class Settings:
     targets_on_time_jump: str
     class_id: str
     publish_lost: bool
+    clip_boxes: bool
     overlay_jpeg_quality: int
     diagnostics_rate: float
     camera_timeout: float
@@ -175,6 +179,10 @@ DECLARATIONS: Mapping[str, Declaration] = {
     ),
     "class_id": Declaration("class_id of every detection."),
     "publish_lost": Declaration("Whether lost targets stay in the detections, with the box where they may be."),
+    "clip_boxes": Declaration(
+        "Whether the boxes that are published end at the image's edges. A tracked box covers the whole target, also the"
+        " part that is outside the image."
+    ),
     "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
     "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
     "camera_timeout": Declaration(
@@ -191,7 +199,6 @@ DECLARATIONS: Mapping[str, Declaration] = {
 # parameters that rclpy itself declares
 _OF_RCLPY = ("use_sim_time", "start_type_description_service")
 _PREFIXES_OF_RCLPY = ("qos_overrides.",)
-_CAMERA_NAME = re.compile(r"(?:[A-Za-z_~/][A-Za-z0-9_/]*)?")
 
 
 def problem(name: str, value: Any) -> str | None:
@@ -208,11 +215,22 @@ def problem(name: str, value: Any) -> str | None:
     if name == "cameras":
         names = tuple(value or ("",))
         for camera in names:
-            if not _CAMERA_NAME.fullmatch(camera):
-                return f"cameras: '{camera}' cannot begin a topic name"
+            if reason := _no_topic(f"{camera}/{bringup.IMAGE_TOPIC}" if camera else bringup.IMAGE_TOPIC):
+                return f"cameras: '{camera}' cannot begin a topic: {reason}"
         if len(set(names)) < len(names):
             return f"cameras: a name occurs twice in {list(names)}"
     return None
+
+
+def _no_topic(name: str) -> str:
+    """Return why this is no name of a topic; empty if it is."""
+    try:
+        validate_topic_name(name)
+        validate_full_topic_name(expand_topic_name(name, bringup.NODE_NAME, "/"))
+        return ""
+    except (NameValidationException, ValueError) as error:
+        # the reason, without the lines that point at the character
+        return (str(error).partition(": ")[2] or str(error)).splitlines()[0].rstrip(":")
 
 
 def unknown(given: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
 from snscf_ros.camera_model import Bearing
 from snscf_ros.node.camera_stream import CameraReport
+from snscf_ros.node.cameras import overlay_topic
 from snscf_ros.node.events import TrackedFrame
 from snscf_ros.node.parameters import Settings
 
@@ -32,8 +33,7 @@ class _OverlayPublishers:
     """Publishes pictures of one camera with what was found, raw and compressed, while somebody is subscribed."""
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
-        name = camera.lstrip("~/")  # a camera's name may be absolute or private
-        topic = f"~/{name}/overlay" if name else "~/overlay"
+        topic = overlay_topic(camera)
         self.raw = node.create_lifecycle_publisher(Image, topic, _IMAGE_QOS)
         self.jpeg = node.create_lifecycle_publisher(CompressedImage, f"{topic}/compressed", _IMAGE_QOS)
         self._canvas = images.OutgoingImage()
@@ -86,10 +86,11 @@ class Publishers:
         """Return whether somebody is subscribed to a picture of the camera."""
         return self._overlays[camera].wanted
 
-    def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing]) -> None:
+    def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing], problem: str) -> None:
         """Publish the detections first, then their state, then the picture.
 
         bearings: by target id, where they are known.
+        problem: what is wrong with how the camera is read; empty if nothing is.
         """
         settings = self._settings()
         header, targets = result.header, result.targets
@@ -101,7 +102,7 @@ class Publishers:
                     messages.detection_message(header, target.target_id, target.track, settings.class_id)
                 )
         latency = time.monotonic() - result.received
-        status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings)
+        status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings, problem)
         status.restarts = self._restarts
         with self._status_lock:
             self._last_status[result.camera] = status
@@ -109,10 +110,11 @@ class Publishers:
         if result.frame is not None and self.wants_overlay(result.camera):
             self._overlays[result.camera].publish(result, latency, settings.overlay_jpeg_quality)
 
-    def publish_silence(self, camera: str, report: CameraReport, followed: Collection[str]) -> None:
+    def publish_silence(self, camera: str, report: CameraReport, followed: Collection[str], problem: str) -> None:
         """Publish that a camera is silent, with the last known state of its targets.
 
         followed: names of the targets that still exist; the others are left out.
+        problem: why it is silent, as far as that is known.
         """
         counts = report.counts
         with self._status_lock:
@@ -130,5 +132,6 @@ class Publishers:
                     frames_rejected=counts.rejected,
                     camera_silent=True,
                     restarts=self._restarts,
+                    problem=problem,
                 )
             )

@@ -8,7 +8,6 @@ Checked with rclpy 7.1.5 and 7.1.11 (Jazzy), 9.1.2 and 9.1.5 (Kilted); see docs/
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +60,12 @@ def destroy_state_machine(node: LifecycleNode) -> None:
         machine.destroy_when_not_in_use()
 
 
-def parameter_overrides(node: Node) -> Collection[str]:
-    """Return the names of all parameters that the node was given when it started, declared or not.
+def parameter_overrides(node: Node) -> dict[str, Any]:
+    """Return the values of all parameters that the node was given when it started, declared or not, by name.
 
     Empty where the installed rclpy does not keep them.
     """
-    return getattr(node, "_parameter_overrides", ())
+    return {name: parameter.value for name, parameter in getattr(node, "_parameter_overrides", {}).items()}
 
 
 def _state_machine(node: LifecycleNode) -> Any:

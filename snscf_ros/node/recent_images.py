@@ -71,6 +71,10 @@ class RecentImages:
         """Return the last image with that stamp."""
         return next((image for image in reversed(self._images) if image.stamp_ns == stamp_ns), None)
 
+    def newest_of(self, frame_id: str) -> ReceivedImage | None:
+        """Return the newest image of that frame_id."""
+        return next((image for image in reversed(self._images) if image.header.frame_id == frame_id), None)
+
     def after(self, number: int) -> list[ReceivedImage]:
         """Return the images that came after the one with that number, in order."""
         newer: list[ReceivedImage] = []

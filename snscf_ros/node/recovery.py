@@ -31,8 +31,10 @@ def fall_back(
     spare = on_cpu(tracker)
     replacements: dict[str, Target | None] = {}
     for camera, image in newest().items():
-        followed = {one.target_id: one.target for one in targets.of_camera(camera)}
-        replacements.update(moved(followed, spare, image))
+        for one in targets.of_camera(camera):
+            # an image of another frame_id does not show the target
+            fits = image is not None and image.header.frame_id == one.frame_id
+            replacements.update(moved({one.target_id: one.target}, spare, image if fits else None))
     targets.exchange(replacements)
     return spare, [name for name, target in replacements.items() if target is None]
 

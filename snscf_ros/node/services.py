@@ -18,6 +18,13 @@ from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.stamps import nanoseconds
 from snscf_ros.target_registry import Refused, TargetRegistry
 
+# what brings a node that is not active to it, by its lifecycle state
+_ADVICE = {
+    "unconfigured": "configure and activate it first (ros2 lifecycle set)",
+    "inactive": "activate it first (ros2 lifecycle set)",
+    "finalized": "it was shut down for good; start the node anew",
+}
+
 
 class TargetServices:
     """Offers the services on a node and answers every request; what cannot be done is refused with the reason.
@@ -30,17 +37,20 @@ class TargetServices:
         node: Node,
         targets: Callable[[], TargetRegistry],
         worker: Callable[[], TrackingWorker | None],
+        state: Callable[[], str],
         target_started: Callable[[], None],
     ) -> None:
         """Create the services.
 
         targets: gives the current targets; a worker that was left behind keeps the old ones.
         worker: gives the worker; None while the node is not active.
+        state: gives the node's lifecycle state.
         target_started: called each time that a target has been started.
         """
         self._logger = node.get_logger()
         self._targets = targets
         self._worker = worker
+        self._state = state
         self._target_started = target_started
         self.waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         node.create_service(InitTarget, "~/init_target", self._init_target, callback_group=self.waiting)
@@ -51,7 +61,9 @@ class TargetServices:
 
     def _active(self) -> TrackingWorker:
         if (worker := self._worker()) is None:
-            raise Refused("the tracker is not active: configure and activate it first (ros2 lifecycle set)")
+            state = self._state()
+            advice = _ADVICE.get(state, "wait until it is active")
+            raise Refused(f"the tracker is not active, but {state}: {advice}")
         return worker
 
     def _init_target(self, request: InitTarget.Request, response: InitTarget.Response) -> InitTarget.Response:

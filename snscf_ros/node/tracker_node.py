@@ -12,10 +12,10 @@ from __future__ import annotations
 import _thread
 import faulthandler
 import os
-import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from snscf_ros import supervision
@@ -49,8 +49,9 @@ class _Process:
         self._thread.start()
         self.asked_to_end.wait()
         self._end()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # a pipe without a reader, or closed at the start
+                stream.flush()
         # Everything that would outlive the process is cleaned up by now. Python and torch would take most of a second
         # to shut down, with the default handlers of signals back in force, and Ctrl-C under ros2 launch comes twice.
         os._exit(self._exit_code)
@@ -63,17 +64,24 @@ class _Process:
             from rclpy.signals import SignalHandlerOptions
 
             from snscf_core.cores import use_available_cores
+            from snscf_ros import ros_start
             from snscf_ros.executor import NodeExecutor, spin
+            from snscf_ros.node.cameras import SettingRefused
             from snscf_ros.node.lifecycle import NotBroughtUp, TrackerNode
 
             use_available_cores()
             self._initialised = True
             try:
-                rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
+                args = sys.argv if self._args is None else [sys.argv[0], *self._args]
+                if reason := ros_start.unknown_argument(args):
+                    self._fail(reason)
+                    return
+                ros_start.prepare()
+                rclpy.init(args=[*args, *ros_start.log_arguments()], signal_handler_options=SignalHandlerOptions.NO)
                 node = TrackerNode()
-            except (ParameterException, RuntimeError) as error:
+            except (ParameterException, SettingRefused, RuntimeError) as error:
                 # RCLError, which has no public name: the middleware or its security cannot be set up as configured
-                self._fail(str(error))
+                self._fail(f"{error}{ros_start.nearest(str(error))}")
                 return
             executor = NodeExecutor(node.waits, _THREADS)
             executor.add_node(node)
@@ -94,7 +102,8 @@ class _Process:
         """Print why the process ends with status 1. Failures during the shutdown are not worth a message."""
         if not self.asked_to_end.is_set():
             self._exit_code = 1
-            print(f"tracker_node: {reason}", file=sys.stderr)
+            with suppress(OSError, ValueError):
+                print(f"tracker_node: {reason}", file=sys.stderr)
 
     def _end(self) -> None:
         """Finish the current frame and destroy the node, as far as the time limits allow."""
@@ -130,9 +139,8 @@ def _not_installed(error: BaseException) -> str:
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the tracker node. args: as on the command line."""
     process = _Process(args)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # set in another thread: a second signal that interrupts the handler would wait for the event's lock for ever
-        signal.signal(number, lambda *_: _thread.start_new_thread(process.asked_to_end.set, ()))
+    # set in another thread: a second signal that interrupts the handler would wait for the event's lock for ever
+    supervision.on_request_to_end(lambda *_: _thread.start_new_thread(process.asked_to_end.set, ()))
     if not supervision.end_with_parent():
         process.asked_to_end.set()
     process.run()

@@ -210,7 +210,10 @@ class TrackingWorker:
         views: list[_View] = []
         for image in images:
             try:
-                needed = self._targets.of_camera(image.camera) or self._wants_pixels(image.camera)
+                frame_id = image.header.frame_id
+                needed = self._wants_pixels(image.camera) or any(
+                    one.frame_id == frame_id for one in self._targets.of_camera(image.camera)
+                )
                 views.append((image, self._decode(image) if needed else None))
             except Exception as error:
                 self._reject(image, error)
@@ -227,7 +230,7 @@ class TrackingWorker:
     def _update(self, views: list[_View]) -> None:
         """Find the targets in all images in one pass. Where that fails, one by one, so that none harms the others."""
         # looked up again: targets may have been removed, or moved to the CPU, since the pixels were decoded
-        followed = [self._targets.of_camera(image.camera) if frame is not None else [] for image, frame in views]
+        followed = [self._followed_in(image, frame) if frame is not None else [] for image, frame in views]
         try:
             tracks = self._tracks(views, followed)
         except Exception as error:  # one bad frame must not end the thread
@@ -235,6 +238,14 @@ class TrackingWorker:
             return
         for view, found in zip(views, tracks, strict=True):
             self._do(functools.partial(self._publish, view, found))
+
+    def _followed_in(self, image: ReceivedImage, frame: Frame) -> list[FollowedTarget]:
+        """Return the targets that an image shows: not those of another camera that publishes on the same topic."""
+        size = (frame.shape[1], frame.shape[0])
+        with self._news:
+            alternating = self.streams[image.camera].observe_size(size)
+        followed = self._targets.of_camera(image.camera)
+        return [one for one in followed if one.is_seen_in(image.header.frame_id, size, alternating)]
 
     def _tracks(self, views: list[_View], followed: list[list[FollowedTarget]]) -> list[_Tracks]:
         """Track what is followed in each image."""

@@ -141,8 +141,7 @@ class Feed:
         # a private name is the tracker's, not this node's
         camera = self.camera.replace("~", self._settings.tracker, 1) if self.camera.startswith("~") else self.camera
         # count_publishers does not apply remappings by itself
-        resolved: str = self._node.resolve_topic_name(image_topics.topic(camera, transport))
-        return resolved
+        return image_topics.image_topic(self._node, camera, transport)
 
     def _subscribe(self, transport: str) -> Any:
         from sensor_msgs.msg import CompressedImage, Image

@@ -117,6 +117,18 @@ def test_an_image_that_says_nothing_of_its_time_stays_between_its_neighbours(bag
         assert "damaged: 2" in " ".join(recording.problems)
 
 
+def test_stamps_that_are_negative_and_rise_are_no_clock_that_was_set_back(bags, tmp_path):
+    stamps = [stamp - STAMPS[-1] - 10**9 for stamp in STAMPS]
+
+    def before_zero(messages):
+        images = [m for m in messages if m[0] == TOPIC]
+        return [(t, k, log, restamped(data, k, at)) for (t, k, log, data), at in zip(images, stamps, strict=True)]
+
+    with Bag(rewrite(bags(), tmp_path / "negative", change=before_zero)) as bag:
+        recording = Recording(bag, TOPIC)
+        assert (recording.clock_set, recording.stamps) == (0, stamps)
+
+
 def test_what_comes_after_the_clock_was_set_back_stays_later(bags, tmp_path):
     def back(messages):
         images = [m for m in messages if m[0] == TOPIC]

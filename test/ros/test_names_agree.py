@@ -81,6 +81,7 @@ def test_defaults_are_valid_and_of_the_types_of_the_settings():
         ("image_transport", "theora", "theora"),
         ("cameras", ["front", "front"], "twice"),
         ("cameras", ["two words"], "two words"),
+        *(("cameras", [name], f"'{name}' cannot begin a topic") for name in ("front/", "a//b", "2cam", "/", "~front")),
         ("model", " ", "model is empty"),
         ("camera_timeout", float("nan"), "nan"),
     ],

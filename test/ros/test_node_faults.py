@@ -114,8 +114,8 @@ def test_parameters_of_a_type_that_does_not_exist_are_refused(tracker):
 
 @pytest.mark.slow
 def test_activation_that_fails_leaves_nothing_behind(start):
-    override = "qos_overrides./faulty/camera_info.subscription.reliability"
-    tracker = start(namespace="faulty", parameters={override: "best-effort"})
+    # the middleware has one type for a topic in a process
+    tracker = start(namespace="faulty", remappings={"camera_info": "/faulty/image_raw"})
     tracker.transition("configure")
     for _ in range(2):
         with pytest.raises(RuntimeError):

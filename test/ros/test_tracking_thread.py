@@ -131,6 +131,43 @@ def test_newest_frame_wins_and_the_others_are_counted(bench):
     assert [result.header.stamp for result in bench.heard.results] == [stamp_of(n) for n in (0, 1, 6)]
 
 
+def test_images_of_another_camera_are_not_used_for_a_target(bench):
+    """Each with its own clock: the second camera's is late, which makes none of its images late."""
+
+    def shown(number: int, side: int, frame_id: str, clock: int) -> list[str]:
+        pixels = np.zeros((side, side, 3), np.uint8)
+        count = len(bench.heard.results) + 1
+        bench.thread.streams.offer("", image_message(pixels, "bgr8", stamp_of(number - clock), frame_id))
+        bench.processed(count)
+        return [target.target_id for target in bench.heard.results[-1].targets]
+
+    shown(100, 32, "left", 0)
+    bench.thread.init("", 0, BOX, "it")
+    for number in range(101, 104):
+        assert shown(number, 32, "left", 0) == ["it"]
+        assert shown(number, 32, "right", 50) == []
+    assert not bench.heard.jumps
+    assert "of the frame_ids 'left', 'right' in turn" in bench.thread.reports()[""].mixed
+    # by their size alone: one that is new may be the camera's own, until the old one returns
+    shown(200, 48, "same", 0)
+    bench.thread.init("", 0, BOX, "large")
+    assert shown(201, 64, "same", 0) == ["large"]
+    for number in range(202, 208, 2):
+        assert shown(number, 48, "same", 0) == ["large"]
+        assert shown(number + 1, 64, "same", 0) == []
+
+
+def test_older_images_are_dropped_where_stamps_are_negative(bench):
+    for second, count in ((-10, 1), (-9, 2), (-9.3, 2), (-8, 3)):
+        message = image_message(np.zeros((32, 32, 3), np.uint8), "bgr8")
+        message.header.stamp.sec = int(second // 1)
+        message.header.stamp.nanosec = int(second % 1 * 1e9)
+        bench.thread.streams.offer("", message)
+        bench.processed(count)
+    assert bench.thread.reports()[""].counts.dropped == 1
+    assert not bench.heard.jumps
+
+
 def test_requests_are_answered_while_a_frame_is_tracked(bench):
     started(bench)
     bench.hold(1)
