@@ -35,6 +35,15 @@ class RecoveryConfig:
 
 
 @dataclass(frozen=True)
+class TemplateConfig:
+    """Settings of the renewal of a target's template."""
+
+    share: float = 0.0  # of the present look in the template; the given box has the rest; 0: the template stays
+    interval: int = 20  # tracked frames from one renewal to the next
+    score_above: float = 0.6  # smallest score of a box that the template learns from
+
+
+@dataclass(frozen=True)
 class TrackerConfig:
     """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
 
@@ -65,6 +74,7 @@ class TrackerConfig:
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
     appearance: MemoryConfig = field(default_factory=MemoryConfig)
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     candidates: int = 3  # proposals in different places that are judged in each search region
     distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
     coast: int = 15  # frames for which a hidden target is expected to keep moving

@@ -25,7 +25,7 @@ from .confidence import TrackState
 from .config import TrackerConfig
 from .filter_bank import joined_filters, share_filters
 from .motion import Point
-from .resampling import resampling
+from .scale_search import resampling
 from .search_regions import cell
 from .target import Target, Track
 

@@ -17,6 +17,7 @@ class Mode:
     uses_filters: whether the response of the correlation filters is used.
     adapts: whether the filters learn from the frames in which the target is tracked (eq 8).
     ranks_by_response: whether proposals are ranked by the response at their centres alone, as in the paper (eq 9).
+    renews_template: whether the heads' template takes a share of what the target looks like now.
     response_share: share of that response in a proposal's rank, from 0 to 1; None takes it from the configuration.
     """
 
@@ -25,13 +26,14 @@ class Mode:
     uses_filters: bool = True
     adapts: bool = True
     ranks_by_response: bool = False
+    renews_template: bool = False
     response_share: float | None = None
 
 
 _ALL = {
     mode.name: mode
     for mode in (
-        Mode("snscf"),
+        Mode("snscf", renews_template=True),
         Mode("paper", ranks_by_response=True),
         Mode("siamese", uses_filters=False, adapts=False),
         Mode("correlation_filter", uses_proposals=False),

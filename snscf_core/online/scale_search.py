@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Finds the place and the scale with the highest filter response, for the mode without proposals."""
+"""Resamples features to other scales, and finds the scale with the highest filter response."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ from torch import Tensor
 from ..model import acf
 from .config import TrackerConfig
 from .proposals import ProposalSelector, embeddings
-from .resampling import resampling
 from .search_regions import Region, cell
+
+
+def resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
+    """Returns the grid x grid matrix that resamples values along one axis.
+
+    The result is what the values would be if the crop's side had been ``zoom`` times as long and its centre moved by
+    ``shift`` cells. It interpolates linearly, and repeats the last values beyond the ends.
+    """
+    middle = (grid - 1) / 2
+    at = ((np.arange(grid) - middle) * zoom + shift + middle).clip(0, grid - 1)
+    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(grid)))
 
 
 def best_scales(

@@ -29,6 +29,7 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
         target.searched += 1
     if state == TrackState.TRACKED:
         target.unlearned += 1
+        target.unrenewed += 1
     known = None if confidence.searching else target.centre
     hidden = target.centre if target.last_known is None else target.last_known[0]
     target.distractors = follow(

@@ -46,7 +46,8 @@ class Target:
     frame_size: width and height of the last frame.
     filters: of all levels.
     gains: a factor per level that scales its features to unit mean power.
-    template: reduced features per level; None without trained heads.
+    template: reduced features per level, which the heads look for; None without trained heads.
+    given_template: those of the given box alone; ``template`` also has a share of what the target looks like now.
     confidence: the state and its counters.
     colours, embedding: its appearance, see ``appearance``.
     size_factors: factors on width and height of proposals, so that they match the convention of the given box.
@@ -55,6 +56,7 @@ class Target:
     usual_size: running mean of the size. When a target is lost, often half hidden, this is closer to its true size.
     searched: frames of search since it was lost.
     unlearned: frames in which it was tracked since the filters learned.
+    unrenewed: the same since its template was renewed.
     last_known: centre and size when it was lost, while a place elsewhere is being verified.
     lost_at: centre and size when the search for it began.
     weights: sha256 of the weights that made the filters and the template; empty if unknown.
@@ -76,10 +78,16 @@ class Target:
     usual_size: Point = (0.0, 0.0)
     searched: int = 0
     unlearned: int = 0
+    unrenewed: int = 0
     last_known: tuple[Point, Point] | None = None
     lost_at: tuple[Point, Point] | None = None
     weights: str = ""
     kernels: Tensor | None = field(default=None, repr=False)
+    given_template: list[Tensor] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.given_template is None:
+            self.given_template = self.template
 
     @property
     def box(self) -> Box:
@@ -127,6 +135,8 @@ class Target:
             tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
         for level, features in enumerate(self.template or ()):
             tensors[f"template.{level}"] = features.contiguous().cpu()
+        for level, features in enumerate(self.given_template or ()):
+            tensors[f"given_template.{level}"] = features.contiguous().cpu()
         memories = {"colours": self.colours, "embedding": self.embedding}
         for name, memory in memories.items():
             tensors[f"{name}.given"] = torch.from_numpy(memory.given)
@@ -145,6 +155,7 @@ class Target:
             "usual_size": self.usual_size,
             "searched": self.searched,
             "unlearned": self.unlearned,
+            "unrenewed": self.unrenewed,
             "last_known": self.last_known,
             "lost_at": self.lost_at,
             "weights": self.weights,
@@ -173,14 +184,17 @@ class Target:
                 Memory(tensors[f"{name}.given"].cpu().numpy(), tensors[f"{name}.recent"].cpu().numpy(), **values[name])
                 for name in ("colours", "embedding")
             )
-            template = [tensors[key] for key in sorted(tensors) if key.startswith("template.")]
+            template, given_template = (
+                [tensors[key] for key in sorted(tensors) if key.startswith(kind)] or None
+                for kind in ("template.", "given_template.")
+            )
             return cls(
                 tuple(values["centre"]),
                 tuple(values["size"]),
                 tuple(values["frame_size"]),
                 filters,
                 values["gains"],
-                template or None,
+                template,
                 confidence,
                 colours,
                 embedding,
@@ -193,9 +207,11 @@ class Target:
                 tuple(values["usual_size"]),
                 values["searched"],
                 values.get("unlearned", 0),
+                values.get("unrenewed", 0),
                 _placed(values["last_known"]),
                 _placed(values.get("lost_at")),
                 values.get("weights", ""),
+                given_template=given_template,
             )
         except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error

@@ -39,6 +39,7 @@ from .proposals import ProposalSelector, embeddings
 from .search_regions import plan, region
 from .state_update import update_state
 from .target import Target, Track
+from .template_update import due, renew
 from .tuning import tuning_of
 
 
@@ -228,6 +229,11 @@ class Tracker:
             lessons = lessons_due(targets, tracks, matches, config) if mode.adapts else []
             if lessons:  # while the features are valid, so before the next search
                 self.filter_update([one for _, one in lessons], found.around([index for index, _ in lessons]))
+            if mode.renews_template:
+                seen = zip(pairs, tracks, strict=True)
+                renewed = [pair for pair, track in seen if due(track, pair[1], config.template)]
+                if renewed:
+                    renew(renewed, self.network, config.template)
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]
 
