@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from demo_harness import Processes, Viewer, grey, stamp_of
 
 from snscf_core.scenes import Scene
+from snscf_ros.demo.sources import RepeatedSource, SceneSource, open_source
 
 
 def level(image) -> int:
@@ -184,3 +186,14 @@ def test_a_device_that_is_faster_than_the_rate_gives_its_newest_frame() -> None:
     assert reader.next().frame[0, 0, 0] == 6
     reader.close()
     source.given.release()
+
+
+def test_a_looped_source_begins_again_and_a_scene_goes_back_first(greys: Path) -> None:
+    scene = Scene(4)
+    source = RepeatedSource(lambda: SceneSource(scene, back=True))
+    shots = [shot.frame for shot in itertools.islice(source.shots(), 14)]
+    order = [0, 1, 2, 3, 2, 1] * 2 + [0, 1]
+    assert all(np.array_equal(shot, scene[number].image) for shot, number in zip(shots, order, strict=True))
+    looped = open_source("sequence", str(greys), loop=True)
+    levels = [int(shot.frame.mean()) for shot in itertools.islice(looped.shots(), 14)]
+    assert levels == [*range(10, 250, 20), 10, 30]

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import cv2
@@ -31,7 +32,9 @@ def children_of(process: subprocess.Popen) -> dict[str, int]:
         except OSError:
             continue
         if parent == process.pid:
-            found["tracker" if "tracker_node" in command else "camera"] = int(status.parent.name)
+            modules = {"tracker_node": "tracker", "operator.command": "page"}
+            name = next((name for module, name in modules.items() if module in command), "camera")
+            found[name] = int(status.parent.name)
     return found
 
 
@@ -148,6 +151,24 @@ def test_a_child_that_dies_is_reported_with_its_log(weights: Path, processes: Pr
     assert "following 'target_1'" in said.partition("the end of")[2]
     assert gone(children["camera"])
     assert (tmp_path / "demo_output" / "scores.txt").exists()
+
+
+@pytest.mark.slow
+def test_the_operators_page_is_served_until_ctrl_c(weights: Path, processes: Processes, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    demo = processes.start(DEMO, "--operator")
+    said = demo.stdout.readline()
+    assert said.startswith("open http://127.0.0.1:"), demo.communicate()
+    page = urllib.request.urlopen(said.split()[1], timeout=60).read().decode()
+    assert "<title>snscf: operator</title>" in page
+    children = children_of(demo)
+    assert set(children) == {"tracker", "camera", "page"}
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0 and output == ""  # one address, and nothing else
+    assert all(gone(pid) for pid in children.values())
+    for name in children:
+        assert "Traceback" not in (tmp_path / "demo_output" / f"{name}.log").read_text()
 
 
 @pytest.mark.slow
