@@ -10,7 +10,8 @@ a headless Chromium. It needs Chromium and Playwright. All figures depend on wha
 names its load.
 
 - Pictures: time from an image's stamp, set just before it is published, to the drawing in the browser.
-- Share: processor time of the page's process in parts of one core, with no viewer, and with one.
+- Share: processor time of the page's process in parts of one core, with no viewer, and with one: while nothing is
+  followed, when every image is shown, and while one target is.
 - Latency: of the node, as it says itself in ~/status, with no viewer and with one.
 - Clicks: in generated scenes, a viewer draws the true box of the cup on a picture, and its request arrives 0.5 s after
   that picture was sent. The click counts if the boxes of the next second overlap with the cup by more than half, in the
@@ -31,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -108,33 +109,43 @@ def watch(node: Any, browser: Any, compressed: bool, options: argparse.Namespace
         address, pid = enter(page(name, folder))
         tracker = f"/{name}/{bringup.NODE_NAME}"
         bringup.activate(node, tracker, 120)
+        time.sleep(4.0)
+        found: dict[str, Any] = {"share_no_viewer": round(share(pid, options.seconds), 4)}
+        found["nothing_followed"] = with_viewer(browser, address, pid, options.seconds)
         latencies = Latencies(node, tracker)
         start_on_patch(node, tracker, topic, compressed)
         time.sleep(4.0)
         latencies.take()
-        alone = share(pid, options.seconds)
+        time.sleep(options.seconds)
         without = latencies.take()
-        tab = browser.new_page(viewport={"width": 1280, "height": 800})
-        tab.add_init_script(_RECORD)
-        tab.goto(address)
-        tab.locator("#empty").wait_for(state="hidden")
-        tab.wait_for_timeout(3000)
-        tab.evaluate("window.shown.length = 0")
-        latencies.take()
-        watched = share(pid, options.seconds)
-        with_viewer = latencies.take()
-        shown = tab.evaluate("window.shown")
-        tab.close()
-        return {
-            "picture_ms": percentiles([at - int(stamp) * 1e-6 for stamp, at, _ in shown]),
-            "pictures_per_second": round(len(shown) / options.seconds, 1),
-            "pictures_with_boxes": round(sum(boxes > 0 for *_, boxes in shown) / max(1, len(shown)), 3),
-            "share_no_viewer": round(alone, 4),
-            "share_one_viewer": round(watched, 3),
-            "resident_mb": round(rig.resident(pid)),
-            "node_latency_no_viewer_ms": percentiles(without),
-            "node_latency_one_viewer_ms": percentiles(with_viewer),
-        }
+        found["one_followed"] = with_viewer(browser, address, pid, options.seconds, latencies.take)
+        found["node_latency_no_viewer_ms"] = percentiles(without)
+        found["node_latency_one_viewer_ms"] = percentiles(latencies.take())
+        found["resident_mb"] = round(rig.resident(pid))
+        return found
+
+
+def with_viewer(
+    browser: Any, address: str, pid: int, seconds: float, begin: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Measures with the page open in the browser. begin: called when the measurement begins."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    tab.add_init_script(_RECORD)
+    tab.goto(address)
+    tab.locator("#empty").wait_for(state="hidden")
+    tab.wait_for_timeout(3000)
+    tab.evaluate("window.shown.length = 0")
+    begin()
+    used = share(pid, seconds)
+    shown = tab.evaluate("window.shown")
+    tab.close()
+    return {
+        "picture_ms": percentiles([at - int(stamp) * 1e-6 for stamp, at, _ in shown]),
+        "pictures_per_second": round(len(shown) / seconds, 1),
+        "pictures_with_boxes": round(sum(boxes > 0 for *_, boxes in shown) / max(1, len(shown)), 3),
+        "share": round(used, 3),
+        "processor_ms_per_picture": round(1e3 * used * seconds / max(1, len(shown)), 1),
+    }
 
 
 def start_on_patch(node: Any, tracker: str, topic: str, compressed: bool) -> None:
@@ -250,7 +261,8 @@ def clicks(node: Any, options: argparse.Namespace, folder: Path) -> dict[str, An
     node.create_subscription(TrackStatusArray, "/clicks/tracker/status", statuses.append, QoSProfile(depth=50))
     found: dict[str, list[bool]] = {"with_stamp": [], "without_stamp": []}
     with ExitStack() as stack:
-        command = rig.node_command("clicks", {"model": options.model})
+        # more than the default, so that a busy machine costs no click
+        command = rig.node_command("clicks", {"model": options.model, "buffer_seconds": 15.0})
         stack.enter_context(Child("tracker", command, folder / "clicks.log"))
         address, _ = stack.enter_context(page("clicks", folder))
         bringup.activate(node, "/clicks/tracker", 120)
@@ -276,7 +288,7 @@ def clicks(node: Any, options: argparse.Namespace, folder: Path) -> dict[str, An
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement (default 20)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement; 0 for none (default 20)")
     parser.add_argument("--model", default="snscf_nano", help="(default snscf_nano)")
     parser.add_argument(
         "--scenes", type=int, default=20, help="generated scenes for the clicks; 0 for none (default 20)"
@@ -291,17 +303,18 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     figures: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg(), "model": options.model}
-    with tempfile.TemporaryDirectory() as name, rig.peer() as node:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place, rig.peer() as node:
+        folder = Path(place)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            figures["passed_through"] = watch(node, browser, True, options, folder)
-            figures["encoded"] = watch(node, browser, False, options, folder)
+            for name, compressed in (("passed_through", True), ("encoded", False)) if options.seconds else ():
+                figures[name] = watch(node, browser, compressed, options, folder)
+                print(f"{name}: {json.dumps(figures[name], indent=1)}", flush=True)
             browser.close()
         if options.scenes:
             figures["clicks"] = clicks(node, options, folder)
     figures["load_after"] = os.getloadavg()
-    print(json.dumps(figures, indent=1))
+    print(json.dumps({name: figures[name] for name in ("load_before", "load_after", "clicks") if name in figures}))
     if options.output:
         options.output.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 1.0  # s
 _LINGER = 3.0  # s after the last viewer has left; who reloads the page finds everything still running
+_STRAGGLERS = 1.0  # s in which a status may still come that was sent before tracking was switched off
 _REPORTING = 2.0  # s without a status after which the tracker is asked whether it is there
 
 
@@ -44,7 +45,7 @@ class Audience:
         self._reachable = False
         self._told = ""  # what was last said of the tracker
         self._news = asyncio.Event()
-        self._enabled = True  # as far as this page knows
+        self._disabled_at: float | None = None  # when a viewer switched tracking off, in monotonic seconds
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -105,7 +106,7 @@ class Audience:
         if not success:
             return
         if isinstance(request, requests.Enable):
-            self._enabled = request.on
+            self._disabled_at = None if request.on else time.monotonic()
             self._tell_state()
         for other in self._viewers:
             if other is not viewer:
@@ -158,6 +159,8 @@ class Audience:
 
     def _tell_status(self, message: TrackStatusArray) -> None:
         self._last_status, self._reachable = time.monotonic(), True
+        if self._disabled_at is not None and self._last_status - self._disabled_at > _STRAGGLERS:
+            self._disabled_at = None  # somebody else switched it on, or the tracker was started again
         text = json.dumps(self._memory.status(message))
         for viewer in self._viewers:
             viewer.tell(text)
@@ -171,7 +174,7 @@ class Audience:
             "tracker": tracker.name,
             "reachable": self._reachable,
             "reporting": time.monotonic() - self._last_status < _REPORTING,
-            "enabled": self._enabled,
+            "enabled": self._disabled_at is None,
             "buffer_seconds": float(tracker.parameters.get("buffer_seconds") or 0.0),
             "details": dict(tracker.details),
             "cameras": [

@@ -9,9 +9,11 @@ ros2 run snscf_ros operator_page --ros-args -p port:=8080
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING
 
 from snscf_ros import bringup, supervision
@@ -70,10 +72,22 @@ def _run(args: list[str] | None, asked_to_end: threading.Event) -> int:
         return _fail(str(error))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinning = threading.Thread(target=spin, args=(executor,), name="spin", daemon=True)
+    broken = threading.Event()
+
+    def spin_or_end() -> None:
+        try:
+            spin(executor)
+        except Exception:
+            # a page whose callbacks are dead would look alive
+            traceback.print_exc()
+            broken.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    spinning = threading.Thread(target=spin_or_end, name="spin", daemon=True)
     spinning.start()
     try:
-        return asyncio.run(_serve(node, settings, token, asked_to_end))
+        status = asyncio.run(_serve(node, settings, token, asked_to_end))
+        return 1 if broken.is_set() else status
     finally:
         rclpy.try_shutdown()
         spinning.join(2.0)

@@ -57,7 +57,7 @@ class Picture:
 
 
 def picture(message: ImageMessage, camera: str, stamp: int, settings: PageSettings) -> Picture:
-    """Make the picture of an image message. Raises ImageRejected if the message cannot be used.
+    """Make the picture of an image message. Raises ImageRejected if the message cannot be used or encoded.
 
     A JPEG is passed through as it is if `settings.pass_through`, unless it holds a Bayer mosaic. Everything else is
     decoded, made smaller if it is wider than `settings.max_width`, and encoded.
@@ -72,5 +72,8 @@ def picture(message: ImageMessage, camera: str, stamp: int, settings: PageSettin
     if width > settings.max_width:
         smaller = (settings.max_width, max(1, round(height * settings.max_width / width)))
         frame = cv2.resize(frame, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, settings.quality])
+    try:
+        _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, settings.quality])
+    except cv2.error as error:
+        raise images.ImageRejected(f"{width} x {height} pixels cannot be encoded: {error.err}") from error
     return Picture(camera, stamp, (width, height), encoded.tobytes())

@@ -201,8 +201,8 @@ class Stage extends EventTarget {
     this.#next = this.#shown = null;
     this.#centre = null;
     this.#zoom = 1;
+    this.frozen = false;
     this.cancel();
-    this.#dirty = true;
   }
 
   redraw() { this.#dirty = true; }
