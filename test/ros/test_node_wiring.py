@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -162,8 +163,13 @@ def test_images_of_a_second_camera_do_not_move_the_target(tracker):
             expected = (
                 "of the frame_ids 'left', 'right' in turn" if of_left == "left" else "of the sizes 240x160, 320x240"
             )
-            assert expected in tracker.process.log()
-            assert expected in statuses[-1].problem
+
+            def told(text: str, of_left: str, of_right: str) -> bool:
+                # what was said of the frame_ids holds for some seconds more
+                shown(left, of_left), shown(right, of_right)
+                return text in statuses[-1].problem and text in tracker.process.log()
+
+            wait_for(functools.partial(told, expected, of_left, of_right), "word of it in status and log")
 
             def in_diagnostics(text: str) -> bool:
                 ours = [s for array in arrays[-1:] for s in array.status if s.name == f"{tracker.name}: camera"]
