@@ -12,7 +12,8 @@ names its load.
 - Pictures: time from an image's stamp, set just before it is published, to the drawing in the browser.
 - Share: processor time of the page's process in parts of one core, with no viewer, and with one: while nothing is
   followed, when every image is shown, and while one target is.
-- Latency: of the node, as it says itself in ~/status, with no viewer and with one.
+- Latency: of the node, as it says itself in ~/status, with no viewer, with the browser on this machine, and with a
+  viewer that draws nothing here, as one on another machine.
 - Clicks: in generated scenes, a viewer draws the true box of the cup on a picture, and its request arrives 0.5 s after
   that picture was sent. The click counts if the boxes of the next second overlap with the cup by more than half, in the
   median image. It is made once with the stamp of the picture, and once without a stamp.
@@ -33,6 +34,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -121,8 +123,31 @@ def watch(node: Any, browser: Any, compressed: bool, options: argparse.Namespace
         found["one_followed"] = with_viewer(browser, address, pid, options.seconds, latencies.take)
         found["node_latency_no_viewer_ms"] = percentiles(without)
         found["node_latency_one_viewer_ms"] = percentiles(latencies.take())
+        with ThreadPoolExecutor(1) as pool:  # Playwright keeps an event loop in this thread
+            pool.submit(asyncio.run, light_viewer(address, options.seconds)).result()
+        found["node_latency_viewer_elsewhere_ms"] = percentiles(latencies.take())
         found["resident_mb"] = round(rig.resident(pid))
         return found
+
+
+async def light_viewer(address: str, seconds: float) -> None:
+    """Takes all pictures and draws none, as a viewer on another machine costs this one nothing more."""
+    import aiohttp
+
+    url, watched = address.partition("?")[0], False
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}ws", headers={"Origin": url.rstrip("/")}) as socket,
+    ):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            message = await socket.receive(seconds + 60)
+            if message.type == aiohttp.WSMsgType.BINARY:
+                (length,) = struct.unpack("<I", message.data[:4])
+                await socket.send_json({"type": "ack", "frame": json.loads(message.data[4 : 4 + length])["frame"]})
+            elif not watched and (cameras := json.loads(message.data).get("cameras")):
+                watched = True
+                await socket.send_json({"type": "watch", "camera": cameras[0]["name"]})
 
 
 def with_viewer(
@@ -185,10 +210,7 @@ class SceneCamera:
         self._outgoing = OutgoingImage()
         self.truth: dict[int, Any] = {}
 
-    def play(self, seed: int) -> threading.Thread:
-        from snscf_core.scenes import Scene
-
-        shots = list(Scene(SCENE_FRAMES, seed=seed, full_occlusion=0, partial_occlusion=False))
+    def play(self, shots: list[Any]) -> threading.Thread:
         self.truth = {}
         thread = threading.Thread(target=self._run, args=(shots,), daemon=True)
         thread.start()
@@ -254,6 +276,7 @@ def clicks(node: Any, options: argparse.Namespace, folder: Path) -> dict[str, An
     from snscf_msgs.msg import TrackStatusArray
     from std_srvs.srv import Trigger
 
+    from snscf_core.scenes import Scene
     from snscf_ros.messages import box_from_message
     from snscf_ros.stamps import nanoseconds
 
@@ -268,9 +291,10 @@ def clicks(node: Any, options: argparse.Namespace, folder: Path) -> dict[str, An
         bringup.activate(node, "/clicks/tracker", 120)
         camera = SceneCamera(node, "/clicks/image_raw")
         for seed in range(options.scenes):
+            shots = list(Scene(SCENE_FRAMES, seed=seed, full_occlusion=0, partial_occlusion=False))
             for name, results in found.items():
                 bringup.call(node, Trigger, "/clicks/tracker/reset", Trigger.Request())
-                playing = camera.play(seed)
+                playing = camera.play(shots)
                 started, message = asyncio.run(asyncio.wait_for(click(address, camera, name == "with_stamp"), 60))
                 statuses.clear()
                 time.sleep(JUDGED)
