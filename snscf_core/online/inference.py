@@ -83,6 +83,7 @@ class Inference:
     """Runs the network and chooses candidates with the engine. If the engine fails, uses torch from then on.
 
     runtime: the engine in use.
+    config: the settings of the tracker.
     step: `Search`, in the form in which the engine runs it fastest.
     """
 
@@ -95,8 +96,8 @@ class Inference:
         config: TrackerConfig,
         mode: Mode,
     ) -> None:
-        self.runtime, self.selector = runtime, selector
-        self._spec, self._network, self._config, self._mode = spec, network, config, mode
+        self.runtime, self.selector, self.config = runtime, selector, config
+        self._spec, self._network, self._mode = spec, network, mode
         self._device = spec.device
         self.step: Step[SearchResult] = runtime.recorded(Search(runtime, selector))
 
@@ -125,7 +126,7 @@ class Inference:
         for _, neighbours in groupby(regions, lambda region: id(region.frame)):
             together = list(neighbours)
             places = [(region.centre, region.side) for region in together]
-            crops.append(cut_crops(together[0].frame, places, self._config.search_size, self._device))
+            crops.append(cut_crops(together[0].frame, places, self.config.search_size, self._device))
         return crops[0] if len(crops) == 1 else torch.cat(crops)
 
     def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
@@ -149,7 +150,7 @@ class Inference:
         gains = self._on_device([target.gains for target in targets])
         if not self._mode.uses_proposals:
             features = self._searched(crops).features
-            peaks = best_scales(self._config, self.selector, regions, features, joined_filters(targets), gains)
+            peaks = best_scales(self.config, self.selector, regions, features, joined_filters(targets), gains)
             return features, [[Candidate(region, *peak)] for region, peak in zip(regions, peaks, strict=True)]
         filters = joined_filters(targets) if self._mode.uses_filters else None
         features, candidates = self._searched(
@@ -192,7 +193,7 @@ class Inference:
         """Converts rows as in `SearchResult` to candidates in frame pixels."""
         found = []
         for region, target, ones in zip(regions, targets, rows.cpu().numpy(), strict=True):
-            scale = region.side / self._config.search_size
+            scale = region.side / self.config.search_size
             fw, fh = target.size_factors
             numbers = zip(ones[:, :NUMBERS].tolist(), ones[:, NUMBERS:], strict=True)
             found.append(
@@ -210,7 +211,7 @@ class Inference:
         """
         found = []
         for region, target in zip(regions, targets, strict=True):
-            scale = region.side / self._config.search_size
+            scale = region.side / self.config.search_size
             w, h = (side / (factor * scale) for side, factor in zip(region.size, target.size_factors, strict=True))
             found.append((context_side(w, h), w / h))
         return found

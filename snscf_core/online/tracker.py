@@ -35,6 +35,7 @@ from .filter_update import FilterUpdate, Learning, Lesson, lessons_due
 from .inference import Inference
 from .mode import mode_named
 from .motion import Point
+from .point_box import box_around, check_point, square_around
 from .proposals import ProposalSelector, embeddings
 from .search_regions import plan, region
 from .state_update import update_state
@@ -139,6 +140,27 @@ class Tracker:
                     if self._mode.adapts:
                         self.filter_update([Lesson(one, 1.0, (0.0, 0.0)) for one in targets], found.features)
         self.runtime.prepare()
+
+    @own_arithmetic()
+    def box_around(self, frame: Frame, point: npt.ArrayLike) -> tuple[float, float, float, float]:
+        """Returns a box around the object at a point, to start with: (x, y, w, h), top-left corner, in pixels.
+
+        It is a proposal that a person should see: docs/pointing.md says how often it is right. In modes without heads
+        it is a square of a fixed share of the frame.
+
+        frame: H x W x 3 uint8 BGR.
+        point: (x, y) in pixels of the frame.
+
+        Raises ValueError for a point outside the frame (see ``check_frame``).
+        """
+        frame = check_frame(frame)
+        height, width = frame.shape[:2]
+        at = check_point(point, width, height)
+        if not self._mode.uses_proposals:
+            return square_around(at, width, height)
+        with torch.inference_mode(), self._threads():
+            x, y, w, h = box_around(frame, at, self.network, self.inference, self.inference.selector.anchors).tolist()
+        return x, y, w, h
 
     @own_arithmetic()
     def init(self, frame: Frame, box: npt.ArrayLike) -> Target:

@@ -51,7 +51,7 @@ ALLOWED: Mapping[str, set[str]] = {
 }
 # What users import and call. They gather what is below them, so the rules do not hold for them.
 FACES = {"snscf_core", "snscf_core.__main__"}
-MOST_MODULES = 18
+MOST_MODULES = 20
 MOST_LINES = 300  # of a class
 
 
