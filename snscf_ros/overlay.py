@@ -1,17 +1,26 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Draws the tracked targets into an image: boxes coloured by state, ids and scores, and a line of text."""
+"""Draws the tracked targets into an image: boxes coloured by state, ids and scores, and a line of text.
+
+Or makes annotations of them, lines and texts without pixels, for Foxglove.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from snscf_core import TrackState
 from snscf_ros.images import Frame
+from snscf_ros.messages import Box, ros_class
 from snscf_ros.target_registry import TrackedTarget
+
+if TYPE_CHECKING:
+    from std_msgs.msg import Header
 
 Colour = tuple[int, int, int]
 
@@ -24,6 +33,7 @@ COLOURS: dict[TrackState, Colour] = {
 _INK: Colour = (20, 20, 20)
 _PAPER: Colour = (245, 245, 245)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_ANNOTATION_LINE, _ANNOTATION_FONT = 2.0, 14.0  # pixels
 
 
 def draw(frame: Frame, targets: Sequence[TrackedTarget], caption: str) -> None:
@@ -75,3 +85,62 @@ def _chip(frame: Frame, text: str, anchor: tuple[int, int], paper: Colour, ink: 
     cv2.rectangle(frame, (left, bottom - box_height), (left + box_width, bottom), paper, cv2.FILLED)
     origin = (left + margin, bottom - base - margin // 2)
     cv2.putText(frame, text, origin, _FONT, size, ink, stroke, cv2.LINE_AA)
+
+
+@functools.cache
+def annotations_class() -> Any:
+    """Return the class ImageAnnotations, or None where foxglove_msgs is not installed."""
+    try:
+        return ros_class("foxglove_msgs/msg/ImageAnnotations")
+    except ImportError:
+        return None
+
+
+def annotations_message(header: Header, targets: Sequence[TrackedTarget]) -> Any:
+    """Make the annotations of one frame: a box for each target, of a lost one only the corners, and a line of text."""
+    message = annotations_class()()
+    for target in targets:
+        state = TrackState(target.track.state)
+        blue, green, red = (part / 255 for part in COLOURS[state])
+        colour = ros_class("foxglove_msgs/msg/Color")(r=red, g=green, b=blue, a=1.0)
+        x, y, _, _ = target.track.box
+        mark = "* " if target.primary else ""
+        message.points.append(_outline(header, target.track.box, state, colour))
+        message.texts.append(
+            ros_class("foxglove_msgs/msg/TextAnnotation")(
+                timestamp=header.stamp,
+                position=_point(x, y),
+                text=f"{mark}{target.target_id}  {target.track.score:.2f}  {state.name.lower()}",
+                font_size=_ANNOTATION_FONT,
+                text_color=ros_class("foxglove_msgs/msg/Color")(r=0.08, g=0.08, b=0.08, a=1.0),
+                background_color=colour,
+            )
+        )
+    if hasattr(message, "timestamp"):  # since foxglove_msgs 3.2.5
+        message.timestamp = header.stamp
+    return message
+
+
+def _outline(header: Header, box: Box, state: TrackState, colour: Any) -> Any:
+    kind: Any = ros_class("foxglove_msgs/msg/PointsAnnotation")
+    x, y, w, h = box
+    if state == TrackState.LOST:
+        places = [
+            end
+            for left, dx in ((x, w / 4), (x + w, -w / 4))
+            for top, dy in ((y, h / 4), (y + h, -h / 4))
+            for end in ((left, top), (left + dx, top), (left, top), (left, top + dy))
+        ]
+    else:
+        places = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
+    return kind(
+        timestamp=header.stamp,
+        type=kind.LINE_LIST if state == TrackState.LOST else kind.LINE_LOOP,
+        points=[_point(*place) for place in places],
+        outline_color=colour,
+        thickness=_ANNOTATION_LINE,
+    )
+
+
+def _point(x: float, y: float) -> Any:
+    return ros_class("foxglove_msgs/msg/Point2")(x=float(x), y=float(y))

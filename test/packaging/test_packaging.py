@@ -21,7 +21,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("snscf_core", "snscf_ros")
 
-DETECTION_ARRAY_HASH = "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968"
+# Of the official definitions: vision_msgs 4.1.1 and foxglove_msgs 3.4.3.
+TYPE_HASHES = {
+    "vision_msgs/msg/Detection2DArray": "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
+    "foxglove_msgs/msg/ImageAnnotations": "RIHS01_bc4e578b1ef80953415d6f966a4cab305c8a44c8b64fc405312b6f06a08fc45e",
+}
 
 # What rosdep and pip call the modules that they do not call by their import name.
 ROSDEP_KEYS = {
@@ -37,7 +41,7 @@ PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml":
 NO_ROSDEP_KEY = {"torch", "simplejpeg"}
 COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
-USED_WHERE_INSTALLED = {"cv_bridge", "matplotlib", "rosbags", "trax"}
+USED_WHERE_INSTALLED = {"cv_bridge", "foxglove_msgs", "matplotlib", "rosbags", "trax"}
 
 
 def source_files() -> list[Path]:
@@ -149,24 +153,30 @@ def test_a_wheel_holds_the_packages_and_the_share_files(tmp_path: Path) -> None:
     assert not any(name.startswith(("test/", "environment/")) for name in held)
 
 
-def test_detection_messages_of_the_private_environment_are_the_official_ones() -> None:
+@pytest.mark.parametrize("name", TYPE_HASHES)
+def test_messages_of_the_private_environment_are_the_official_ones(name: str) -> None:
     pytest.importorskip("rosbags")
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+    package = name.partition("/")[0]
     store = get_typestore(Stores.ROS2_JAZZY)
-    official = {name for name in store.fielddefs if name.startswith("vision_msgs/")}
-    for name in official:
-        del store.fielddefs[name]
-    for path in sorted((ROOT / "environment" / "vision_msgs" / "msg").glob("*.msg")):
-        store.register(get_types_from_msg(path.read_text(), f"vision_msgs/msg/{path.stem}"))
-    assert store.hash_rihs01("vision_msgs/msg/Detection2DArray") == DETECTION_ARRAY_HASH
+    official = {known for known in store.fielddefs if known.startswith(f"{package}/")}
+    for known in official:
+        del store.fielddefs[known]
+    for path in sorted((ROOT / "environment" / package / "msg").glob("*.msg")):
+        store.register(get_types_from_msg(path.read_text(), f"{package}/msg/{path.stem}"))
+    assert store.hash_rihs01(name) == TYPE_HASHES[name]
 
 
-def test_detection_messages_in_use_are_the_official_ones() -> None:
-    prefix = Path(pytest.importorskip("vision_msgs").__file__).parents[4]
-    description = prefix / "share" / "vision_msgs" / "msg" / "Detection2DArray.json"
+@pytest.mark.parametrize("name", TYPE_HASHES)
+def test_messages_in_use_are_the_official_ones(name: str) -> None:
+    package, _, message = name.split("/")
+    prefix = Path(pytest.importorskip(package).__file__).parents[4]
+    if package == "foxglove_msgs" and prefix != Path(sys.prefix):
+        pytest.skip("ROS's own foxglove_msgs may be of another version")
+    description = prefix / "share" / package / "msg" / f"{message}.json"
     hashes = {entry["type_name"]: entry["hash_string"] for entry in json.loads(description.read_text())["type_hashes"]}
-    assert hashes["vision_msgs/msg/Detection2DArray"] == DETECTION_ARRAY_HASH
+    assert hashes[name] == TYPE_HASHES[name]
 
 
 def test_every_message_definition_is_built() -> None:

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox2D, Detection2DArray
 
 from snscf_core import Track, TrackState
-from snscf_ros import messages
+from snscf_ros import messages, overlay
 from snscf_ros.messages import Counts
 from snscf_ros.target_registry import TrackedTarget
 
@@ -101,3 +101,14 @@ def test_status_holds_what_was_tracked(tracked, latency, received, dropped):
 def test_states_have_the_numbers_of_the_interface():
     for state in TrackState:
         assert getattr(TrackStatus, state.name) == state
+
+
+def test_annotations_of_a_lost_target_are_corners_inside_its_box():
+    kinds = pytest.importorskip("foxglove_msgs.msg")
+    track = Track(box=(10.0, 20.0, 40.0, 80.0), score=0.1, state=TrackState.LOST, peak_quality=1.0)
+    (outline,) = over_the_wire(overlay.annotations_message(Header(), [TrackedTarget("it", False, track)])).points
+    assert outline.type == kinds.PointsAnnotation.LINE_LIST
+    places = {(point.x, point.y) for point in outline.points}
+    assert {(10, 20), (50, 20), (10, 100), (50, 100)} <= places
+    assert {(20, 20), (10, 40), (40, 100), (50, 80)} <= places
+    assert len(outline.points) == 16 and len(places) == 12
