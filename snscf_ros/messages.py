@@ -122,7 +122,7 @@ def detections_message(
     return classes("vision_msgs/msg/Detection2DArray")(
         header=header,
         detections=[
-            detection_message(header, target.target_id, target.track, class_id, classes)
+            detection_message(header, target.target_id, target.track, target.class_id or class_id, classes)
             for target in tracked
             if publish_lost or target.track.state != TrackState.LOST
         ],

@@ -25,6 +25,7 @@ class FollowedTarget:
 
     frame_id: of the image that it was started in. Images of others show something else.
     size: width and height of that image.
+    class_id: what kind of thing it is; empty if that is not known.
     """
 
     target_id: str
@@ -32,6 +33,7 @@ class FollowedTarget:
     target: Target
     frame_id: str = ""
     size: tuple[int, int] = (0, 0)
+    class_id: str = ""
 
     def is_seen_in(self, frame_id: str, size: tuple[int, int], alternating: Collection[tuple[int, int]] = ()) -> bool:
         """Return whether the target is followed in an image of that frame_id and size.
@@ -43,11 +45,12 @@ class FollowedTarget:
 
 @dataclass(frozen=True)
 class TrackedTarget:
-    """The track of one target in one frame."""
+    """The track of one target in one frame. class_id: what kind of thing it is; empty if that is not known."""
 
     target_id: str
     primary: bool
     track: Track
+    class_id: str = ""
 
     def clipped(self, width: int, height: int) -> TrackedTarget:
         """Return the target with the part of its box that is inside an image of that size; at least a pixel is."""
@@ -88,6 +91,7 @@ class TargetRegistry:
         track: Track | None = None,
         frame_id: str = "",
         size: tuple[int, int] = (0, 0),
+        class_id: str = "",
     ) -> str:
         """Follow `target` under `target_id`, in place of a target of that name, and return the name.
 
@@ -95,6 +99,7 @@ class TargetRegistry:
         always the same object.
         track: its last track, if any frame has been tracked.
         frame_id, size: of the image that it was started in.
+        class_id: what kind of thing it is; where that is empty, a target of that name keeps its own.
         """
         with self._lock:
             self._check_room(target_id, most)
@@ -102,7 +107,9 @@ class TargetRegistry:
                 self._last_number += 1
                 if (name := f"target_{self._last_number}") not in self._followed:
                     target_id = name
-            self._followed[target_id] = FollowedTarget(target_id, camera, target, frame_id, size)
+            if (before := self._followed.get(target_id)) is not None:
+                class_id = class_id or before.class_id
+            self._followed[target_id] = FollowedTarget(target_id, camera, target, frame_id, size, class_id)
             self._tracks.pop(target_id, None)
             if track is not None:
                 self._tracks[target_id] = track
@@ -174,7 +181,7 @@ class TargetRegistry:
             primary = self._primary()
             current = [(f, track) for f, track in tracks if self._followed.get(f.target_id) is f]
             self._tracks.update((f.target_id, track) for f, track in current)
-            return tuple(TrackedTarget(f.target_id, f.target_id == primary, track) for f, track in current)
+            return tuple(TrackedTarget(f.target_id, f.target_id == primary, track, f.class_id) for f, track in current)
 
     def latest(self) -> dict[str, Track | None]:
         """Return the last track of each target, None before its first frame."""

@@ -254,9 +254,10 @@ class CameraStreams:
                     break
         return taken
 
-    def find(self, camera: str, stamp_ns: int) -> ReceivedImage:
+    def find(self, camera: str, stamp_ns: int, or_newest: bool = False) -> ReceivedImage:
         """Return the image of that stamp, or the newest one if it is 0. An empty name means the first camera.
 
+        or_newest: return the newest one, too, where no image of that stamp is kept.
         The caller holds the lock. Raises Refused where there is no such camera or image.
         """
         stream = self._streams.get(camera or next(iter(self._streams)))
@@ -274,7 +275,10 @@ class CameraStreams:
                 f"no image from {phrase(stream.name)} could be used: {stream.counts.rejected} were rejected, the last"
                 f" one because {stream.last_refusal}"
             )
-        if (image := stream.recent.find(stamp_ns) if stamp_ns else newest) is None:
+        image = stream.recent.find(stamp_ns) if stamp_ns else newest
+        if image is None and or_newest:
+            return newest
+        if image is None:
             raise Refused(
                 f"no image of stamp {seconds_text(stamp_ns)} is kept; there are {len(stream.recent)} images of the last"
                 f" {newest.received - oldest.received:.2f} s, with stamps from {seconds_text(oldest.stamp_ns)} to"

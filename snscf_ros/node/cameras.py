@@ -30,10 +30,15 @@ def phrase(camera: str) -> str:
     return f"camera '{camera}'" if camera else "the camera"
 
 
+def private_topic(camera: str, name: str) -> str:
+    """Return a topic of the node that belongs to one camera: ~/overlay, ~/front/overlay, ..."""
+    prefix = camera.lstrip("~/")  # a camera's name may be absolute or private
+    return f"~/{prefix}/{name}" if prefix else f"~/{name}"
+
+
 def overlay_topic(camera: str) -> str:
     """Return the private topic of a camera's overlay."""
-    name = camera.lstrip("~/")  # a camera's name may be absolute or private
-    return f"~/{name}/overlay" if name else "~/overlay"
+    return private_topic(camera, "overlay")
 
 
 def check(node: Node, names: Sequence[str], transport: str) -> None:

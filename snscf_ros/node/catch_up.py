@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from snscf_core import Target, Track, Tracker
 from snscf_ros.encodings import Frame
+from snscf_ros.messages import Box
 from snscf_ros.node.camera_stream import CameraStreams
-from snscf_ros.node.init_requests import InitRequest, InitRequests, Started
+from snscf_ros.node.init_requests import ImagePoint, InitRequest, InitRequests, Started
 from snscf_ros.node.parameters import Settings
 from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.target_registry import Refused, TargetRegistry
@@ -26,6 +27,7 @@ class CatchUp:
 
     request: the request that started it.
     target: its state at the image `number`.
+    box: where it was started.
     size: width and height of the image that it was started on.
     began: when the start began (monotonic seconds).
     deadline: when it has to be at the newest image.
@@ -38,6 +40,7 @@ class CatchUp:
 
     request: InitRequest
     target: Target
+    box: Box
     size: tuple[int, int]
     began: float
     deadline: float
@@ -86,7 +89,10 @@ class TargetStarter:
         began = time.monotonic()
         try:
             frame = decode(request.image)
-            target = tracker.init(frame, request.box)
+            box = request.place
+            if isinstance(box, ImagePoint):
+                box = tracker.box_around(frame, box)
+            target = tracker.init(frame, box)
         except ValueError as error:
             self._requests.fail(request, error)
             return
@@ -95,7 +101,7 @@ class TargetStarter:
         most = min(settings.catch_up_time, settings.init_timeout / 2)
         with self._news:
             number, size = request.image.number, (frame.shape[1], frame.shape[0])
-            self.catching_up = CatchUp(request, target, size, began, time.monotonic() + most, number)
+            self.catching_up = CatchUp(request, target, box, size, began, time.monotonic() + most, number)
             self._finish_if_arrived(self.catching_up)
 
     def step(self, catching_up: CatchUp, tracker: Tracker) -> None:
@@ -151,8 +157,10 @@ class TargetStarter:
                     catching_up.track,
                     request.image.header.frame_id,
                     catching_up.size,
+                    request.class_id,
                 )
-                request.answer.set_result(Started(name, catching_up.frames))
+                answer = Started(name, catching_up.frames, catching_up.box, request.image.header)
+                request.answer.set_result(answer)
             except Refused as reason:
                 request.answer.set_exception(reason)
         self.catching_up = None

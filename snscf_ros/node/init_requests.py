@@ -12,31 +12,50 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from std_msgs.msg import Header
+
 from snscf_ros.messages import Box
 from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.target_registry import Refused
 
 
 class Started(NamedTuple):
-    """The answer to a request: the target's name, and the number of images that it was followed through to catch up."""
+    """The answer to a request.
+
+    target_id: name of the target.
+    frames_caught_up: the number of images that it was followed through to catch up.
+    box: where it was started.
+    header: of the image that it was started in.
+    """
 
     target_id: str
     frames_caught_up: int
+    box: Box
+    header: Header
+
+
+class ImagePoint(NamedTuple):
+    """A point in an image, in pixels from the top-left corner."""
+
+    x: float
+    y: float
 
 
 @dataclass
 class InitRequest:
-    """A request to follow `box` in `image`.
+    """A request to follow what is at `place` in `image`.
 
     image: the image to start on.
-    box: (x, y, w, h) from the top-left corner, in pixels.
+    place: (x, y, w, h) from the top-left corner, in pixels, or a point around which the box is to be found.
     target_id: name of the target; empty for a new one.
+    class_id: what kind of thing it is; empty if that is not known.
     answer: done before there is a target if nobody waits for it any more.
     """
 
     image: ReceivedImage
-    box: Box
+    place: Box | ImagePoint
     target_id: str
+    class_id: str = ""
     answer: Future[Started] = field(default_factory=Future)
 
 

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 
 import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -33,6 +34,8 @@ from snscf_ros.node.health import HealthMonitor, Running
 from snscf_ros.node.parameters import Parameters, Settings
 from snscf_ros.node.publishers import Publishers
 from snscf_ros.node.services import TargetServices
+from snscf_ros.node.start_requests import StartRequests
+from snscf_ros.node.start_topics import StartTopics
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.target_registry import TargetRegistry
 
@@ -104,14 +107,19 @@ class TrackerNode(LifecycleNode):
             lambda: Running(self._tracker, self._worker, self._result_publishers, self._image_subscriptions),
             self._restarts,
         )
-        self._target_services = TargetServices(
-            self, lambda: self._targets, lambda: self._worker, lambda: self._health.state, self._health.target_started
-        )
         try:
             cameras.check(self, self.settings.cameras, self.settings.image_transport)
         except cameras.SettingRefused:
             self.destroy_node()  # its shared memory would stay behind
             raise
+        # what waits for the tracking worker has a group of its own, and so keeps nobody else waiting
+        self._waiting = MutuallyExclusiveCallbackGroup()
+        starts = StartRequests(self, lambda: self._worker, lambda: self._health.state, self._health.target_started)
+        self._target_services = TargetServices(self, lambda: self._targets, lambda: self._worker, starts, self._waiting)
+        if self.settings.init_topics:
+            self._start_topics = StartTopics(
+                self, self.settings.cameras, lambda: self._targets, lambda: self.settings, starts, self._waiting
+            )
         for text in parameters.unknown(rclpy_private.parameter_overrides(self)):
             self.get_logger().warning(text)
         if self._restarts:
@@ -129,13 +137,15 @@ class TrackerNode(LifecycleNode):
     def waits(self, entity: object) -> bool:
         """Tell the executor whether a callback may take long.
 
-        These are init_target, the start by itself, and the node's own services, transitions among them, which share a
-        group that keeps them apart.
+        These are init_target and its topics, the start by itself, and the node's own services, transitions among them,
+        which share a group that keeps them apart.
         """
         if entity is self._bring_up_timer:
             return True
-        slow_groups = (self._target_services.waiting, self.default_callback_group)
-        return isinstance(entity, Service) and entity.callback_group in slow_groups
+        if not isinstance(entity, Service | Subscription):
+            return False
+        own = isinstance(entity, Service) and entity.callback_group is self.default_callback_group
+        return own or entity.callback_group is self._waiting
 
     def on_event(self, event: Event) -> None:
         """React to what the tracking worker reports, in its thread or in that of a subscription."""

@@ -45,6 +45,9 @@ class Settings:
     max_image_pixels: int
     max_targets: int
     init_timeout: float
+    init_topics: bool
+    click_target_id: str
+    detection_id: str
     rectified: bool
     buffer_seconds: float
     buffer_bytes: int
@@ -154,6 +157,19 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "init_timeout": Declaration(
         "Seconds that init_target waits for the tracker before it gives up.", minimum=0.1, maximum=600.0
     ),
+    "init_topics": Declaration(
+        "Whether targets are started from the topics init_from_roi, init_from_point, init_from_pixel,"
+        " init_from_detection and init_from_detections, too.",
+        read_only=True,
+    ),
+    "click_target_id": Declaration(
+        "Name of the target that each region, each point and each detection without an id starts anew; empty: each"
+        " starts a target of its own."
+    ),
+    "detection_id": Declaration(
+        "Id of the detection in init_from_detections that is followed, and found again where it is lost; empty: each"
+        " array of a single detection starts its target."
+    ),
     "rectified": Declaration(
         "Whether the images are rectified: bearings follow from P of the CameraInfo instead of K and the distortion."
     ),
@@ -177,7 +193,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
         " their last boxes, drop forgets them. The images that were kept are forgotten in both cases.",
         choices=("keep", "drop"),
     ),
-    "class_id": Declaration("class_id of every detection."),
+    "class_id": Declaration("class_id of each detection whose target took over none from a detector."),
     "publish_lost": Declaration("Whether lost targets stay in the detections, with the box where they may be."),
     "clip_boxes": Declaration(
         "Whether the boxes that are published end at the image's edges. A tracked box covers the whole target, also the"

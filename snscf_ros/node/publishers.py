@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from snscf_msgs.msg import TrackStatusArray
@@ -21,7 +21,7 @@ from snscf_core import TrackState
 from snscf_ros import images, messages, overlay
 from snscf_ros.camera_model import Bearing
 from snscf_ros.node.camera_stream import CameraReport
-from snscf_ros.node.cameras import overlay_topic
+from snscf_ros.node.cameras import overlay_topic, private_topic
 from snscf_ros.node.events import TrackedFrame
 from snscf_ros.node.parameters import Settings
 
@@ -73,13 +73,19 @@ class Publishers:
         self._detection = node.create_lifecycle_publisher(Detection2D, "~/detection", _QOS)
         self._status = node.create_lifecycle_publisher(TrackStatusArray, "~/status", _QOS)
         self._overlays = {camera: _OverlayPublishers(node, camera) for camera in cameras}
+        self._annotations: dict[str, LifecyclePublisher] = {}  # by camera
+        if (kind := overlay.annotations_class()) is not None:
+            for camera in self._overlays:
+                topic = private_topic(camera, "annotations")
+                self._annotations[camera] = node.create_lifecycle_publisher(kind, topic, _QOS)
         # by camera; frames and silences are published from different threads
         self._last_status: dict[str, TrackStatusArray] = {}
         self._status_lock = threading.Lock()
 
     def destroy(self) -> None:
         pictures = [publisher for one in self._overlays.values() for publisher in (one.raw, one.jpeg)]
-        for publisher in (self._detections, self._detection, self._status, *pictures):
+        annotations = self._annotations.values()
+        for publisher in (self._detections, self._detection, self._status, *annotations, *pictures):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def wants_overlay(self, camera: str) -> bool:
@@ -87,7 +93,7 @@ class Publishers:
         return self._overlays[camera].wanted
 
     def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing], problem: str) -> None:
-        """Publish the detections first, then their state, then the picture.
+        """Publish the detections first, then their state, then the overlays, as annotations and as picture.
 
         bearings: by target id, where they are known.
         problem: what is wrong with how the camera is read; empty if nothing is.
@@ -98,15 +104,17 @@ class Publishers:
         self._detections.publish(detections)
         for target in targets:
             if target.primary and (settings.publish_lost or target.track.state != TrackState.LOST):
-                self._detection.publish(
-                    messages.detection_message(header, target.target_id, target.track, settings.class_id)
-                )
+                class_id = target.class_id or settings.class_id
+                self._detection.publish(messages.detection_message(header, target.target_id, target.track, class_id))
         latency = time.monotonic() - result.received
         status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings, problem)
         status.restarts = self._restarts
         with self._status_lock:
             self._last_status[result.camera] = status
             self._status.publish(status)
+        annotations = self._annotations.get(result.camera)
+        if annotations is not None and annotations.get_subscription_count() > 0:
+            annotations.publish(overlay.annotations_message(header, targets))
         if result.frame is not None and self.wants_overlay(result.camera):
             self._overlays[result.camera].publish(result, latency, settings.overlay_jpeg_quality)
 

@@ -5,85 +5,57 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
 from snscf_ros.messages import box_from_message
+from snscf_ros.node.start_requests import StartRequest, StartRequests
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.stamps import nanoseconds
 from snscf_ros.target_registry import Refused, TargetRegistry
 
-# what brings a node that is not active to it, by its lifecycle state
-_ADVICE = {
-    "unconfigured": "configure and activate it first (ros2 lifecycle set)",
-    "inactive": "activate it first (ros2 lifecycle set)",
-    "finalized": "it was shut down for good; start the node anew",
-}
-
 
 class TargetServices:
-    """Offers the services on a node and answers every request; what cannot be done is refused with the reason.
-
-    waiting: callback group of `init_target`, which waits for the tracking worker and so keeps nobody else waiting.
-    """
+    """Offers the services on a node and answers every request; what cannot be done is refused with the reason."""
 
     def __init__(
         self,
         node: Node,
         targets: Callable[[], TargetRegistry],
         worker: Callable[[], TrackingWorker | None],
-        state: Callable[[], str],
-        target_started: Callable[[], None],
+        starts: StartRequests,
+        waiting: CallbackGroup,
     ) -> None:
         """Create the services.
 
         targets: gives the current targets; a worker that was left behind keeps the old ones.
         worker: gives the worker; None while the node is not active.
-        state: gives the node's lifecycle state.
-        target_started: called each time that a target has been started.
+        starts: meets requests to start a target.
+        waiting: callback group of `init_target`, which waits for the tracking worker and so keeps nobody else waiting.
         """
-        self._logger = node.get_logger()
         self._targets = targets
         self._worker = worker
-        self._state = state
-        self._target_started = target_started
-        self.waiting, quick = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        node.create_service(InitTarget, "~/init_target", self._init_target, callback_group=self.waiting)
+        self._starts = starts
+        quick = MutuallyExclusiveCallbackGroup()
+        node.create_service(InitTarget, "~/init_target", self._init_target, callback_group=waiting)
         node.create_service(RemoveTarget, "~/remove_target", self._remove_target, callback_group=quick)
         node.create_service(SetPrimary, "~/set_primary", self._set_primary, callback_group=quick)
         node.create_service(Trigger, "~/reset", self._reset, callback_group=quick)
         node.create_service(SetBool, "~/enable", self._enable, callback_group=quick)
 
-    def _active(self) -> TrackingWorker:
-        if (worker := self._worker()) is None:
-            state = self._state()
-            advice = _ADVICE.get(state, "wait until it is active")
-            raise Refused(f"the tracker is not active, but {state}: {advice}")
-        return worker
-
     def _init_target(self, request: InitTarget.Request, response: InitTarget.Response) -> InitTarget.Response:
-        try:
+        def read() -> StartRequest:
             box = box_from_message(request.bbox)
-            started = self._active().init(request.camera, nanoseconds(request.stamp), box, request.target_id)
-            response.target_id, response.frames_caught_up = started
+            return StartRequest(box, request.camera, nanoseconds(request.stamp), request.target_id)
+
+        response.message, started = self._starts.meet("init_target", read)
+        if started is not None:
             response.success = True
-            self._target_started()
-            x, y, w, h = box
-            response.message = f"following '{response.target_id}' from x {x:g}, y {y:g}, width {w:g}, height {h:g}"
-            if started.frames_caught_up:
-                response.message += f", through {started.frames_caught_up} images that came since"
-            self._logger.info(response.message)
-        except ValueError as reason:
-            response.message = str(reason)
-            self._logger.warning(f"init_target refused: {reason}")
-        except Exception as error:  # an answer is owed, and the executor must go on
-            response.message = f"internal error: {error!r}"
-            self._logger.error(f"init_target failed:\n{traceback.format_exc()}")
+            response.target_id, response.frames_caught_up = started.target_id, started.frames_caught_up
         return response
 
     def _remove_target(self, request: RemoveTarget.Request, response: RemoveTarget.Response) -> RemoveTarget.Response:
@@ -114,7 +86,7 @@ class TargetServices:
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         try:
-            self._active().enable(request.data)
+            self._starts.active_worker().enable(request.data)
             response.success = True
             response.message = "tracking" if request.data else "targets are kept, images are left alone"
         except Refused as reason:

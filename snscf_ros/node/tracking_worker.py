@@ -32,7 +32,7 @@ from snscf_ros.node.events import (
     TrackedFrame,
     TrackingFailed,
 )
-from snscf_ros.node.init_requests import InitRequest, InitRequests, Started
+from snscf_ros.node.init_requests import ImagePoint, InitRequest, InitRequests, Started
 from snscf_ros.node.parameters import Settings
 from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.target_registry import FollowedTarget, TargetRegistry
@@ -119,15 +119,25 @@ class TrackingWorker:
     def reports(self) -> dict[str, CameraReport]:
         return self.streams.reports()
 
-    def init(self, camera: str, stamp_ns: int, box: Box, target_id: str) -> Started:
-        """Start following `box` in the image of that stamp, the newest one if it is 0, and bring the target to now.
+    def init(
+        self,
+        camera: str,
+        stamp_ns: int,
+        place: Box | ImagePoint,
+        target_id: str,
+        class_id: str = "",
+        or_newest: bool = False,
+    ) -> Started:
+        """Start following what is at `place` in the image of that stamp, and bring the target to now.
 
+        The newest image is taken if the stamp is 0, and with `or_newest` if no image of that stamp is kept.
         Raises Refused, or the core's ValueError.
         """
         settings = self._settings()
         self._targets.check(target_id, settings.max_targets)
         with self._news:
-            request = InitRequest(self.streams.find(camera, stamp_ns), box, target_id)
+            image = self.streams.find(camera, stamp_ns, or_newest)
+            request = InitRequest(image, place, target_id, class_id)
             self._requests.add(request)
         return self._requests.wait(request, settings.init_timeout)
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from ros_harness import Scene, image_message, key, stamp_of, wait_for
+from ros_harness import Scene, box_of, image_message, key, stamp_of, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
 from snscf_ros import middleware
@@ -44,6 +44,25 @@ def test_overlay_is_drawn_only_when_somebody_watches(tracker):
         with tracker.peer.received(Image, f"{tracker.name}/overlay", depth=1) as pictures:
             wait_for(lambda: camera.next() and pictures, "an overlay")
         assert pictures[-1].header.frame_id == "camera"
+
+
+def test_annotations_are_the_box_in_the_image_of_their_stamp(tracker):
+    kinds = pytest.importorskip("foxglove_msgs.msg")
+    with tracker.camera() as camera:
+        camera.next()
+        assert tracker.init(camera.truth, "cup").success
+        with tracker.peer.received(kinds.ImageAnnotations, f"{tracker.name}/annotations") as messages:
+            wait_for(lambda: camera.next() and messages, "annotations")
+            (detection,) = camera.next().detections
+            stamp = detection.header.stamp
+            wait_for(lambda: key(messages[-1].timestamp) == key(stamp), "the annotations of the newest image")
+            ((outline,), (text,)) = messages[-1].points, messages[-1].texts
+    assert key(outline.timestamp) == key(text.timestamp) == key(stamp)
+    assert outline.type == kinds.PointsAnnotation.LINE_LOOP
+    x, y, w, h = box_of(detection)
+    corners = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
+    assert [(point.x, point.y) for point in outline.points] == [pytest.approx(corner) for corner in corners]
+    assert text.text.startswith("* cup  ") and text.text.endswith("  tracked")
 
 
 def test_overlay_shows_the_image_and_the_box(tracker):

@@ -369,7 +369,7 @@ def test_target_started_on_an_earlier_image_is_followed_through_all_that_came_si
     bench = catching_up(catch_up_time=60.0)
     bench.film(range(1, 10))
     started = bench.thread.init("", ns(4), BOX, "it")
-    assert started == ("it", 5)
+    assert (started.target_id, started.frames_caught_up, started.box) == ("it", 5, BOX)
     assert bench.targets.of_camera("")[0].target == ("started on", 4)
     assert bench.tracker.seen == [(number, 0) for number in range(5, 10)]
     assert bench.targets.latest()["it"] is not None
