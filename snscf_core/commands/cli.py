@@ -23,6 +23,7 @@ from .train import add_arguments as add_training_arguments
 from .train import run as train
 
 _BAGS = "snscf_ros.bags.commands"
+_PICKING = "snscf_ros.picking.command"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def _add_bag_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     evaluations: argparse._SubParsersAction[argparse.ArgumentParser],
 ) -> None:
-    """Adds ``snscf eval bag`` and ``snscf bag`` if the ROS package is installed.
+    """Adds ``snscf eval bag``, ``snscf bag`` and ``snscf pick`` if the ROS package is installed.
 
     This library does not depend on ROS, so it imports that package by name.
     """
@@ -69,6 +70,10 @@ def _add_bag_commands(
     replay.set_defaults(run=bags.evaluate)
     making = commands.add_parser("bag", help="make recordings from sequences and videos")
     bags.add_bag_commands(making)
+    drawing = importlib.import_module(_PICKING)
+    picking = commands.add_parser("pick", help="draw a box in a frame of a video or recording, for track and eval bag")
+    drawing.add_arguments(picking)
+    picking.set_defaults(run=drawing.run)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from snscf_ros.operator import requests
 from snscf_ros.operator.access import Access
-from snscf_ros.operator.audience import Audience
 from snscf_ros.operator.settings import PageSettings
 from snscf_ros.operator.viewer import Viewer
 
@@ -27,6 +27,22 @@ _HEARTBEAT = 10.0  # s; a browser that is gone is noticed after about twice this
 _MOST_ASKED = 8  # requests of one viewer that the tracker has not answered yet
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Host(Protocol):
+    """Whom the viewers come to: an `Audience`, or what shows a single frame of a file."""
+
+    def __len__(self) -> int: ...
+
+    def next_number(self) -> int: ...
+
+    def enter(self, viewer: Viewer) -> None: ...
+
+    def leave(self, viewer: Viewer) -> None: ...
+
+    def watch(self, viewer: Viewer, camera: str | None) -> None: ...
+
+    async def ask(self, viewer: Viewer, request: requests.Request) -> None: ...
 
 
 class Allowance:
@@ -50,7 +66,7 @@ class Allowance:
 class PageServer:
     """Serves the page until it is closed."""
 
-    def __init__(self, settings: PageSettings, audience: Audience, token: str) -> None:
+    def __init__(self, settings: PageSettings, audience: Host, token: str) -> None:
         self._settings, self._audience, self._token = settings, audience, token
         self._access: Access  # made when the port is known
         self._runner: web.AppRunner | None = None

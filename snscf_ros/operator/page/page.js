@@ -810,6 +810,8 @@ connection.addEventListener("hello", () => { if (camera !== null) watch(camera);
 connection.addEventListener("history", ({ detail }) => targets.addHistory(detail));
 connection.addEventListener("state", ({ detail }) => {
   state = detail;
+  // a frame of a file: nothing runs, so there is nothing to switch off or to watch
+  document.body.classList.toggle("still", Boolean(state.still));
   $("enable").setAttribute("aria-pressed", String(state.enabled));
   setText($("enable"), state.enabled ? "Tracking" : "Tracking is off");
   updateCameras(state.cameras);
