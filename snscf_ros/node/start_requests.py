@@ -85,11 +85,12 @@ class StartRequests:
             raise Refused(f"the tracker is not active, but {state}: {advice}")
         return worker
 
-    def meet(self, name: str, read: Callable[[], StartRequest]) -> StartAnswer:
+    def meet(self, name: str, read: Callable[[], StartRequest], often: bool = False) -> StartAnswer:
         """Start a target and return the answer, which waits until the target has reached the newest image.
 
         name: what the request came by, such as `init_target`.
         read: makes the request from the message; a ValueError of it is the answer.
+        often: whether such messages come many times a second, so that not every refusal is logged.
         """
         try:
             request = read()
@@ -110,7 +111,10 @@ class StartRequests:
             self._logger.info(message)
         except ValueError as reason:
             answer = StartAnswer(str(reason))
-            self._logger.warning(f"{name} refused: {reason}")
+            if often:
+                self._logger.warning(f"{name} refused: {reason}", throttle_duration_sec=5.0)
+            else:
+                self._logger.warning(f"{name} refused: {reason}")
         except Exception as error:  # an answer is owed, and the executor must go on
             answer = StartAnswer(f"internal error: {error!r}")
             self._logger.error(f"{name} failed:\n{traceback.format_exc()}")

@@ -13,7 +13,6 @@ from geometry_msgs.msg import Point, PointStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import RegionOfInterest
 from vision_msgs.msg import Detection2D, Detection2DArray
 
@@ -34,8 +33,7 @@ _MOST_NAMED = 10  # ids in a message
 class StartTopics:
     """Subscribes to the topics of each camera. Each message but an array is answered on `~/events`.
 
-    Of an array only the detection that is chosen is used, and only while its target is not being tracked.
-    subscriptions: their callbacks wait for the tracking worker.
+    In an array only the detection that is chosen is used, and only while its target is not being tracked.
     """
 
     def __init__(
@@ -51,7 +49,6 @@ class StartTopics:
         self._targets = targets
         self._settings = settings
         self._starts = starts
-        self.subscriptions: list[Subscription] = []
         for camera in cameras:
             for name, kind, qos, received in (
                 ("init_from_roi", RegionOfInterest, _QOS, self._roi),
@@ -63,7 +60,7 @@ class StartTopics:
             ):
                 callback: Callable[[Any], None] = functools.partial(received, camera)
                 topic = private_topic(camera, name)
-                self.subscriptions.append(node.create_subscription(kind, topic, callback, qos, callback_group=waiting))
+                node.create_subscription(kind, topic, callback, qos, callback_group=waiting)
 
     def _roi(self, camera: str, message: RegionOfInterest) -> None:
         box = (message.x_offset, message.y_offset, message.width, message.height)
@@ -101,7 +98,7 @@ class StartTopics:
                 )
             return self._request_of(camera, detections[0], nanoseconds(message.header.stamp))
 
-        self._starts.meet("init_from_detections", read)
+        self._starts.meet("init_from_detections", read, often=True)
 
     def _is_tracked(self, target_id: str) -> bool:
         """Return whether a target is followed, and neither uncertain nor lost."""
