@@ -85,7 +85,10 @@ def of_tracker(runs: Path, sequences: dict[str, Any], tracker: str, roots: dict[
             truth = read_sequence(roots[subset] / sequence).boxes
             files = list(runs.glob(f"{tracker}-*/{CONDITION}/{sequence}-*.txt"))
             starts = enumerate(one["success_auc"])
-            curves.append(np.mean([success_curve(files, start, truth, auc) for start, auc in starts], axis=0))
+            try:
+                curves.append(np.mean([success_curve(files, start, truth, auc) for start, auc in starts], axis=0))
+            except ValueError as error:
+                raise ValueError(f"{tracker} on {sequence}: {error}") from error
     return {**found, "success": np.mean(curves, axis=0).round(4).tolist()}
 
 

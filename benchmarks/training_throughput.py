@@ -29,7 +29,7 @@ import torch
 from snscf_core.data.pairs import PairBatch, PairConfig, PairSource
 from snscf_core.data.pool import ImagePool
 from snscf_core.data.readers import READERS, Clip
-from snscf_core.model.network import MODELS, SNSCF
+from snscf_core.model.network import MODELS, create
 from snscf_core.training.losses import LossConfig
 from snscf_core.training.schedule import ScheduleConfig
 from snscf_core.training.siamese import PairNetwork
@@ -107,7 +107,7 @@ def passes(
     options: argparse.Namespace, batch: PairBatch, losses: LossConfig, device: torch.device
 ) -> Callable[[int], None]:
     """Returns the forward and backward pass of the network alone, as a function."""
-    network = SNSCF(options.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = create(options.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_phase(
         network,
         not options.heads_only,
@@ -161,7 +161,7 @@ def training(
         intervals=1,
     )
     with tempfile.TemporaryDirectory() as out:
-        train(config, source, Path(out), device=device, network=SNSCF(options.model))
+        train(config, source, Path(out), device=device, network=create(options.model))
     return source.seconds
 
 

@@ -59,8 +59,8 @@ class Tracker:
     config: None takes the configuration that belongs to the weights, see ``tuning.tuned_config``.
 
     Raises WeightsError if the weights can't be used. Raises ValueError for an unknown mode, device or engine, for a
-    mode that needs trained heads if there are none, and for an engine that is missing or was made from other weights.
-    If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch instead.
+    mode that needs trained heads if there are none, and for an engine that is missing, damaged or made from other
+    weights. If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch instead.
     """
 
     @own_defaults()

@@ -51,7 +51,7 @@ def test_the_boxes_are_those_of_the_tracker_on_the_frames(evaluated, sequence):
     result, _ = evaluated
     boxes = result.evaluation.boxes
     files = sorted((sequence / "img").iterdir())
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", engine="torch")
+    tracker = Tracker(device="cpu", engine="torch")
     target = tracker.init(read_frame(files[0]), true_box(0))
     expected = [true_box(0), *(tracker.update(read_frame(file), target).box for file in files[1:])]
     np.testing.assert_allclose(boxes, expected, atol=1e-6)

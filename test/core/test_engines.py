@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from snscf_core.commands.cli import main
 from snscf_core.commands.quantisation_data import collect, sources
 from snscf_core.engines import Engine, NetworkSpec, engine_selection, make
 from snscf_core.engines.export import export
-from snscf_core.engines.exported import MANIFEST, VERSION
+from snscf_core.engines.exported import MANIFEST, VERSION, DamagedExport
 from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
 from snscf_core.engines.torch_engine import TorchEngine
@@ -253,16 +252,14 @@ def test_openvino_that_gets_no_thread_runs_several_targets_one_after_the_other(h
     assert "one after the other: can't start new thread" in caplog.text
 
 
-def test_a_broken_engine_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
+def test_a_damaged_engine_that_was_named_is_refused(runtime, heads, tmp_path):
     spec = Tracker(heads, device="cpu", engine="torch").spec
     export(spec, FORMATS[runtime], tmp_path / "broken")
     for file in (tmp_path / "broken").iterdir():
         if file.name != MANIFEST:
             file.write_bytes(file.read_bytes()[:200])
-    tracker = Tracker(heads, device="cpu", engine=tmp_path / "broken")
-    assert tracker.engine == "torch"
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING and "torch runs the network instead" in record.message
+    with pytest.raises(DamagedExport, match="is damaged: it has 200 of"):
+        Tracker(heads, device="cpu", engine=tmp_path / "broken")
 
 
 @pytest.mark.slow
@@ -507,18 +504,20 @@ def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(runtime,
         cv2.imwrite(str(tmp_path / "scene" / "img" / f"{index:04d}.png"), frame)
     rows = (",".join(map(str, box)) for _, box in frames)
     (tmp_path / "scene" / "groundtruth_rect.txt").write_text("\n".join(rows))
+    # with ONNX Runtime, the boxes of snscf_nano in 8 bits are too far from torch's, so they are refused
+    model = "snscf_nano" if runtime == "openvino" else "snscf_mobilenetv2"
     command = ["export", "--format", FORMATS[runtime], "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
-    assert main([*command, "--frames", "12"]) == 0
+    assert main([*command, "--model", model, "--frames", "12"]) == 0
     assert f"use it with engine: {runtime}-int8" in capsys.readouterr().out
 
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", engine=f"{runtime}-int8")
+    tracker = Tracker(model, device="cpu", engine=f"{runtime}-int8")
     assert tracker.engine == f"{runtime}-int8"
     manifest = json.loads(next(tmp_path.glob("snscf/engines/*int8*/engine.json")).read_text())
     assert manifest["made_with"]["calibrated on"] == "12 frames"
     target = tracker.init(*frames[0])
     overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in frames[1:]]
     assert np.mean(overlaps) > 0.7
-    assert "int8" not in Tracker("snscf_mobilenetv2", device="cpu").engine
+    assert "int8" not in Tracker(model, device="cpu").engine
 
 
 def test_calibration_sees_what_the_tracker_sees(heads, tmp_path):

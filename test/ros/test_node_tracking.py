@@ -51,7 +51,7 @@ def test_a_smaller_search_crop_follows_too(spare):
 def test_detections_carry_the_image_header_id_class_and_score(tracker):
     with tracker.camera() as camera:
         begin(tracker, camera, target_id="cup")
-        image = image_message(camera.scene.frame(camera.number), "bgr8", stamp_of(camera.number), "lens_42")
+        image = image_message(camera.scene.frame(camera.number), "bgr8", stamp_of(camera.number))
         message = camera.send_until_tracked(image)
         assert message.header == image.header
         (detection,) = message.detections
