@@ -60,7 +60,8 @@ class Tracker:
 
     Raises WeightsError if the weights can't be used. Raises ValueError for an unknown mode, device or engine, for a
     mode that needs trained heads if there are none, and for an engine that is missing, damaged or made from other
-    weights. If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch instead.
+    weights. If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch
+    instead.
     """
 
     @own_defaults()

@@ -351,7 +351,9 @@ def test_damaged_exports_are_made_anew(runtime, heads, tmp_path, monkeypatch, ca
         caplog.clear()
         assert make(runtime, spec).name == runtime
         assert f"the engine {runtime} has to be made again ({file}" in caplog.text
-        assert file.stat().st_size == len(whole[file]), "it is whole again"
+        caplog.clear()
+        assert make(runtime, spec).name == runtime
+        assert "made again" not in caplog.text, "it is whole again"
     # a folder that the user names is not touched
     damaged = bytearray(whole[files[-1]])
     damaged[len(damaged) // 2] ^= 1
