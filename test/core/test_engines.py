@@ -355,7 +355,7 @@ def test_damaged_exports_are_made_anew(runtime, heads, tmp_path, monkeypatch, ca
         assert make(runtime, spec).name == runtime
         assert "made again" not in caplog.text, "it is whole again"
     # a folder that the user names is not touched
-    damaged = bytearray(whole[files[-1]])
+    damaged = bytearray(files[-1].read_bytes())
     damaged[len(damaged) // 2] ^= 1
     files[-1].write_bytes(damaged)
     with pytest.raises(ValueError, match="is damaged: its content is not what was written"):
