@@ -49,14 +49,15 @@ def accuracy(folders: list[Path], roots: dict[str, Path], before: dict[str, Any]
     ValueError if the stored boxes do not yield the AUC that a report states.
     """
     measured: dict[str, dict[str, Any]] = {
-        title: {"auc": one["auc"], "precision": one["precision"], "success": one["success"]}
+        title: {name: one[name] for name in ("starts", "auc", "precision", "success")}
         for title, one in before.get("trackers", {}).items()
         if title in TITLES.values()
     }
     for folder in folders:
         report = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
         for tracker in dict.fromkeys(name for trackers in report["sequences"].values() for name in trackers):
-            if (title := TITLES.get(tracker.split("-")[0])) is not None:
+            name = tracker.removesuffix("-openvino")  # of another mode there is more in the name
+            if (title := TITLES.get(name)) is not None:
                 measured[title] = of_tracker(folder / "runs", report["sequences"], tracker, roots)
     order = [title for title in TITLES.values() if title in measured]
     first = flat(measured[order[0]]["auc"])
@@ -75,7 +76,7 @@ def accuracy(folders: list[Path], roots: dict[str, Path], before: dict[str, Any]
 
 def of_tracker(runs: Path, sequences: dict[str, Any], tracker: str, roots: dict[str, Path]) -> dict[str, Any]:
     """Returns AUC and precision of each sequence by set, and the success curve over all; each a mean over starts."""
-    found: dict[str, Any] = {"auc": {}, "precision": {}}
+    found: dict[str, Any] = {"starts": 0, "auc": {}, "precision": {}}
     curves = []
     for subset, trackers in sequences.items():
         scores = trackers[tracker][CONDITION]
@@ -84,6 +85,7 @@ def of_tracker(runs: Path, sequences: dict[str, Any], tracker: str, roots: dict[
         for sequence, one in scores.items():
             truth = read_sequence(roots[subset] / sequence).boxes
             files = list(runs.glob(f"{tracker}-*/{CONDITION}/{sequence}-*.txt"))
+            found["starts"] = len(one["success_auc"])
             starts = enumerate(one["success_auc"])
             try:
                 curves.append(np.mean([success_curve(files, start, truth, auc) for start, auc in starts], axis=0))
@@ -99,9 +101,9 @@ def success_curve(files: list[Path], start: int, truth: np.ndarray, stated: floa
             continue
         boxes = read_boxes(file)
         seen = truth[len(truth) - len(boxes) :]  # a later start begins later, and ends with the sequence
+        boxes[0] = seen[0]  # the given box counts as right, as in the report, even where it was moved off the true one
         present = ~np.isnan(seen).any(1)
         overlaps = np.nan_to_num(iou(boxes[present], seen[present]))
-        overlaps[0] = 1.0  # the given box counts as right, as in the report, even where it was moved off the true one
         curve: np.ndarray = (overlaps[:, None] > THRESHOLDS).mean(0)
         if abs(curve.mean() - stated) < 1e-6:  # a folder may also hold runs of other versions
             return curve

@@ -73,9 +73,9 @@ def trackers_table() -> str:
             continue
         sets = accuracy[title]["sets"] if title in accuracy else {}
         cells = [
-            f"{sets['development']['auc'][0]:.3f}" if sets else f"{elsewhere['development_auc'][title]:.3f} ²",
-            f"{sets['validation']['auc'][0]:.3f}" if sets else NOTHING,
-            f"{sets['all']['precision']:.3f}" if sets else NOTHING,
+            f"{sets['development']['auc'][0]:.3f}{mark(accuracy[title])}" if sets else f"{elsewhere['development_auc'][title]:.3f} ²",
+            f"{sets['validation']['auc'][0]:.3f}{mark(accuracy[title])}" if sets else NOTHING,
+            f"{sets['all']['precision']:.3f}{mark(accuracy[title])}" if sets else NOTHING,
             f"{1000 / speed[title]['best_ms']:.0f}" if title in speed else NOTHING,
         ]
         name = f"**`{title}`** (ours)" if is_ours(title) else title
@@ -100,9 +100,20 @@ def trackers_table() -> str:
         "[at best and by the median](docs/speed.md#beside-fear-each-alone-in-its-process).",
         f"¹ On {paper['data']}, with a {paper['device']}. "
         "² In bfloat16, from [another run](docs/accuracy.md#the-17-development-sequences); "
-        "its frames / s are in float32.",
+        "its frames / s are in float32. "
+        f"³ From one start in each sequence, the others from {most_starts(accuracy)}.",
     ]
     return "\n".join(wrapped(line) for line in lines)
+
+
+def mark(tracker: dict[str, Any]) -> str:
+    """Returns the mark of a tracker's figures that are from one start in each sequence only."""
+    return " ³" if tracker["starts"] == 1 else ""
+
+
+def most_starts(trackers: dict[str, Any]) -> str:
+    """Returns in words from how many starts in each sequence most figures are."""
+    return {1: "one", 3: "three"}[max(one["starts"] for one in trackers.values())]
 
 
 def accuracy_table() -> str:
@@ -122,7 +133,8 @@ def accuracy_table() -> str:
             for auc, low, high in [one["auc"]]
         ]
         cells.append(difference_cell(tracker["difference"]))
-        lines.append(f"| {f'`{title}`' if is_ours(title) else title} | " + " | ".join(cells) + " |")
+        one_start = ", one start" if mark(tracker) else ""
+        lines.append(f"| {f'`{title}`' if is_ours(title) else title}{one_start} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
