@@ -16,7 +16,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises an OSError that names the path where there is no room; the libraries that write do not name it."""
+    """Adds the path to an OSError about missing room, because the libraries that write do not name it."""
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ class Interruption(KeyboardInterrupt):
     """Ends a command because a signal asked for it.
 
     number: of the signal.
-    kept: a sentence about what is done and where it is; a command that is interrupted sets it.
+    kept: a sentence about what is done and where it is; the interrupted command sets it.
     """
 
     def __init__(self, number: int) -> None:
@@ -56,7 +56,7 @@ def interruptions() -> Iterator[None]:
 
 @contextmanager
 def keeping(sentence: str) -> Iterator[None]:
-    """Tells a user who ends what happens in the ``with`` block what is kept of it, see `Interruption`."""
+    """Lets an `Interruption` of the ``with`` block say what is kept, unless it says so already."""
     try:
         yield
     except Interruption as ended:
@@ -66,9 +66,10 @@ def keeping(sentence: str) -> Iterator[None]:
 
 @contextmanager
 def without_signals() -> Iterator[None]:
-    """Blocks the signals that end a command, also for the processes started meanwhile, which never get them.
+    """Blocks the signals that end a command, for this process and for those that it starts meanwhile.
 
-    A terminal sends SIGINT to all processes of a command. Those at work are ended by the one that started them.
+    A terminal sends SIGINT to all processes of a command, but the workers are to be ended by the process that started
+    them. They inherit the block and keep it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:

@@ -14,7 +14,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def read_text(file: Path) -> str:
     """Reads a text file of UTF-8, with or without a byte order mark, or of UTF-16 with one.
 
-    Raises OSError if it can't be read, and ValueError that names the file and the line that is in neither.
+    Raises OSError if it can't be read. Raises ValueError that names the file and the first line in neither encoding.
     """
     data = file.read_bytes()
     try:

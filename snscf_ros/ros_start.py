@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a process does before it calls rclpy.init: checks its arguments, and goes without what the machine lacks."""
+"""Prepares a process for rclpy.init: checks its arguments, and goes without what the machine lacks."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ def _log_folder(environment: Mapping[str, str]) -> Path | None:
         return Path(os.path.expanduser(folder))
     if home := environment.get("ROS_HOME"):
         return Path(os.path.expanduser(home)) / "log"
-    # ROS asks no list of users
+    # ROS does not look for the home folder in the list of users
     return Path(environment["HOME"]) / ".ros" / "log" if environment.get("HOME") else None

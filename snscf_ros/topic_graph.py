@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who publishes on a camera's topic: what the ROS graph tells, and images of two cameras that come in turn."""
+"""Finds out who publishes on a camera's topic: by the ROS graph, and by images of two cameras that come in turn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Value = TypeVar("Value", bound=Hashable)
 
 
 class Publisher(NamedTuple):
-    """A publisher of a topic: its node, the type of its messages, and its quality of service."""
+    """Describes a publisher of a topic: its node, the type of its messages, and its quality of service."""
 
     node: str
     kind: str
@@ -36,7 +36,7 @@ class Publisher(NamedTuple):
 
 
 class Topics(NamedTuple):
-    """What is published: the publishers of the topic in question, and the types of all topics."""
+    """Holds what is published: the publishers of the topic in question, and the types of all topics."""
 
     publishers: Sequence[Publisher]
     types: Mapping[str, Sequence[str]]

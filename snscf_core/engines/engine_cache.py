@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The user's cache: exported networks, and which engine was the fastest. Without a home folder there is none."""
+"""Keeps exported networks, and which engine was fastest, in the user's cache. Without a home folder keeps nothing."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 """Keeps with each stored run what it was made from, so that a run is used again only for the same inputs.
 
 Beside the boxes in ``NAME.txt``, ``inputs/NAME.json`` holds fingerprints of the tracker, the boxes and the images. The
-images are first compared by name, size and time. Only if these differ are their bytes compared, so that a data set may
+images are first compared by name, size and time. Their bytes are compared only if these differ, so that a data set may
 be copied.
 """
 
@@ -76,7 +76,7 @@ class Inputs:
         write_file(record, json.dumps(values, indent=1) + "\n")
 
     def changed(self, result: Path) -> str:
-        """Returns what of a stored run is another now: tracker, boxes or images; empty if nothing is."""
+        """Returns why a stored run cannot be used again: a key of `_REASONS`; empty if it can."""
         try:
             stored = json.loads(_record(result).read_text(encoding="utf-8"))
             for part in ("tracker", "boxes"):

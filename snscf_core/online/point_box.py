@@ -4,8 +4,8 @@
 """Finds the box of the object at a point of an image, for a person who has clicked on it.
 
 The network was trained to say where the box of a template is. Given a square around the point as template, in the same
-image, it moves the sides of the square towards the sides of the object. Squares of several sizes are moved so a few
-times. Boxes of many sizes end at an object with clear sides; the box at which most end is returned.
+image, it moves the sides of the square towards the sides of the object. This is done a few times with squares of
+several sizes. If the object has clear sides, most squares end there; the mean of the boxes that agree is returned.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def box_around(frame: Frame, point: Point, network: SNSCF, inference: Inference,
 
 
 def _moved(frame: Frame, point: Point, boxes: Array, network: SNSCF, inference: Inference, anchors: Tensor) -> Array:
-    """Returns for each of the N boxes (cx, cy, w, h) the one that the network proposes with it as template."""
+    """Returns N boxes (cx, cy, w, h): what the network proposes with each of the given boxes as template."""
     config, device = inference.config, anchors.device
     places = [((cx, cy), context_side(w, h)) for cx, cy, w, h in boxes.tolist()]
     exemplars = cut_crops(frame, places, TEMPLATE_SIZE, device)

@@ -4,8 +4,8 @@
 """Decodes JPEG files, and refuses those whose pixels damage has changed.
 
 The evidence, in the order in which it is taken: the headers, the warnings of libjpeg, and the seam that a changed bit
-leaves where libjpeg finds nothing wrong. libjpeg goes on after a warning, and OpenCV hides it; simplejpeg, which wraps
-the same library, raises it. Without simplejpeg the warnings are missing.
+leaves where libjpeg finds nothing wrong. libjpeg goes on after a warning, and OpenCV hides the warning. simplejpeg,
+which wraps the same library, raises an error for it. Without simplejpeg the warnings are missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .seams import has_seam
 
 try:
     import simplejpeg
-except ImportError:  # the caller goes on with less certainty, and is told so once
+except ImportError:  # OpenCV decodes then, and notices less; a warning says so once
     simplejpeg = None
 
 START = b"\xff\xd8"

@@ -7,9 +7,9 @@ A JPEG stores the brightness and colour of each block as the difference to the b
 decoder often finds its way back at once, and no rule of the format is broken. But all later blocks, in the order of
 reading, are then too bright, too dark or tinted by one amount. The picture shows a stair: a horizontal seam that begins
 somewhere in a row of blocks, runs to the right edge, and goes on from the left edge to the same column one row lower.
-Every block along it differs from the one above by the same amount. Blocks that come from elsewhere in the picture leave
-such a stair too: along it blocks differ from those above far more than rows of pixels inside of them do. Edges of real
-things do neither.
+Every block along it differs from the one above by the same amount: the stair is even. Blocks that come from elsewhere
+in the picture leave a rough stair. Along it, the step from one block to the next is far larger than the steps between
+rows of pixels within a block. Edges of real things leave neither.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _LEAST_STEP = 8.0  # of 256 levels; less is not seen
 # Rough stairs: of 1200 photographs the worst reaches 8.7, and 1 in 100 more than 7.1; damage mostly exceeds 14.
 _SURE = 12.0
 _LEAST_VARIANCE = 0.6
-_LEAST_EXCESS = 2.5  # of 256 levels; steps along a stair against those inside of blocks
+_LEAST_EXCESS = 2.5  # of 256 levels; steps along a stair against those within blocks
 _MOST_LOG = 2.5
-_LEAST_LOG = 0.8  # steps along the stair are twice those inside of blocks
+_LEAST_LOG = 0.8  # steps along the stair are twice those within blocks
 _EVEN_LEVELS = 2.0  # of 256; what may be noise
 
 _FOUR = np.arange(4)
@@ -62,7 +62,7 @@ def _steps(frame: Frame, block_width: int, block_height: int, columns: int, rows
     """Returns how much brighter each block is than the one above, and its lower half than its upper.
 
     The shape is rows x 2 x columns x channels. A step is compared with those on its two sides, so slopes don't count.
-    Of wide pictures only some columns are taken.
+    In wide pictures only some columns are looked at.
     """
     every = -(-columns // _MOST_COLUMNS)
     columns //= every
@@ -83,6 +83,7 @@ def _steps(frame: Frame, block_width: int, block_height: int, columns: int, rows
 
 
 def _has_even_stair(steps: Steps, columns: int) -> bool:
+    """Tells whether all steps along a stair are large and alike."""
     # the usual step between blocks, for each channel: edges of things are outliers
     usual = 1.4826 * np.median(np.abs(steps[:: len(steps) // 2000 + 1]), axis=0) + 1.0
     scaled = np.clip(steps / usual, -_CLIP, _CLIP)
@@ -102,6 +103,7 @@ def _has_even_stair(steps: Steps, columns: int) -> bool:
 
 
 def _has_rough_stair(borders: Steps, middles: Steps, columns: int) -> bool:
+    """Tells whether the steps along a stair are much larger than those within the blocks beside it."""
     at, inside = _largest(borders) + _EVEN_LEVELS, _largest(middles) + _EVEN_LEVELS
     around = np.concatenate([inside[:columns], inside[:-columns]]) + inside
     ratios = np.log(2 * at / around)

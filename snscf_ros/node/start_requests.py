@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Meets requests to start a target, from the service and from topics alike, and tells everybody on `~/events`."""
+"""Answers requests to start a target, from the service and from topics alike, and tells everybody on `~/events`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snscf_ros.node.init_requests import ImagePoint, Started
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.target_registry import Refused
 
-# what brings a node that is not active to it, by its lifecycle state
+# how to make a node active, by its lifecycle state
 _ADVICE = {
     "unconfigured": "configure and activate it first (ros2 lifecycle set)",
     "inactive": "activate it first (ros2 lifecycle set)",
@@ -30,7 +30,7 @@ _QOS = QoSProfile(depth=10)  # reliable, volatile
 
 @dataclass(frozen=True)
 class StartRequest:
-    """A request to start a target.
+    """Describes a request to start a target.
 
     place: the box, or a point around which it is to be found.
     camera: name of the camera; empty for the first one.
@@ -49,7 +49,7 @@ class StartRequest:
 
 
 class StartAnswer(NamedTuple):
-    """The answer to a request: what was done, or why nothing was (`started` is None then)."""
+    """Holds the answer to a request: what was done, or why nothing was (`started` is None then)."""
 
     message: str
     started: Started | None = None

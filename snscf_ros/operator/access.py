@@ -34,7 +34,7 @@ def chosen_token(local: bool, environment: Mapping[str, str] = os.environ) -> st
 
 
 class Access:
-    """The rules for one server.
+    """Holds the rules for one server.
 
     token: what browsers must present; empty if everybody who reaches the server may use it.
     cookie: name of the cookie that holds the token; cookies are shared by all ports of a host, so it names the port.

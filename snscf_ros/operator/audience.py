@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from snscf_msgs.msg import TrackStatusArray
 
 _LOOK_EVERY = 1.0  # s
-_LINGER = 3.0  # s after the last viewer has left; who reloads the page finds everything still running
-_STRAGGLERS = 1.0  # s in which a status may still come that was sent before tracking was switched off
+_LINGER = 3.0  # s to go on after the last viewer has left, for one who only loads the page anew
+_STRAGGLERS = 1.0  # s after tracking was switched off in which an earlier status may still arrive
 _REPORTING = 2.0  # s without a status after which the tracker is asked whether it is there
 
 
 class Audience:
-    """All viewers. Methods are called in the event loop's thread, except where they say otherwise."""
+    """Holds all viewers. Methods are called in the event loop's thread, except where they say otherwise."""
 
     def __init__(self, node: Node, settings: PageSettings, loop: asyncio.AbstractEventLoop) -> None:
         self._node, self._settings, self._loop = node, settings, loop

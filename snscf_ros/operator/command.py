@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The executable `operator_page`: a node that serves the page, prints its address once, and ends on Ctrl-C or SIGTERM.
+"""Runs the executable `operator_page`: serves the page, prints its address once, and ends on Ctrl-C or SIGTERM.
 
 ros2 run snscf_ros operator_page --ros-args -p port:=8080
 """
@@ -51,7 +51,7 @@ def _fail(reason: str) -> int:
 
 
 def _run(args: list[str] | None, asked_to_end: threading.Event) -> int:
-    import aiohttp  # noqa: F401  said before anything is started
+    import aiohttp  # noqa: F401  first, so that its absence is said before anything is started
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor

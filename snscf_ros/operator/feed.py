@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.subscription import Subscription
 
-# s; if the tracker has reported on no image for so long, pictures no longer wait for it
+# s; if the tracker has reported on no image for this long, pictures no longer wait for it
 _PATIENCE = 1.0
-# at most so many images, and bytes of them, wait for the tracker
+# at most this many images, with this many bytes, wait for the tracker
 _MOST_WAITING = 32
 _MOST_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 64  # stamps on which the tracker has reported
@@ -80,7 +80,7 @@ class StampMatcher:
 
 
 class Feed:
-    """One camera. It is subscribed to only while it is watched. Its callbacks run in the executor's thread."""
+    """Receives the images of one camera, only while it is watched. Callbacks run in the executor's thread."""
 
     def __init__(
         self,

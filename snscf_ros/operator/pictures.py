@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Makes the JPEG pictures that browsers show of image messages: passed through where they are JPEG, else encoded."""
+"""Makes JPEG pictures for browsers from image messages: passes JPEGs through, and encodes the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a camera as JPEG.
+    """Holds one image of a camera as JPEG.
 
     camera: name of the camera, empty for a single unnamed one.
     stamp: of the image, in nanoseconds.

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads the messages that a browser sends. Whatever is not exactly as it should be is refused with the reason."""
+"""Reads the messages that a browser sends, and refuses with the reason whatever is not exactly as it should be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LATEST_STAMP = 2**31 * SECOND  # ns; a stamp's seconds have 32 bits
 
 
 class BadRequest(ValueError):
-    """A message that cannot be used; the text says why."""
+    """Refuses a message that cannot be used; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Acknowledge:
-    """The frame of this number has been decoded, and so have all before it."""
+    """Take note that the frame of this number has been decoded, and so have all before it."""
 
     frame: int
 

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The HTTP server: the page's three files, and the WebSocket over which each browser talks to the audience."""
+"""Serves the page's three files, and the WebSocket over which each browser talks to the audience."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Host(Protocol):
-    """Whom the viewers come to: an `Audience`, or what shows a single frame of a file."""
+    """Receives the viewers: an `Audience`, or a `Desk` that shows a single frame of a file."""
 
     def __len__(self) -> int: ...
 
@@ -46,7 +46,7 @@ class Host(Protocol):
 
 
 class Allowance:
-    """How many messages a viewer may still send: it grows with time, up to those of two seconds."""
+    """Counts how many messages a viewer may still send. The number grows with time, up to those of two seconds."""
 
     def __init__(self, rate: float) -> None:
         """Begin with a full allowance. rate: messages per second."""
@@ -171,7 +171,7 @@ class PageServer:
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT, max_msg_size=requests.LONGEST_MESSAGE, compress=False)
         await socket.prepare(request)
         if len(self._audience) >= self._settings.max_viewers:
-            # a browser shows a page no more of a refused handshake than that it failed
+            # after the handshake, because a page does not learn why a handshake was refused
             message = f"{len(self._audience)} viewers are here already (max_viewers)"
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=message.encode())
             return socket

@@ -35,7 +35,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class PageSettings:
-    """The values of all parameters; the fields are the parameters, and `config/operator.yaml` describes them."""
+    """Holds the values of all parameters. The fields are the parameters, and `config/operator.yaml` describes them."""
 
     tracker: str
     host: str

@@ -20,7 +20,7 @@ _STEP = 0.2  # s between two remembered points
 
 
 class TargetMemory:
-    """What was known of each target, from its first status to its last."""
+    """Remembers what is known of each target, from its first status to its last."""
 
     def __init__(self) -> None:
         # by camera and target: when it was first seen (monotonic seconds), and its (time, score, state)
@@ -85,5 +85,5 @@ class TargetMemory:
 
 
 def _finite(value: float) -> float:
-    """JSON has no NaN and no infinity."""
+    """Return the value, or 0 where it is NaN or infinite, for which JSON has no word."""
     return value if math.isfinite(value) else 0.0

@@ -27,11 +27,11 @@ _PARAMETERS = ("cameras", "init_timeout", "buffer_seconds", "model")
 
 
 class NoAnswer(Exception):
-    """The tracker did not answer; the text says what was waited for, and for how long."""
+    """Reports that the tracker did not answer; the text says what was waited for, and for how long."""
 
 
 class TrackerClient:
-    """The tracker as the page sees it. Methods are called in the event loop's thread, callbacks by the executor's.
+    """Stands for the tracker. Methods are called in the event loop's thread, callbacks in the executor's.
 
     parameters: what the tracker said of its parameters; empty until it has answered once.
     details: what its diagnostics say, by name: state, model, device, engine, ...

@@ -28,12 +28,12 @@ class Socket(Protocol):
 
 
 class Viewer:
-    """One browser. All methods are called in the event loop's thread.
+    """Stands for one browser. All methods are called in the event loop's thread.
 
-    The browser acknowledges each frame. So many frames are on their way at once as the camera takes in the shortest
-    round trip so far, and one more: the link is used whether it is long or not, and what is on its way never piles up.
+    The browser acknowledges each frame. At most as many frames are on their way as the camera makes in the shortest
+    round trip so far, and one more. That keeps a long link busy, and frames never pile up on a short one.
 
-    number: of this viewer, for the others.
+    number: by which the others know this viewer.
     camera: whose pictures it is shown; None for no pictures.
     """
 

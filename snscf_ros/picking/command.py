@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command `snscf pick`: prints the box that a person draws, for `snscf track` and `snscf eval bag`.
+"""Implements `snscf pick`: prints the box that a person draws, for `snscf track` and `snscf eval bag`.
 
     snscf track VIDEO --box "$(snscf pick VIDEO)"
     snscf eval bag BAG --init "$(snscf pick BAG)"

@@ -25,7 +25,7 @@ _QUALITY = 92  # of the JPEG; fine edges should be seen
 
 
 class Desk:
-    """What the page's server talks to. The first box that is drawn ends it: `picked` holds it then."""
+    """Stands in for an `Audience` with one frame. `picked` gets the first box that is drawn."""
 
     def __init__(self, name: str, chosen: ChosenFrame) -> None:
         """Prepare to show a frame. name: of the video or recording, for the page."""

@@ -22,7 +22,7 @@ _BAG_SUFFIXES = {".mcap", ".db3", ".bag"}
 
 @dataclass(frozen=True)
 class ChosenFrame:
-    """A frame to draw on.
+    """Holds a frame to draw on.
 
     pixels: H x W x 3 uint8 BGR.
     stamp: of a recorded image, in nanoseconds; None for a frame of a video.
