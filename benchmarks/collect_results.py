@@ -4,7 +4,7 @@
 """Writes docs/results/*.json, from which `make figures` draws the pictures and fills the tables of the documents.
 
     python benchmarks/collect_results.py --root development=DEVELOPMENT --root validation=VALIDATION \\
-        --accuracy accuracy_output --accuracy accuracy_opencv     # of `snscf eval accuracy`, with equal --starts
+        --accuracy accuracy_output --accuracy accuracy_opencv     # of `snscf eval accuracy`
     python benchmarks/collect_results.py --speed speed.json       # of `benchmarks/tracking_speed.py --json`
     python benchmarks/collect_results.py --trust FOLDER           # of `benchmarks/trust.py --kinds sequences --output`
 

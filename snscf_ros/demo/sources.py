@@ -133,7 +133,7 @@ def _readable(frames: Iterator[Read]) -> Iterator[Frame]:
 
 
 class RepeatedSource:
-    """Another source over and over."""
+    """Plays another source over and over."""
 
     def __init__(self, again: Callable[[], FrameSource]) -> None:
         """Open the source. again: opens it at its beginning."""

@@ -31,9 +31,10 @@ _MOST_NAMED = 10  # ids in a message
 
 
 class StartTopics:
-    """Subscribes to the topics of each camera. Each message but an array is answered on `~/events`.
+    """Subscribes to the topics of each camera, and answers each request on `~/events`.
 
-    In an array only the detection that is chosen is used, and only while its target is not being tracked.
+    An array is a request only if it holds the detection that is chosen and that target is not tracked. While none is
+    chosen, every array that is not empty is one.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Overrides of the quality of service that rclpy would raise at, or ignore, are told when the node starts."""
+"""The node says at its start which overrides of the quality of service rclpy would raise at, or ignore."""
 
 from __future__ import annotations
 

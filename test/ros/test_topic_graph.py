@@ -16,7 +16,7 @@ QOS = QoSProfile(depth=1)
 
 
 def explained(topic: str, kind: str, published: dict[str, str], qos: QoSProfile | None = None) -> str:
-    """What is told of a subscription to a topic while each of the published ones has one publisher."""
+    """Return what is said of a subscription to a topic while each of the published ones has one publisher."""
     own = [Publisher("/driver", published[topic], QOS)] if topic in published else []
     return explain(topic, kind, qos or sensor_qos(), Topics(own, {name: [kind] for name, kind in published.items()}))
 
