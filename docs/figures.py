@@ -73,7 +73,9 @@ def trackers_table() -> str:
             continue
         sets = accuracy[title]["sets"] if title in accuracy else {}
         cells = [
-            f"{sets['development']['auc'][0]:.3f}{mark(accuracy[title])}" if sets else f"{elsewhere['development_auc'][title]:.3f} ²",
+            f"{sets['development']['auc'][0]:.3f}{mark(accuracy[title])}"
+            if sets
+            else f"{elsewhere['development_auc'][title]:.3f} ²",
             f"{sets['validation']['auc'][0]:.3f}{mark(accuracy[title])}" if sets else NOTHING,
             f"{sets['all']['precision']:.3f}{mark(accuracy[title])}" if sets else NOTHING,
             f"{1000 / speed[title]['best_ms']:.0f}" if title in speed else NOTHING,
