@@ -44,6 +44,7 @@ class TargetMemory:
             "dropped": message.frames_dropped,
             "rejected": message.frames_rejected,
             "silent": message.camera_silent,
+            "problem": message.problem,
             "restarts": message.restarts,
         }
 

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ros_harness import Scene, compressed_message, image_message
+from snscf_msgs.msg import TrackStatusArray
 
 from snscf_ros.operator import requests
 from snscf_ros.operator.access import Access, chosen_token
@@ -25,6 +26,7 @@ from snscf_ros.operator.feed import StampMatcher
 from snscf_ros.operator.pictures import Picture, picture
 from snscf_ros.operator.requests import BadRequest, parse
 from snscf_ros.operator.settings import PageSettings, check, default_parameters
+from snscf_ros.operator.target_memory import TargetMemory
 from snscf_ros.operator.viewer import Viewer
 
 SETTINGS = PageSettings(**{**default_parameters(), "allowed_hosts": ()})
@@ -254,3 +256,9 @@ def test_without_aiohttp_the_page_ends_with_one_sentence():
     assert done.returncode == 1
     assert done.stderr.startswith("operator_page: aiohttp is not installed for ")
     assert "pip install aiohttp" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_browsers_hear_why_a_camera_is_silent():
+    why = "nobody publishes /front/image_raw"
+    told = TargetMemory().status(TrackStatusArray(camera="front", camera_silent=True, problem=why))
+    assert told["silent"] and told["problem"] == why

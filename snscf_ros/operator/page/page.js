@@ -759,9 +759,10 @@ function updateHealth() {
   const silent = status?.silent ?? false;
   const parts = silent ? ["camera silent"] : [`${rate.toFixed(0)} pictures/s`, `latency ${latency}`];
   if (status) parts.push(`${status.dropped} dropped`);
+  if (status?.problem) parts.unshift(status.problem);
   if (device) parts.push(engine ? `${device}, ${engine}` : device);
   setText($("health-line"), parts.join(" · "));
-  const kind = !connection.isOpen || !state?.reachable || silent ? "bad" : status && state.reporting ? "good" : "fair";
+  const kind = !connection.isOpen || !state?.reachable || silent ? "bad" : status && state.reporting && !status.problem ? "good" : "fair";
   $("health-dot").className = `dot ${kind}`;
   if (!$("health").open) return;
   const rows = [
