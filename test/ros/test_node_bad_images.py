@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import array
+import time
 
+import cv2
 import numpy as np
 import pytest
-from ros_harness import box_of, image_message, iou, stamp_of, wait_for
-from sensor_msgs.msg import Image
+from ros_harness import box_of, compressed_message, image_message, iou, key, stamp_of, wait_for
+from sensor_msgs.msg import CompressedImage, Image
 from snscf_msgs.msg import TrackStatusArray
 
 
@@ -88,3 +90,33 @@ def test_big_image_is_tracked_in_and_the_limit_can_be_lowered(tracker):
             return statuses[-1].frames_rejected > 0
 
         wait_for(rejected, "a count of the rejected image")
+
+
+@pytest.mark.slow
+def test_a_damaged_jpeg_is_rejected_and_the_target_stays(start):
+    tracker = start(namespace="jpegs", parameters={"image_transport": "compressed"})
+    tracker.activate()
+    jpegs = tracker.camera(topic="image_raw/compressed", message_type=CompressedImage)
+    with jpegs as camera, tracker.peer.received(TrackStatusArray, f"{tracker.name}/status") as statuses:
+
+        def jpeg(damaged: bool = False) -> CompressedImage:
+            data = bytearray(cv2.imencode(".jpg", camera.scene.frame(camera.number))[1].tobytes())
+            if damaged:
+                data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)  # its end marker is still there
+            return compressed_message(bytes(data), "jpeg", stamp_of(camera.number))
+
+        camera.send_until_tracked(jpeg())
+        assert tracker.init(camera.truth).success
+        camera.send_until_tracked(jpeg())
+        bad = jpeg(damaged=True)
+
+        def rejected() -> bool:
+            camera.send(bad)
+            time.sleep(0.1)
+            return bool(statuses) and statuses[-1].frames_rejected > 0
+
+        wait_for(rejected, "a count of the rejected image")
+        assert key(bad.header.stamp) not in {key(one.header.stamp) for one in camera.detections}
+        (detection,) = camera.send_until_tracked(jpeg()).detections
+        assert iou(box_of(detection), camera.truth) > 0.6
+    assert "JPEG" in tracker.process.log()
