@@ -20,7 +20,9 @@ _ARGUMENTS = (
 
 
 def unknown_argument(args: Sequence[str]) -> str:
-    """Return in one sentence which argument neither ROS nor the node reads; empty if there is none.
+    """Return a sentence that names the argument that neither ROS nor the node knows.
+
+    An empty text stands for a command line without such an argument.
 
     args: the command line, with the program's name.
     """

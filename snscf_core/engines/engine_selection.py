@@ -229,7 +229,7 @@ def _cached(wanted: str, kind: str, precision: str, spec: NetworkSpec) -> Engine
 
 
 def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
-    """Exports into the cache. If there is none, or it can't be written, exports for this process alone."""
+    """Exports into the cache. Without a cache that can be written, exports for this process alone."""
     name = folder_name(spec, kind, precision)
     if (cache := engine_cache.cache_folder()) is not None:
         with suppress(OSError):

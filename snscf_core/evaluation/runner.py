@@ -116,7 +116,7 @@ class Store:
         self._inputs(job).write(file)
 
     def load(self, job: Job) -> Outcome | SupervisedRun | None:
-        """Returns a job's stored result. None if there is none, or if it is `stale`: made from other inputs."""
+        """Returns a job's stored result. Returns None if nothing is stored, or only what is `stale`."""
         length, file = len(job.sequence), self._file(job)
         if not file.is_file():
             return None

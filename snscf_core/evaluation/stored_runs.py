@@ -87,7 +87,7 @@ class Inputs:
             if stored["images"] != self.images:
                 return "images"
         except (OSError, ValueError, KeyError, TypeError):
-            return "record"  # there is none, or an image can't be read
+            return "record"  # the record is missing, or an image can't be read
         with suppress(OSError):
             self.write(result)  # with the new times, so that the bytes need not be read again
         return ""

@@ -80,7 +80,7 @@ class Problems:
         self._reported: dict[str, str] = {}
 
     def of(self, camera: str) -> str:
-        """Return the problem of a camera that matters most; empty if there is none."""
+        """Return the most important problem of a camera. An empty text stands for no problem."""
         return self.silent.get(camera) or self.mixed.get(camera) or self.shared.get(camera, "")
 
     def found_silent(self, camera: str, why: str) -> None:

@@ -380,7 +380,7 @@ def test_an_engine_that_failed_is_tried_again_at_the_next_start(runtime, heads, 
     assert f"the engine {runtime} is left out" in caplog.text
     state["fails"] = False
     assert Tracker(heads, device="cpu").engine == runtime
-    # the one that was remembered fails: another takes its place until it works again
+    # The remembered engine fails. Another engine takes its place until the first one works again.
     state["fails"] = True
     assert Tracker(heads, device="cpu").engine == "torch"
     state["fails"] = False

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A point on an object gives its box; a point that is none is refused with the number that is wrong."""
+"""A point on an object gives its box. A point outside the image is refused, and the message names the wrong number."""
 
 from __future__ import annotations
 
