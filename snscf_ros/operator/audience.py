@@ -118,13 +118,18 @@ class Audience:
     def _listening(self) -> bool:
         return bool(self._viewers) or time.monotonic() - self._left < _LINGER
 
+    @property
+    def _reporting(self) -> bool:
+        return time.monotonic() - self._last_status <= _REPORTING
+
     async def _look(self) -> None:
         listening = self._listening
         if not listening:
             self._memory.clear()
         self._tracker.listen(listening)
-        if listening and time.monotonic() - self._last_status > _REPORTING:
-            self._reachable = await self._tracker.greet()
+        # its cameras must be asked for even where its status has already come
+        if listening and not (self._tracker.parameters and self._reporting):
+            self._reachable = await self._tracker.greet() or self._reporting
         cameras = [str(name) for name in self._tracker.parameters.get("cameras") or [""]]
         if self._tracker.parameters:
             for name in cameras:
@@ -173,7 +178,7 @@ class Audience:
             "type": "state",
             "tracker": tracker.name,
             "reachable": self._reachable,
-            "reporting": time.monotonic() - self._last_status < _REPORTING,
+            "reporting": self._reporting,
             "enabled": self._disabled_at is None,
             "buffer_seconds": float(tracker.parameters.get("buffer_seconds") or 0.0),
             "details": dict(tracker.details),

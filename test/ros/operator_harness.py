@@ -280,9 +280,10 @@ class Screen:
 
 
 def drag(screen: Screen, camera: RunningCamera, slowly: bool = False) -> dict[str, Any]:
-    """Drag a box around the target with the mouse, from the lower right corner, and return the start message.
+    """Drag a box around the target with the mouse, and return the start message.
 
-    The picture stands still from the press on, so the box is that of the picture then.
+    It begins at the corner that is nearest to the middle of the picture: the page's buttons lie over its lower right
+    corner. The picture stands still from the press on, so the box is that of the picture then.
     slowly: let the target move away meanwhile.
     """
     before = len(screen.start_messages())
@@ -291,7 +292,8 @@ def drag(screen: Screen, camera: RunningCamera, slowly: bool = False) -> dict[st
     while True:
         # the picture may change between looking and pressing
         x, y, w, h = camera.truth(int(screen.newest()["stamp"]))
-        mouse.move(*screen.place(x + w, y + h, *size))
+        right, low = x + w / 2 < scene.width / 2, y + h / 2 < scene.height / 2
+        mouse.move(*screen.place(x + w * right, y + h * low, *size))
         mouse.down()
         held = camera.truth(int(screen.newest()["stamp"]))
         if max(abs(held[0] - x), abs(held[1] - y)) <= 3:
@@ -300,7 +302,7 @@ def drag(screen: Screen, camera: RunningCamera, slowly: bool = False) -> dict[st
         mouse.up()
     if slowly:
         wait_for_in(screen, lambda: iou(held, camera.truth(max(camera.numbers))) < 0.1, "the target elsewhere")
-    mouse.move(*screen.place(held[0], held[1], *size), steps=4)
+    mouse.move(*screen.place(held[0] + w * (not right), held[1] + h * (not low), *size), steps=4)
     mouse.up()
     wait_for_in(screen, lambda: len(screen.start_messages()) > before, "a start message")
     return screen.start_messages()[-1]

@@ -22,6 +22,7 @@ pytest.importorskip("aiohttp")
 import aiohttp
 from operator_harness import Client, PageProcess, RunningCamera, run
 from ros_harness import wait_for
+from snscf_msgs.msg import TrackStatusArray
 
 pytestmark = pytest.mark.slow
 
@@ -273,6 +274,27 @@ def test_jpeg_is_taken_where_somebody_publishes_it_and_passed_through(peer, star
             assert refused[0]["reason"] == "there is no camera 'rear'"
 
     run(visit())
+    camera.close()
+    assert served.close() == 0
+
+
+def test_pictures_come_where_the_status_was_there_before_the_services(peer, start):
+    camera = RunningCamera(peer, "early")
+    status = peer.node.create_publisher(TrackStatusArray, "/early/tracker/status", 10)
+    # a status comes again and again while the page looks for the services that name the cameras
+    timer = peer.node.create_timer(0.1, lambda: status.publish(TrackStatusArray()))
+    served = PageProcess("early")
+
+    async def visit() -> None:
+        async with aiohttp.ClientSession() as session, Client(session, served.url) as client:
+            await client.until(lambda: client.of_type("status"), "a status")
+            await asyncio.to_thread(lambda: start(namespace="early").activate())
+            await client.watch()
+            await client.until(lambda: client.frames, "a picture")
+
+    run(visit())
+    peer.node.destroy_timer(timer)
+    peer.node.destroy_publisher(status)
     camera.close()
     assert served.close() == 0
 
