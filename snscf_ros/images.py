@@ -53,6 +53,15 @@ def decode(message: ImageMessage) -> Frame:
     return frame_from_compressed(message) if _is_compressed(message) else frame_from_image(message)
 
 
+def image_size(message: ImageMessage) -> tuple[int, int]:
+    """Return width and height of the image in a message that `check` has passed, without decoding it."""
+    if not _is_compressed(message):
+        return message.width, message.height
+    found = picture_size(bytes(message.data))
+    assert found is not None, "check lets only JPEG and PNG pass"
+    return found
+
+
 def _is_compressed(message: ImageMessage) -> bool:
     # a CompressedImage names its format and an Image its encoding; a bag's messages have classes of their own
     return hasattr(message, "format")

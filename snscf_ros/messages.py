@@ -151,6 +151,7 @@ def status_message(header: Header, camera: str, target: TrackedTarget, bearing: 
 def statuses_message(
     header: Header,
     camera: str,
+    size: tuple[int, int],
     tracked: Iterable[TrackedTarget],
     latency: float,
     counts: Counts,
@@ -159,6 +160,7 @@ def statuses_message(
 ) -> TrackStatusArray:
     """Make the status of all targets of one camera after one frame.
 
+    size: width and height of the image in pixels.
     latency: seconds from the image's arrival.
     bearings: by target id, as far as they are known.
     problem: what is wrong with how the camera is read.
@@ -166,6 +168,8 @@ def statuses_message(
     return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
         camera=camera,
+        image_width=size[0],
+        image_height=size[1],
         targets=[status_message(header, camera, target, bearings.get(target.target_id)) for target in tracked],
         latency=float(latency),
         frames_received=counts.received,

@@ -23,6 +23,7 @@ class TrackedFrame:
 
     camera: name of the camera.
     header: the image's header.
+    size: width and height of the image in pixels.
     received: when the image reached the node (monotonic seconds).
     targets: the tracked targets; empty where nothing is followed in this camera.
     counts: what became of the camera's images so far.
@@ -32,6 +33,7 @@ class TrackedFrame:
 
     camera: str
     header: Header
+    size: tuple[int, int]
     received: float
     targets: tuple[TrackedTarget, ...]
     counts: Counts

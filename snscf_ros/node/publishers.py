@@ -107,7 +107,9 @@ class Publishers:
                 class_id = target.class_id or settings.class_id
                 self._detection.publish(messages.detection_message(header, target.target_id, target.track, class_id))
         latency = time.monotonic() - result.received
-        status = messages.statuses_message(header, result.camera, targets, latency, result.counts, bearings, problem)
+        status = messages.statuses_message(
+            header, result.camera, result.size, targets, latency, result.counts, bearings, problem
+        )
         status.restarts = self._restarts
         with self._status_lock:
             self._last_status[result.camera] = status
@@ -133,6 +135,8 @@ class Publishers:
                 TrackStatusArray(
                     header=status.header,
                     camera=camera,
+                    image_width=status.image_width,
+                    image_height=status.image_height,
                     targets=[target for target in status.targets if target.target_id in followed],
                     frames_received=counts.received,
                     frames_processed=counts.processed,

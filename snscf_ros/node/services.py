@@ -12,7 +12,8 @@ from rclpy.node import Node
 from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
 from std_srvs.srv import SetBool, Trigger
 
-from snscf_ros.messages import box_from_message
+from snscf_ros.messages import Box, box_from_message
+from snscf_ros.node.init_requests import ImagePoint
 from snscf_ros.node.start_requests import StartRequest, StartRequests
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.stamps import nanoseconds
@@ -49,8 +50,12 @@ class TargetServices:
 
     def _init_target(self, request: InitTarget.Request, response: InitTarget.Response) -> InitTarget.Response:
         def read() -> StartRequest:
-            box = box_from_message(request.bbox)
-            return StartRequest(box, request.camera, nanoseconds(request.stamp), request.target_id)
+            place: Box | ImagePoint
+            if request.around_point:
+                place = ImagePoint(request.bbox.center.position.x, request.bbox.center.position.y)
+            else:
+                place = box_from_message(request.bbox)
+            return StartRequest(place, request.camera, nanoseconds(request.stamp), request.target_id)
 
         response.message, started = self._starts.meet("init_target", read)
         if started is not None:

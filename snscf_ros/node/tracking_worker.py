@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 
 from snscf_core import Track, Tracker
 from snscf_ros.encodings import Frame
+from snscf_ros.images import image_size
 from snscf_ros.messages import Box
 from snscf_ros.node import recovery
 from snscf_ros.node.camera_stream import CameraReport, CameraStreams
@@ -284,8 +285,9 @@ class TrackingWorker:
             counts, rate = stream.counts, stream.rate
             if not self.streams.enabled:
                 return
+        size = image_size(image.message) if frame is None else (frame.shape[1], frame.shape[0])
         started = time.monotonic()
-        self._emit(TrackedFrame(image.camera, image.header, image.received, targets, counts, rate, frame))
+        self._emit(TrackedFrame(image.camera, image.header, size, image.received, targets, counts, rate, frame))
         self._emit(StageTimed("publish", time.monotonic() - started))
 
     # --- failures ---

@@ -16,9 +16,9 @@ from snscf_ros.operator.feed import Feed
 from snscf_ros.operator.pictures import Picture
 from snscf_ros.operator.settings import PageSettings
 from snscf_ros.operator.target_memory import TargetMemory
-from snscf_ros.operator.tracker_client import NoAnswer, TrackerClient
 from snscf_ros.operator.viewer import Viewer
 from snscf_ros.stamps import nanoseconds
+from snscf_ros.tracker_client import Answer, NoAnswer, TrackerClient
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -91,7 +91,7 @@ class Audience:
         if isinstance(request, requests.Start) and request.camera not in self._feeds:
             raise requests.BadRequest(f"there is no camera '{request.camera}'")
         try:
-            success, message, target_id = await self._tracker.ask(request)
+            success, message, target_id = await self._pass_on(request)
         except NoAnswer as reason:
             success, message, target_id = False, str(reason), ""
         viewer.tell(
@@ -111,6 +111,19 @@ class Audience:
         for other in self._viewers:
             if other is not viewer:
                 other.tell({"type": "event", "by": viewer.number, "message": message})
+
+    async def _pass_on(self, request: Any) -> Answer:
+        """Ask the tracker for what a viewer wants. Raises NoAnswer."""
+        if isinstance(request, requests.Start):
+            return await self._tracker.start(request.box, request.stamp, request.camera, request.target_id)
+        if isinstance(request, requests.Remove):
+            return await self._tracker.remove(request.target_id)
+        if isinstance(request, requests.MakePrimary):
+            return await self._tracker.make_primary(request.target_id)
+        if isinstance(request, requests.Enable):
+            return await self._tracker.enable(request.on)
+        assert isinstance(request, requests.Reset)
+        return await self._tracker.reset()
 
     # --- what is subscribed to ---
 

@@ -514,8 +514,6 @@ def test_pairs_by_opencv_refuse_what_they_can_not_make(pool):
 
 def test_inverted_pairs_are_grey_and_change_light_for_dark(pool):
     plain = replace(PLAIN, grayscale=1, negatives=0)
-    grey, inverted = (
-        CpuPairSource(pool, replace(plain, inverted=share), seed=3).batch(0, 4) for share in (0.0, 1.0)
-    )
+    grey, inverted = (CpuPairSource(pool, replace(plain, inverted=share), seed=3).batch(0, 4) for share in (0.0, 1.0))
     for a, b in ((grey.search, inverted.search), (grey.template, inverted.template)):
         assert torch.equal(a, 255 - b) and torch.equal(b[:, 0], b[:, 2])

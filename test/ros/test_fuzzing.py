@@ -134,6 +134,7 @@ def inits(draw) -> InitTarget.Request:
     request.target_id, request.camera, request.stamp = draw(text), draw(st.one_of(st.just(""), text)), draw(stamps)
     box.center.position.x, box.center.position.y, box.size_x, box.size_y = (draw(numbers) for _ in range(4))
     box.center.theta = draw(st.one_of(st.just(0.0), numbers))
+    request.around_point = draw(st.booleans())
     return request
 
 

@@ -84,9 +84,10 @@ def test_detections_hold_what_was_tracked(tracked, class_id, publish_lost):
 @given(targets, st.floats(0, 10), st.integers(0, 2**63), st.integers(0, 2**63))
 def test_status_holds_what_was_tracked(tracked, latency, received, dropped):
     counts = Counts(received=received, processed=3, dropped=dropped, rejected=2)
-    made = messages.statuses_message(Header(), "front", tracked, latency, counts, {})
+    made = messages.statuses_message(Header(), "front", (640, 480), tracked, latency, counts, {})
     message: TrackStatusArray = over_the_wire(made)
     assert message.camera == "front"
+    assert (message.image_width, message.image_height) == (640, 480)
     assert message.latency == np.float32(latency)
     assert (message.frames_received, message.frames_processed) == (received, 3)
     assert (message.frames_dropped, message.frames_rejected) == (dropped, 2)

@@ -16,6 +16,7 @@ from geometry_msgs.msg import Point, PointStamped
 from ros_harness import Camera, Tracker, box_of, image_message, iou, key, stamp_of, wait_for
 from sensor_msgs.msg import RegionOfInterest
 from snscf_msgs.msg import TargetEvent, TrackStatus, TrackStatusArray
+from snscf_msgs.srv import InitTarget
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 pytestmark = pytest.mark.slow
@@ -220,3 +221,23 @@ def test_chosen_detection_of_several_is_followed_and_found_again_under_its_id(po
 def test_topics_are_off_unless_turned_on(tracker):
     assert tracker.peer.node.count_subscribers(f"{tracker.name}/init_from_roi") == 0
     assert tracker.get_parameter("init_topics") is False
+
+
+def test_the_service_starts_around_a_point_and_the_status_tells_the_size_of_the_image(tracker):
+    status = f"{tracker.name}/status"
+    with tracker.camera() as camera, tracker.peer.received(TrackStatusArray, status) as statuses:
+        camera.next()
+        wait_for(lambda: statuses, "a status without targets")
+        assert (statuses[-1].image_width, statuses[-1].image_height) == (320, 240)
+        x, y = middle(camera.truth)
+        request = InitTarget.Request(around_point=True)
+        request.bbox.center.position.x, request.bbox.center.position.y = x, y
+        answer = tracker.peer.call(InitTarget, f"{tracker.name}/init_target", request)
+        assert answer.success, answer.message
+        (found,) = camera.next().detections
+        assert iou(box_of(found), camera.truth) > 0.5
+        wait_for(lambda: statuses[-1].targets, "a status of the target")
+        assert (statuses[-1].image_width, statuses[-1].image_height) == (320, 240)
+        request.bbox.center.position.x = 1000.0
+        answer = tracker.peer.call(InitTarget, f"{tracker.name}/init_target", request)
+        assert not answer.success and "1000" in answer.message

@@ -1,16 +1,15 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Asks the tracker's services for the page, from asyncio, and listens to what it publishes while somebody watches."""
+"""Asks the tracker's services from asyncio, and listens to what it publishes, for the programs that serve operators."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from snscf_ros import messages
-from snscf_ros.operator import requests
+from snscf_ros.messages import Box, box_to_message
 from snscf_ros.stamps import set_stamp
 
 if TYPE_CHECKING:
@@ -30,8 +29,23 @@ class NoAnswer(Exception):
     """Reports that the tracker did not answer; the text says what was waited for, and for how long."""
 
 
+class Answer(NamedTuple):
+    """Holds what the tracker answered.
+
+    success: whether it did what was asked.
+    message: what it did, or why not.
+    target_id: of the target; empty where there is none.
+    """
+
+    success: bool
+    message: str
+    target_id: str = ""
+
+
 class TrackerClient:
     """Stands for the tracker. Methods are called in the event loop's thread, callbacks in the executor's.
+
+    Those that ask the tracker for something send their request once at most, and raise NoAnswer.
 
     parameters: what the tracker said of its parameters; empty until it has answered once.
     details: what its diagnostics say, by name: state, model, device, engine, ...
@@ -90,42 +104,63 @@ class TrackerClient:
         if not self._greeter.service_is_ready():
             return False
         try:
-            answer = await self._answer(self._greeter, GetParameters.Request(names=list(_PARAMETERS)), timeout)
+            answer = await self._response(self._greeter, GetParameters.Request(names=list(_PARAMETERS)), timeout)
         except NoAnswer:
             return False
         values = zip(_PARAMETERS, answer.values, strict=False)
         self.parameters = {name: parameter_value_to_python(value) for name, value in values}
         return True
 
-    async def ask(self, request: requests.Request) -> tuple[bool, str, str]:
-        """Make a browser's request; return whether it succeeded, the tracker's message, and the target's id.
+    async def start(
+        self, place: Box | tuple[float, float], stamp: int = 0, camera: str = "", target_id: str = ""
+    ) -> Answer:
+        """Ask the tracker to follow what is at a place.
 
-        Raises NoAnswer. A request is sent once at most.
+        place: (x, y, w, h) from the top-left corner, or a point (x, y) around which the box is to be found; in pixels.
+        stamp: of the image in which the place counts, in nanoseconds; 0 for the newest.
+        camera: whose image that is; empty for the first camera.
+        target_id: a target that shall start again there, or the name of a new one; empty: the tracker chooses one.
         """
-        from snscf_msgs.srv import InitTarget, RemoveTarget, SetPrimary
-        from std_srvs.srv import SetBool, Trigger
+        from snscf_msgs.srv import InitTarget
 
-        timeout = _ANSWER
-        if isinstance(request, requests.Start):
-            client, message = self._init, InitTarget.Request(target_id=request.target_id, camera=request.camera)
-            message.bbox = messages.box_to_message(request.box)
-            set_stamp(message.stamp, request.stamp)
-            timeout = float(self.parameters.get("init_timeout") or 10.0) + _INIT_EXTRA
-        elif isinstance(request, requests.Remove):
-            client, message = self._remove, RemoveTarget.Request(target_id=request.target_id)
-        elif isinstance(request, requests.MakePrimary):
-            client, message = self._primary, SetPrimary.Request(target_id=request.target_id)
-        elif isinstance(request, requests.Enable):
-            client, message = self._enable, SetBool.Request(data=request.on)
-        else:
-            assert isinstance(request, requests.Reset)
-            client, message = self._reset, Trigger.Request()
+        request = InitTarget.Request(target_id=target_id, camera=camera, around_point=len(place) == 2)
+        request.bbox = box_to_message((*place, 0.0, 0.0) if len(place) == 2 else place)
+        set_stamp(request.stamp, stamp)
+        return await self._ask(self._init, request, target_id, starts=True)
+
+    async def remove(self, target_id: str) -> Answer:
+        """Ask the tracker to forget one target."""
+        from snscf_msgs.srv import RemoveTarget
+
+        return await self._ask(self._remove, RemoveTarget.Request(target_id=target_id), target_id)
+
+    async def make_primary(self, target_id: str) -> Answer:
+        """Ask the tracker to make one target the primary one."""
+        from snscf_msgs.srv import SetPrimary
+
+        return await self._ask(self._primary, SetPrimary.Request(target_id=target_id), target_id)
+
+    async def enable(self, on: bool) -> Answer:
+        """Ask the tracker to track, or to leave the images alone."""
+        from std_srvs.srv import SetBool
+
+        return await self._ask(self._enable, SetBool.Request(data=on))
+
+    async def reset(self) -> Answer:
+        """Ask the tracker to forget all targets."""
+        from std_srvs.srv import Trigger
+
+        return await self._ask(self._reset, Trigger.Request())
+
+    async def _ask(self, client: Client, request: Any, target_id: str = "", starts: bool = False) -> Answer:
+        """Send a request to a tracker that has just answered a greeting. Raises NoAnswer."""
         if not await self.greet():
             raise NoAnswer(f"the tracker {self.name} does not answer: is it running?")
-        answer = await self._answer(client, message, timeout)
-        return answer.success, answer.message, getattr(answer, "target_id", "") or getattr(request, "target_id", "")
+        timeout = float(self.parameters.get("init_timeout") or 10.0) + _INIT_EXTRA if starts else _ANSWER
+        answer = await self._response(client, request, timeout)
+        return Answer(answer.success, answer.message, getattr(answer, "target_id", "") or target_id)
 
-    async def _answer(self, client: Client, message: Any, timeout: float) -> Any:
+    async def _response(self, client: Client, request: Any, timeout: float) -> Any:
         """Send one request and wait for its response. Raises NoAnswer."""
         arrived: asyncio.Future[Any] = self._loop.create_future()
 
@@ -133,7 +168,7 @@ class TrackerClient:
             if not arrived.done():
                 arrived.set_result(response.result())
 
-        sent = client.call_async(message)
+        sent = client.call_async(request)
         sent.add_done_callback(lambda response: self._loop.call_soon_threadsafe(finish, response))
         try:
             return await asyncio.wait_for(arrived, timeout)
