@@ -28,6 +28,8 @@ EXTRAS = {
     "demo": ["scikit-image>=0.21"],
     # The operator's page in the browser.
     "operator": ["aiohttp>=3.8"],
+    # The MAVLink camera; pyserial for serial links.
+    "mavlink": ["pymavlink>=2.4.42", "pyserial>=3.5"],
     # Plots of the reports, and recordings without ROS.
     "eval": ["matplotlib>=3.5", "rosbags>=0.11"],
     # Other runtimes for the network, on CPUs; int8 is what makes 8-bit networks for them.

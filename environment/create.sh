@@ -148,7 +148,7 @@ import setuptools
 from distutils.core import run_setup
 project = run_setup("setup.py", stop_after="init")
 wanted = [*project.install_requires, *project.extras_require["demo"], *project.extras_require["eval"],
-          *project.extras_require["operator"], *project.extras_require["engines"], *project.extras_require["int8"],
+          *project.extras_require["operator"], *project.extras_require["mavlink"], *project.extras_require["engines"], *project.extras_require["int8"],
           *project.extras_require["docs"], *project.extras_require["test"]]
 print(*(requirement for requirement in wanted if not requirement.startswith("torch")), sep="\n")')
   pip -r /dev/stdin <<<"$requirements"

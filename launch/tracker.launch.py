@@ -31,6 +31,9 @@ ARGUMENTS = {
     "operator_params_file": (str(bringup.operator_params_file()), "YAML file of the page's parameters"),
     "operator_host": ("", "address on which the page is served, in place of its parameter file's"),
     "operator_port": ("", "port on which the page is served, in place of its parameter file's"),
+    "mavlink": ("false", "whether to be a MAVLink camera too, whose targets a drone's ground station chooses"),
+    "mavlink_params_file": (str(bringup.mavlink_params_file()), "YAML file of the MAVLink camera's parameters"),
+    "mavlink_connection": ("", "link of the MAVLink camera, in place of its parameter file's"),
 }
 CHOICES = {"log_level": list(bringup.LOG_LEVELS)}
 
@@ -69,7 +72,8 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     )
     ends_launch = bringup.truth("required", given["required"]) and not respawn
     page = [_operator_page(given)] if bringup.truth("operator", given["operator"]) else []
-    return [*_handlers(node, ends_launch), node, *page]
+    camera = [_mavlink_camera(given)] if bringup.truth("mavlink", given["mavlink"]) else []
+    return [*_handlers(node, ends_launch), node, *page, *camera]
 
 
 def _operator_page(given: dict[str, str]) -> Node:
@@ -82,6 +86,22 @@ def _operator_page(given: dict[str, str]) -> Node:
         namespace=given["namespace"],
         parameters=[bringup.existing_params_file(given["operator_params_file"], "operator_params_file"), parameters],
         remappings=bringup.image_remappings(given["image_topic"]),
+        ros_arguments=["--log-level", given["log_level"]],
+        additional_env=bringup.launch_environment(),
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def _mavlink_camera(given: dict[str, str]) -> Node:
+    """Make the MAVLink camera's node. It goes on when the tracker is started again, and the tracker without it."""
+    parameters = bringup.mavlink_launch_parameters(given)
+    return Node(
+        package=bringup.PACKAGE,
+        executable=bringup.MAVLINK_EXECUTABLE,
+        name=bringup.MAVLINK_NAME,
+        namespace=given["namespace"],
+        parameters=[bringup.existing_params_file(given["mavlink_params_file"], "mavlink_params_file"), parameters],
         ros_arguments=["--log-level", given["log_level"]],
         additional_env=bringup.launch_environment(),
         output="screen",

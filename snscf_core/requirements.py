@@ -11,7 +11,7 @@ import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
-_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "skimage": "scikit-image"}
+_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "serial": "pyserial", "yaml": "pyyaml", "skimage": "scikit-image"}
 
 
 def torch_missing() -> str:

@@ -31,6 +31,9 @@ NODE_NAME = "tracker"
 OPERATOR_EXECUTABLE = "operator_page"
 OPERATOR_MODULE = "snscf_ros.operator.command"
 OPERATOR_NAME = "operator"
+MAVLINK_EXECUTABLE = "mavlink_camera"
+MAVLINK_MODULE = "snscf_ros.mavlink.command"
+MAVLINK_NAME = "mavlink_camera"
 IMAGE_TOPIC = "image_raw"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -66,6 +69,11 @@ def params_file() -> Path:
 def operator_params_file() -> Path:
     """Return the path of `config/operator.yaml`, the one place of the operator's page's default parameter values."""
     return share_directory() / "config" / "operator.yaml"
+
+
+def mavlink_params_file() -> Path:
+    """Return the path of `config/mavlink.yaml`, the one place of the MAVLink camera's default parameter values."""
+    return share_directory() / "config" / "mavlink.yaml"
 
 
 def profile_file() -> Path:
@@ -141,6 +149,19 @@ def operator_launch_parameters(given: Mapping[str, str]) -> dict[str, str | int 
     return parameters
 
 
+def mavlink_launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
+    """Return the MAVLink camera's parameters that launch arguments set, by name. They override its parameter file.
+
+    Raises ValueError for an argument that should be true or false and is neither.
+    """
+    parameters: dict[str, str | bool] = {}
+    if given["mavlink_connection"]:
+        parameters["connection"] = given["mavlink_connection"]
+    if given["use_sim_time"]:
+        parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
+    return parameters
+
+
 def truth(name: str, text: str) -> bool:
     """Read a launch argument as true or false. Raises ValueError if it is neither."""
     if text.lower() not in ("true", "false", "1", "0"):
@@ -198,6 +219,19 @@ def operator_command(
     `parameters` override those of `params_file`, which override `config/operator.yaml`.
     """
     return _node_command(OPERATOR_MODULE, OPERATOR_NAME, params_file, parameters, remappings, namespace, log_level)
+
+
+def mavlink_command(
+    params_file: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    namespace: str = "",
+    log_level: str = "",
+) -> list[str]:
+    """Return the command line that runs the MAVLink camera with this Python, for the tracker in `namespace`.
+
+    `parameters` override those of `params_file`, which override `config/mavlink.yaml`.
+    """
+    return _node_command(MAVLINK_MODULE, MAVLINK_NAME, params_file, parameters, (), namespace, log_level)
 
 
 def _node_command(

@@ -46,6 +46,7 @@ ALLOWED: Mapping[str, set[str]] = {
         "snscf_core/pictures",
         "snscf_ros",
     },
+    "snscf_ros/mavlink": {"snscf_core", "snscf_ros"},
     "snscf_ros/operator": {"snscf_core", "snscf_ros"},
     "snscf_ros/picking": {
         "snscf_core",

@@ -32,13 +32,15 @@ ROSDEP_KEYS = {
     "aiohttp": "python3-aiohttp",
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
+    "serial": "python3-serial",
     "skimage": "python3-skimage",
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }
-PIP_NAMES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
-# torch has one, which fails on Ubuntu 24.04; without simplejpeg, OpenCV decodes
-NO_ROSDEP_KEY = {"torch", "simplejpeg"}
+PIP_NAMES = {"cv2": "opencv-python-headless", "serial": "pyserial", "skimage": "scikit-image", "yaml": "pyyaml"}
+# torch has one, which fails on Ubuntu 24.04; without simplejpeg, OpenCV decodes; pymavlink's installs with pip, which a
+# released package may not ask for
+NO_ROSDEP_KEY = {"torch", "simplejpeg", "pymavlink"}
 COME_WITH_ROSBAGS = {"backports", "compression", "lz4"}
 BUILT_HERE = {"snscf_msgs", *PACKAGES}
 USED_WHERE_INSTALLED = {"cv_bridge", "foxglove_msgs", "matplotlib", "rosbags", "trax"}
@@ -82,7 +84,7 @@ def test_pip_is_told_of_every_library() -> None:
         for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign) and node.targets[0].id in ("REQUIREMENTS", "EXTRAS")
     }
-    extras = [*lists["EXTRAS"]["demo"], *lists["EXTRAS"]["operator"]]
+    extras = [*lists["EXTRAS"]["demo"], *lists["EXTRAS"]["operator"], *lists["EXTRAS"]["mavlink"]]
     told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *extras]}
     ros = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
     assert {PIP_NAMES.get(name, name) for name in third_party_imports() - ros} <= told
