@@ -197,7 +197,7 @@ class Camera:
     def _interval(self, station: Station, command: Command) -> tuple[int, Any]:
         if command.whole(0) != _TRACKING:
             return dialect.MAV_RESULT_DENIED, None
-        microseconds = -1 if station.interval is None else min(int(station.interval * 1e6), 2**31 - 1)
+        microseconds = -1 if station.interval is None else min(round(station.interval * 1e6), 2**31 - 1)
         return dialect.MAV_RESULT_ACCEPTED, dialect.MAVLink_message_interval_message(_TRACKING, microseconds)
 
     # --- what is to be done ---

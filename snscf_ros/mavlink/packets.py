@@ -47,25 +47,21 @@ class Packets:
         return reader
 
     def _read(self, reader: Any, data: bytes) -> list[Any]:
-        messages = []
-        piece = data
+        messages: list[Any] = []
+        left = -1
         while True:
             try:
-                message = reader.parse_char(piece)
-            except (
-                Exception
-            ):  # pymavlink has taken the bytes in before it fails on them, so reading goes on behind them
+                message = reader.parse_char(data)
+            except Exception:  # it has taken the packet out before it fails on it, so reading goes on behind it
                 self.unreadable += 1
-                message = None
-                if reader.buf_len() >= len(data):
-                    break
-                piece = b""
+                if reader.buf_len() == left:
+                    return messages
+                left, data = reader.buf_len(), b""
                 continue
-            piece = b""
+            data = b""
             if message is None:
-                break
+                return messages
             if message.get_msgId() < 0:
                 self.unreadable += 1
             else:
                 messages.append(message)
-        return messages

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -149,19 +150,16 @@ def test_a_hidden_target_is_an_error_until_it_is_found_again(station, images):
     wait_for_box(station, images)
 
 
-def test_statuses_come_at_the_interval_until_they_are_stopped(station, images):
+def test_statuses_come_until_they_are_stopped(station):
     assert station.watch(0.4) == ACCEPTED
-    draw_target(station, images)
     first = len(station.of_type("CAMERA_TRACKING_IMAGE_STATUS"))
-    wait_for(lambda: len(station.of_type("CAMERA_TRACKING_IMAGE_STATUS")) >= first + 6, "six statuses")
-    times = [at for at, message in station.messages if message.get_msgId() == TRACKING][-5:]
-    assert 0.2 < (times[-1] - times[0]) / 4 < 2.0
+    wait_for(lambda: len(station.of_type("CAMERA_TRACKING_IMAGE_STATUS")) >= first + 3, "three statuses")
     assert station.ask(dialect.MAV_CMD_GET_MESSAGE_INTERVAL, TRACKING) == ACCEPTED
     assert station.wait("MESSAGE_INTERVAL").interval_us == 400_000
     assert station.watch(-1) == ACCEPTED
-    asked = time.monotonic()
-    station.wait("HEARTBEAT", since=asked + 2.0)
-    assert station.of_type("CAMERA_TRACKING_IMAGE_STATUS", asked + 0.5) == []
+    station.wait("HEARTBEAT", since=time.monotonic() + 1.0)
+    kinds = [message.get_type() for _, message in station.messages]
+    assert "CAMERA_TRACKING_IMAGE_STATUS" not in kinds[len(kinds) - kinds[::-1].index("COMMAND_ACK") :]
 
 
 @pytest.mark.parametrize(
@@ -222,6 +220,9 @@ def test_two_ground_stations_see_the_primary_target(station, link, images, track
         draw_target(station, images)
         wait_for_box(station, images)
         wait_for_box(other, images)
+        counts = [len(one.of_type("CAMERA_TRACKING_IMAGE_STATUS")) for one in (station, other)]
+        wait_for(lambda: len(other.of_type("CAMERA_TRACKING_IMAGE_STATUS")) >= counts[1] + 3, "three statuses")
+        assert len(station.of_type("CAMERA_TRACKING_IMAGE_STATUS")) - counts[0] > 6
         assert RECTANGLE not in {ack.command for ack in other.of_type("COMMAND_ACK")}
         assert other.ask(STOP) == ACCEPTED
         wait_for_status(station, 0)
@@ -244,7 +245,7 @@ def test_a_silent_ground_station_is_sent_nothing_until_it_is_back(station, image
 
 
 def test_ten_thousand_bad_packets_harm_nothing(station, link, images, tracker):
-    """Random, cut, altered, misaddressed, with numbers that are none, and more a second than are read."""
+    """Random, cut, altered, misaddressed, with numbers that are none; and then more a second than are read."""
     process, port = link
     assert station.watch() == ACCEPTED
     draw_target(station, images)
@@ -272,12 +273,17 @@ def test_ten_thousand_bad_packets_harm_nothing(station, link, images, tracker):
         return hostile.pack(dialect.MAVLink_statustext_message(0, chance.randbytes(50)))
 
     before = process.resident()
-    with GroundStation(port, listen=False, system=9, component=9) as hostile:
+    with ExitStack() as stack:
+        # each address sends less than it may, so that all is read
+        crowd = [stack.enter_context(GroundStation(port, False, system=9 + n, component=9)) for n in range(5)]
         for number in range(10_000):
+            hostile = crowd[number % len(crowd)]
             hostile.send_bytes(packet())
             if number % 50 == 0:
                 time.sleep(0.02)
-        station.messages.clear()
+        wait_for_box(station, images)
+        for _ in range(5_000):
+            hostile.send_bytes(packet())
         wait_for_box(station, images)
         assert station.ask(STOP) == ACCEPTED
     assert process.resident() - before < 32 * 2**20
@@ -416,6 +422,7 @@ def run_rounds(faults: FaultyLink, images: RunningCamera, rounds: int) -> None:
     """Let an operator draw, watch and stop so many times, sending each command again until it is acknowledged."""
     chance = random.Random(11)
     with GroundStation(faults.port, listen=False) as station:
+        wait_for_tracking(station)
 
         def insist(number: int, *params: Any) -> int:
             """As ground stations do: the same command again until an acknowledgement comes."""
