@@ -67,7 +67,8 @@ def test_every_argument_is_described(module):
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
     started = {"image_topic", "params_file", "namespace", "autostart", "log_level", "use_sim_time", "model", "device"}
     page = {"operator", "operator_params_file", "operator_host", "operator_port"}
-    assert set(arguments) == started | page | {"respawn", "respawn_delay", "required"}
+    mavlink = {"mavlink", "mavlink_params_file", "mavlink_connection"}
+    assert set(arguments) == started | page | mavlink | {"respawn", "respawn_delay", "required"}
     for argument in arguments.values():
         assert argument.description != "no description given"
 
@@ -107,6 +108,16 @@ def test_the_page_is_served_only_where_it_is_wanted(module):
     file, chosen = parameters_of(page, context)
     assert Path(file) == bringup.operator_params_file()
     assert chosen == {"port": 8123}
+
+
+def test_there_is_a_mavlink_camera_only_where_it_is_wanted(module):
+    from launch_ros.actions import Node
+
+    _, actions, context = visit(module, mavlink="true", mavlink_connection="udpin:0.0.0.0:14550")
+    _, camera = [action for action in actions if isinstance(action, Node)]
+    file, chosen = parameters_of(camera, context)
+    assert Path(file) == bringup.mavlink_params_file()
+    assert chosen == {"connection": "udpin:0.0.0.0:14550"}
 
 
 @pytest.mark.parametrize(
