@@ -601,7 +601,7 @@ def serve_memory(options: argparse.Namespace) -> None:
 
 
 def _processor() -> str:
-    from snscf_core.engines.engine_selection import processor
+    from snscf_core.processor import processor
 
     return processor()
 

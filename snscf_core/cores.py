@@ -20,7 +20,7 @@ def available_cores() -> int:
     """Returns the number of whole cores that this process may use, at least 1.
 
     It may be less than the machine has: by affinity (``taskset``), and by the quota of a control group (``cpu.max``),
-    as in a container that was started with ``--cpus``.
+    as in a container that was started with ``--cpus``. (Systems of older kernels have ``cpu.cfs_quota_us``.)
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Rounded down: more threads than the quota pays for are stopped in the middle of a frame.
@@ -40,17 +40,27 @@ def use_available_cores(processes: int = 1) -> None:
 
 
 def _quotas() -> list[float]:
-    """Returns the quotas in cores of this process's control group and of those around it (cgroup v2)."""
-    own = ""
+    """Returns the quotas in cores of this process's control groups and of those around them (cgroup v1 and v2)."""
+    own = {"": "", "cpu": ""}  # path by controller; version 2 has one hierarchy for all, without a name
     with suppress(OSError):
         for line in _GROUP.read_text(encoding="utf-8").splitlines():
-            number, _, path = line.split(":", 2)
-            own = path.strip("/") if number == "0" else own
+            _, controllers, path = line.split(":", 2)
+            own |= {name: path.strip("/") for name in controllers.split(",") if name in own}
     found = []
     for root in _GROUPS:
-        # Inside a container the group's path may be the host's: then only the root is there.
-        for folder in (root / own, *(root / parent for parent in Path(own).parents)):
+        for folder in _around(root, own[""]):
             with suppress(OSError, ValueError, ZeroDivisionError):
                 quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
                 found.append(int(quota) / int(period))  # ValueError for "max": no quota
+    for folder in _around(_GROUPS[0] / "cpu", own["cpu"]):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = ((folder / f"cpu.cfs_{one}_us").read_text(encoding="utf-8") for one in ("quota", "period"))
+            if int(quota) > 0:  # -1: no quota
+                found.append(int(quota) / int(period))
     return found
+
+
+def _around(root: Path, own: str) -> list[Path]:
+    """Returns the folders of a control group and of all groups around it."""
+    # Inside a container the group's path may be the host's: then only the root is there.
+    return [root / own, *(root / parent for parent in Path(own).parents)]

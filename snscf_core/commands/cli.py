@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Track a target in a video or sequence, evaluate trackers on data sets and recordings, train and export networks."""
+"""Track targets in videos and sequences, evaluate trackers on data sets, train, export and time networks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import importlib.util
 import sys
 
 from .accuracy import add_command as add_accuracy_command
+from .engines import add_arguments as add_engines_arguments
+from .engines import run as engines
 from .evaluate import add_arguments as add_evaluation_arguments
 from .evaluate import add_commands as add_evaluation_commands
 from .evaluate import run as evaluate
@@ -50,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     exporting = commands.add_parser("export", help="export the network for another runtime, also in 8 bits")
     add_export_arguments(exporting)
     exporting.set_defaults(run=export)
+
+    comparing = commands.add_parser("engines", help="print how fast each engine is here, and which one auto takes")
+    add_engines_arguments(comparing)
+    comparing.set_defaults(run=engines)
 
     return run_command(parser, arguments)
 

@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Keeps exported networks, and which engine was fastest, in the user's cache. Without a home folder keeps nothing."""
+"""Keeps exported networks, and which engine was chosen, in the user's cache. Without a home folder keeps nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..files import write_file
@@ -18,6 +19,41 @@ from .exported import MANIFEST
 
 _KEPT = 8  # most exports of one format, for formats that are made in seconds
 _CHOICES = "choices.json"
+_REMEMBERED = 64  # most choices; each new weight file or version of a library leaves one
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Describes how an engine was chosen on this machine.
+
+    engine: the chosen one.
+    settled: whether it needs no further comparison.
+    comparisons: number of comparisons so far.
+    seconds: for one crop, the best of all comparisons, by engine.
+    differences: from torch, relative to torch's values, by engine.
+    exports: which export each engine ran, see `Manifest.mark`.
+    when: date and time of the latest comparison.
+    """
+
+    engine: str
+    settled: bool
+    comparisons: int
+    seconds: dict[str, float]
+    differences: dict[str, float] = field(default_factory=dict)
+    exports: dict[str, str] = field(default_factory=dict)
+    when: str = ""
+
+    @classmethod
+    def of(cls, values: object) -> Choice | None:
+        """Returns the choice that a file's values describe; None if they describe none."""
+        try:
+            read = cls(**values)  # type: ignore[arg-type]  # whatever is in the file
+            numbers = [*read.seconds.values(), *read.differences.values(), read.comparisons, read.settled]
+            texts = [read.engine, read.when, *read.exports.values()]
+            right = all(isinstance(one, int | float) for one in numbers) and all(isinstance(one, str) for one in texts)
+        except (TypeError, AttributeError):
+            return None
+        return read if right and {"torch", read.engine} <= set(read.seconds) else None
 
 
 def cache_folder() -> Path | None:
@@ -45,20 +81,25 @@ def discard_oldest(pattern: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remembered(key: str) -> str:
-    """Returns the engine that was chosen before, empty if none was."""
-    choice = _choices().get(key)
-    return str(choice.get("engine", "")) if isinstance(choice, dict) else ""
+def remembered(key: str) -> Choice | None:
+    """Returns what was chosen before; None if nothing was, or if that can't be read."""
+    return Choice.of(_choices().get(key))
 
 
-def remember(key: str, engine: str, seconds: dict[str, float]) -> None:
-    """Remembers a choice, if that can be written. seconds: what each engine took for one crop."""
+def remember(key: str, choice: Choice) -> None:
+    """Remembers a choice, if that can be written."""
     if (cache := cache_folder()) is None:
         return
-    choices = {**_choices(), key: {"engine": engine, "seconds": seconds}}
+    others = {old: values for old, values in _choices().items() if old != key}
+    choices = {**dict(list(others.items())[1 - _REMEMBERED :]), key: asdict(choice)}
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         write_file(cache / _CHOICES, json.dumps(choices, indent=1) + "\n")
+
+
+def choices_file() -> Path | None:
+    """Returns the file that holds the choices, which need not exist; None if the user has no home folder."""
+    return None if (cache := cache_folder()) is None else cache / _CHOICES
 
 
 @contextmanager

@@ -1,20 +1,24 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Selects the engine that runs the network: the requested engine, or the fastest that agrees with torch."""
+"""Selects the engine that runs the network: the requested engine, or the fastest that agrees with torch.
+
+The fastest is compared once on each machine and then remembered. The same processor, number of threads, versions and
+network make the same machine. A comparison that other work disturbed is repeated at the next starts.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import platform
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +26,13 @@ import torch
 from torch import Tensor
 
 from ..boxes import iou
+from ..cores import available_cores
 from ..model.rpn import decode
+from ..processor import extensions, processor
 from ..user_folders import expanded
 from . import engine_cache
+from .comparison import compare
+from .engine_cache import Choice
 from .export import export, folder_name
 from .exported import DamagedExport, Manifest
 from .graph import SearchOutput
@@ -50,6 +58,9 @@ TOLERANCE = {"f32": 2e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
 # Smallest IoU between the box that torch scores highest on the example and the engine's box for the same proposal.
 OVERLAP = {"f32": 0.99, "fp16": 0.97, "bf16": 0.9, "int8": 0.8}
 _WORTHWHILE = 0.95  # share of torch's time; a smaller gain does not justify another library
+_WORTH_ROUNDING = 0.9  # share of the time in full precision; a smaller gain does not justify bfloat16
+_BFLOAT16 = ("amx_bf16", "avx512_bf16")  # processors without these would compute it more slowly
+_COMPARISONS = 3  # most comparisons, if other work disturbs each
 _LOG = logging.getLogger(__name__)
 
 
@@ -104,7 +115,7 @@ def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
     if wanted == "torch":
         return reference
     if wanted == "auto":
-        return _fastest(spec, reference)
+        return choose(spec, reference).engine
     try:
         engine = _engine(wanted, spec)
         check(engine, reference, spec)
@@ -155,27 +166,11 @@ def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.
     return np.array([cx - w / 2, cy - h / 2, w, h])
 
 
-def seconds(engines: list[Engine], spec: NetworkSpec, rounds: int = 7) -> list[float]:
-    """Returns the seconds that each engine takes for one crop, the best of several rounds.
-
-    The engines take turns, so that other load on the machine affects all alike.
-    """
-    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
-    assert crops is not None
-    best = [float("inf")] * len(engines)
-    searches = [engine.recorded(engine.search) for engine in engines]
-    with torch.inference_mode():
-        for turn in range(rounds + 2):
-            for index, search in enumerate(searches):
-                began = time.perf_counter()
-                search(crops, kernels).features.sum().item()  # so that a GPU finishes
-                if turn >= 2:
-                    best[index] = min(best[index], time.perf_counter() - began)
-    return best
-
-
 def installed(spec: NetworkSpec) -> list[str]:
-    """Returns the names of the engines in full precision that can run here."""
+    """Returns the names of the engines that ``auto`` chooses from here, torch first.
+
+    All have full precision, but for bfloat16 where the processor has instructions for it.
+    """
     if spec.device.type == "cuda":
         found = ["torch", "cuda_graphs"]
         # only if it is built already, because that takes minutes
@@ -184,7 +179,21 @@ def installed(spec: NetworkSpec) -> list[str]:
         return found
     if spec.device.type != "cpu":
         return ["torch"]
-    return ["torch", *(name for name in ("onnxruntime", "openvino") if all(map(find_spec, _LIBRARIES[name])))]
+    found = ["torch", *(name for name in ("onnxruntime", "openvino") if all(map(find_spec, _LIBRARIES[name])))]
+    if "openvino" in found and any(name in _BFLOAT16 for name in extensions()):
+        found.append("openvino-bf16")
+    return found
+
+
+def with_eight_bits(spec: NetworkSpec) -> list[str]:
+    """Returns the names of the engines for which the cache has a network of 8 bits."""
+    return [
+        f"{name}-int8"
+        for name in ("onnxruntime", "openvino")
+        if spec.device.type == "cpu"
+        and all(map(find_spec, _LIBRARIES[name]))
+        and engine_cache.find(folder_name(spec, FORMAT_OF[name], "int8"))
+    ]
 
 
 def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
@@ -242,75 +251,149 @@ def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
         return _READERS[kind](Path(once) / name, spec)
 
 
-def _fastest(spec: NetworkSpec, reference: Engine) -> Engine:
+class Chosen(NamedTuple):
+    """What `choose` found.
+
+    choice: None if there is nothing but torch.
+    failed: why engines are left out, by name.
+    """
+
+    engine: Engine
+    choice: Choice | None
+    failed: dict[str, str]
+
+
+def choose(
+    spec: NetworkSpec, reference: Engine | None = None, *, again: bool = False, also: Sequence[str] = ()
+) -> Chosen:
+    """Chooses the fastest engine that agrees with torch, as remembered or else by a comparison.
+
+    reference: the engine torch, if it is made already.
+    again: whether to compare, whatever is remembered.
+    also: engines to compare, but not to choose.
+    """
+    reference = reference or TorchEngine(spec)
     names = installed(spec)
-    if len(names) == 1:
-        return reference
-    key = _machine(names, spec)
+    if len(names) == 1 and not also:
+        return Chosen(reference, None, {})
+    key = machine(spec)
     with engine_cache.choosing():
-        chosen = engine_cache.remembered(key)
-        if chosen not in names:
-            return _chosen(names, key, spec, reference)
-    if chosen == "torch":
-        return reference
-    if (engine := _tried(chosen, spec, reference)) is not None:
-        return engine
-    with engine_cache.choosing():
-        return _chosen([name for name in names if name != chosen], None, spec, reference)
+        known = None if again else engine_cache.remembered(key)
+        if known is None or not known.settled or known.engine not in names:
+            return _compared(names, also, key, known, spec, reference)
+    return _remembered(known, names, spec, reference)
 
 
-def _chosen(names: list[str], key: str | None, spec: NetworkSpec, reference: Engine) -> Engine:
-    """Returns the fastest of the engines, and remembers it under the key unless one failed: that may pass."""
+def _remembered(known: Choice, names: Sequence[str], spec: NetworkSpec, reference: Engine) -> Chosen:
+    """Makes the engine that was chosen before. If it fails, takes the next in speed that works."""
+    failed: dict[str, str] = {}
+    left = {name: time for name, time in known.seconds.items() if name in names}
+    name = known.engine
+    while name != "torch":
+        try:
+            engine = _engine(name, spec)
+            if _mark(engine) == known.exports.get(name):
+                _run_once(engine, spec)  # it was compared with torch when it was chosen
+            else:
+                check(engine, reference, spec)
+            return Chosen(engine, known, failed)
+        except Exception as error:  # whatever a runtime may raise
+            _leave_out(name, error, failed)
+        del left[name]
+        name = fastest(left)
+    return Chosen(reference, known, failed)
+
+
+def _compared(
+    names: Sequence[str],
+    also: Sequence[str],
+    key: str,
+    known: Choice | None,
+    spec: NetworkSpec,
+    reference: Engine,
+) -> Chosen:
+    """Compares the engines, and remembers the result together with that of disturbed comparisons before."""
     engines: dict[str, Engine] = {"torch": reference}
-    for name in names[1:]:
-        if (engine := _tried(name, spec, reference)) is not None:
+    differences: dict[str, float] = {"torch": 0.0}
+    failed: dict[str, str] = {}
+    may_pass = False
+    for name in [*names[1:], *also]:
+        try:
+            engine = _engine(name, spec)
+            differences[name] = check(engine, reference, spec)
             engines[name] = engine
-    times = dict(zip(engines, seconds(list(engines.values()), spec), strict=True))
-    chosen = min(times, key=lambda name: times[name])
-    if times[chosen] > _WORTHWHILE * times["torch"]:
-        chosen = "torch"
-    _LOG.info("engine %s: %s", chosen, ", ".join(f"{n} {1000 * t:.1f} ms" for n, t in times.items()))
-    if key is not None and len(engines) == len(names):
-        engine_cache.remember(key, chosen, times)
-    return engines[chosen]
+        except Exception as error:  # whatever a runtime may raise
+            may_pass = may_pass or not isinstance(error, Disagreement)
+            _leave_out(name, error, failed)
+    found = compare(engines, spec)
+    before = known.seconds if known else {}
+    times = {name: min(took, before.get(name, took)) for name, took in found.seconds.items()}
+    chosen, now = (fastest({name: some[name] for name in engines if name in names}) for some in (times, found.seconds))
+    comparisons = 1 + (known.comparisons if known else 0)
+    settled = comparisons >= _COMPARISONS or (found.clear and chosen == now and not may_pass)
+    marks = {name: _mark(engine) for name, engine in engines.items()}
+    when = datetime.now().astimezone().isoformat(" ", "minutes")
+    choice = Choice(chosen, settled, comparisons, times, differences, marks, when)
+    _LOG.info("engine %s: %s", chosen, ", ".join(f"{name} {1000 * took:.1f} ms" for name, took in times.items()))
+    engine_cache.remember(key, choice)
+    return Chosen(engines[chosen], choice, failed)
 
 
-def _tried(name: str, spec: NetworkSpec, reference: Engine) -> Engine | None:
-    """Returns the engine if it works and agrees with torch; else logs a warning and returns None."""
-    try:
-        engine = _engine(name, spec)
-        check(engine, reference, spec)
-    except Exception as error:  # whatever a runtime may raise
-        _LOG.warning("the engine %s is left out: %s", name, _line(error))
-        return None
-    return engine
+def fastest(seconds: Mapping[str, float]) -> str:
+    """Returns the engine to choose by the seconds for one crop, torch's among them.
+
+    Another library, and bfloat16, must be worth it.
+    """
+    full = {name: took for name, took in seconds.items() if "-" not in name}
+    best = min(full, key=lambda name: full[name])
+    if full[best] > _WORTHWHILE * full["torch"]:
+        best = "torch"
+    rounded = min(seconds, key=lambda name: seconds[name])
+    return rounded if seconds[rounded] <= _WORTH_ROUNDING * seconds[best] else best
 
 
-def _machine(names: list[str], spec: NetworkSpec) -> str:
+def _mark(engine: Engine) -> str:
+    manifest = getattr(engine, "manifest", None)
+    return manifest.mark if isinstance(manifest, Manifest) else ""
+
+
+def _run_once(engine: Engine, spec: NetworkSpec) -> None:
+    """Runs the engine on an empty crop, so that the first frame takes no longer than others. Raises RuntimeError."""
+    crops = torch.zeros(1, spec.search_size, spec.search_size, 3, dtype=torch.uint8, device=spec.device)
+    kernels = torch.zeros(1, *spec.network.kernel_shape, dtype=torch.float32, device=spec.device)
+    with torch.inference_mode():
+        found = engine.recorded(engine.search)(crops, kernels if spec.proposals else None)
+    if not bool(found.features.isfinite().all()):
+        raise RuntimeError("the features of an empty crop are not finite")
+
+
+def _leave_out(name: str, error: Exception, failed: dict[str, str]) -> None:
+    failed[name] = _line(error)
+    _LOG.warning("the engine %s is left out: %s", name, failed[name])
+
+
+def machine(spec: NetworkSpec) -> str:
     """Describes in one line all that the choice of the fastest engine depends on."""
-    versions = [f"torch {torch.__version__}"]
-    for library in dict.fromkeys(library for name in names if name in _LIBRARIES for library in _LIBRARIES[name]):
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(f"{library} {metadata.version(library)}")
     gpu = torch.cuda.get_device_name(spec.device) if spec.device.type == "cuda" else ""
     return ", ".join(
         [
             folder_name(spec, "any", "f32"),
             gpu or processor(),
-            f"{os.cpu_count()} cores",
-            f"{torch.get_num_threads()} threads",
-            *versions,
+            *(() if gpu else (" ".join(extensions()),)),
+            f"{torch.get_num_threads()} threads on {available_cores()} of {os.cpu_count()} cores",
+            *versions(spec),
         ]
     )
 
 
-def processor() -> str:
-    """Returns the CPU's model name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def versions(spec: NetworkSpec) -> list[str]:
+    """Returns names and versions of the libraries that ``auto`` chooses from here."""
+    names = [name.partition("-")[0] for name in installed(spec)]
+    found = []
+    for library in dict.fromkeys(library for name in names for library in _LIBRARIES.get(name, ("torch",))):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{library} {metadata.version(library)}")
+    return found
 
 
 def _line(error: Exception) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -97,6 +98,11 @@ class Manifest:
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedExport(f"{file} can't be read: {error}") from error
         raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
+
+    @property
+    def mark(self) -> str:
+        """A text that only exports of the same content share."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def _verify(self, folder: Path) -> None:
         for name, record in self.files.items():

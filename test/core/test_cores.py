@@ -64,6 +64,24 @@ def test_the_quota_of_every_control_group_around_the_process_counts(groups):
     assert groups("/box", {}) == 64
 
 
+def test_quotas_of_the_first_version_of_control_groups_count_too(groups, tmp_path):
+    def quota(folder: str, quota: int) -> None:
+        (tmp_path / "fs" / "cpu" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / "cpu" / folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "fs" / "cpu" / folder / "cpu.cfs_period_us").write_text("100000\n")
+
+    groups("/", {})
+    (tmp_path / "own").write_text("4:memory:/elsewhere\n3:cpu,cpuacct:/pod/box\n0::/\n")
+    quota("pod/box", -1)
+    assert available_cores() == 64
+    quota("pod", 350000)
+    assert available_cores() == 3
+    quota("pod/box", 200000)
+    assert available_cores() == 2
+    quota("", 100000)
+    assert available_cores() == 1
+
+
 def test_torch_opencv_and_workers_share_the_cores_that_may_be_used(monkeypatch):
     monkeypatch.setattr(cores, "available_cores", lambda: 6)
     torch.set_num_threads(8)

@@ -25,7 +25,8 @@ from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.commands.cli import main
 from snscf_core.commands.quantisation_data import collect, sources
-from snscf_core.engines import Engine, NetworkSpec, engine_selection, make
+from snscf_core.engines import Engine, NetworkSpec, engine_cache, engine_selection, make
+from snscf_core.engines.comparison import Comparison, compare
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION, DamagedExport
 from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
@@ -323,18 +324,159 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
         Tracker(heads, device="cpu", engine=of_255, config=small)
 
 
+def timed(monkeypatch, times: dict[str, float], clear: bool = True) -> list[tuple[str, ...]]:
+    """Makes comparisons find these times; returns a list that gets the names of each comparison's engines."""
+    compared: list[tuple[str, ...]] = []
+
+    def found(engines, spec):
+        compared.append(tuple(engines))
+        return Comparison({name: times[name] for name in engines}, clear)
+
+    monkeypatch.setattr(engine_selection, "compare", found)
+    return compared
+
+
 @pytest.mark.slow
-def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch, caplog):
+def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     spec = Tracker(heads, device="cpu", engine="torch").spec
     names = engine_selection.installed(spec)
     assert names[0] == "torch" and runtime in names
-    slow = dict.fromkeys(names, 2.0) | {runtime: 1.0}
-    monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
+    compared = timed(monkeypatch, dict.fromkeys(names, 2.0) | {runtime: 1.0})
     assert Tracker(heads, device="cpu").engine == runtime
-    with monkeypatch.context() as patch:
-        patch.delattr(engine_selection, "seconds")
-        assert Tracker(heads, device="cpu").engine == runtime, "nothing is timed again"
+    checks = []
+    monkeypatch.setattr(engine_selection, "check", lambda *_: checks.append(_) or 0.0)
+    assert Tracker(heads, device="cpu").engine == runtime
+    assert len(compared) == 1 and not checks, "nothing is timed or compared with torch again"
+    # An export that was made again is not the one that was compared with torch.
+    choices = engine_cache.choices_file()
+    values = json.loads(choices.read_text())
+    next(iter(values.values()))["exports"][runtime] = "another"
+    choices.write_text(json.dumps(values))
+    assert Tracker(heads, device="cpu").engine == runtime
+    assert len(compared) == 1 and len(checks) == 1
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "null", '{"here": {}}', '{"here": null}', "cut", "no torch", "a list", "a text", "\udcff"]
+)
+def test_a_choice_that_cannot_be_read_is_made_again(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    choice = engine_cache.Choice(
+        "torch", True, 1, {"torch": 1.0, "openvino": 2.0}, {"torch": 0.0}, {"torch": ""}, "now"
+    )
+    for key in ("other", "here"):
+        engine_cache.remember(key, choice)
+        assert engine_cache.remembered(key) == choice
+    file = engine_cache.choices_file()
+    values = json.loads(file.read_text())
+    changed = {"no torch": {"openvino": 1.0}, "a list": [1.0], "a text": {"torch": "fast"}}
+    if damage in changed:
+        values["here"]["seconds"] = changed[damage]
+    whole = json.dumps(values)
+    text = whole if damage in changed else whole[: len(whole) // 2] if damage == "cut" else damage
+    file.write_text(text, errors="surrogateescape")
+    assert engine_cache.remembered("here") is None
+    engine_cache.remember("here", choice)
+    assert engine_cache.remembered("here") == choice
+
+
+def test_only_the_newest_choices_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    choice = engine_cache.Choice("torch", True, 1, {"torch": 1.0})
+    for number in (*range(70), 20):
+        engine_cache.remember(str(number), choice)
+    assert list(json.loads(engine_cache.choices_file().read_text())) == [
+        *map(str, (*range(6, 20), *range(21, 70))),
+        "20",
+    ]
+
+
+@pytest.mark.slow
+def test_a_disturbed_comparison_is_repeated_and_the_best_times_count(runtime, heads, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    names = engine_selection.installed(spec)
+    quiet = dict.fromkeys(names, 2.0) | {runtime: 1.0}
+    timed(monkeypatch, dict.fromkeys(names, 5.0) | {"torch": 3.0}, clear=False)
+    assert make("auto", spec).name == "torch"
+    compared = timed(monkeypatch, quiet)
+    assert make("auto", spec).name == runtime, "the first comparison was not remembered for good"
+    assert make("auto", spec).name == runtime and len(compared) == 1
+    # The machine is never quiet: the third comparison is the last, and none unmakes the best times.
+    before = engine_selection.choose(spec, again=True).choice
+    assert before.settled and before.comparisons == 1
+    timed(monkeypatch, quiet, clear=False)
+    first = engine_selection.choose(spec, again=True).choice
+    compared = timed(monkeypatch, dict.fromkeys(names, 9.0) | {"torch": 4.0}, clear=False)
+    choices = [engine_selection.choose(spec).choice for _ in range(3)]
+    assert [one.comparisons for one in (first, *choices)] == [1, 2, 3, 3] and len(compared) == 2
+    assert [one.settled for one in (first, *choices)] == [False, False, True, True]
+    assert {one.engine for one in choices} == {runtime} and choices[-1].seconds == quiet
+
+
+@pytest.mark.slow
+def test_another_machine_compares_anew(runtime, heads, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    monkeypatch.setattr(engine_selection, "extensions", lambda: ("avx2",))
+    assert "openvino-bf16" not in engine_selection.installed(spec), "without instructions for it, it is slow"
+    compared = timed(monkeypatch, dict.fromkeys([*engine_selection.installed(spec), "openvino-bf16"], 2.0))
+    changes = [
+        lambda: None,
+        lambda: monkeypatch.setattr(engine_selection, "extensions", lambda: ("amx_bf16", "avx2")),
+        lambda: monkeypatch.setattr(engine_selection, "processor", lambda: "Another"),
+        lambda: monkeypatch.setattr(engine_selection, "available_cores", lambda: 77),
+        lambda: monkeypatch.setattr(engine_selection.metadata, "version", lambda _: "77.0"),
+    ]
+    threads = torch.get_num_threads()
+    try:
+        for count, change in enumerate(changes, start=1):
+            change()
+            for _ in range(2):
+                make("auto", spec)
+            assert len(compared) == count
+        torch.set_num_threads(threads + 1)
+        make("auto", spec)
+        assert len(compared) == len(changes) + 1
+    finally:
+        torch.set_num_threads(threads)
+    if find_spec("openvino"):
+        assert "openvino-bf16" not in compared[0] and "openvino-bf16" in compared[-1]
+
+
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ({"torch": 1.0, "onnxruntime": 0.97}, "torch"),
+        ({"torch": 1.0, "onnxruntime": 0.9}, "onnxruntime"),
+        ({"torch": 1.0, "openvino": 0.5, "openvino-bf16": 0.47}, "openvino"),
+        ({"torch": 1.0, "openvino": 0.5, "openvino-bf16": 0.3}, "openvino-bf16"),
+        ({"torch": 1.0, "openvino": 1.2, "openvino-bf16": 0.93}, "torch"),
+    ],
+)
+def test_another_library_and_rounding_must_be_worth_it(times, chosen):
+    assert engine_selection.fastest(times) == chosen
+
+
+@pytest.mark.slow
+def test_engines_are_printed_with_times_and_reasons(runtime, heads, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = ["engines", "--model", str(heads), "--device", "cpu"]
+    spec = Tracker(heads, device="cpu", engine="torch").spec
+    names = engine_selection.installed(spec)
+    compared = timed(monkeypatch, dict.fromkeys(names, 2e-3) | {runtime: 1e-3})
+    assert main(command) == main(command) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"chosen: {runtime}, 2.00 times as fast as ") == 2 and len(compared) == 1
+    assert f"torch {torch.__version__}" in said and all(name in said for name in names)
+    assert f"snscf export --format openvino --precision int8 --model {heads} --calibrate" in said
+    assert Tracker(heads, device="cpu").engine == runtime and len(compared) == 1, "auto takes what was printed"
+    timed(monkeypatch, dict.fromkeys(names, 2e-3), clear=False)
+    assert main([*command, "--again"]) == 0
+    said = capsys.readouterr().out
+    assert "chosen: torch, because" in said and "which another library or rounding is not worth" in said
+    assert "not settled: other work disturbed the comparison" in said
 
 
 @pytest.mark.slow
@@ -366,8 +508,7 @@ def test_damaged_exports_are_made_anew(runtime, heads, tmp_path, monkeypatch, ca
 def test_an_engine_that_failed_is_tried_again_at_the_next_start(runtime, heads, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     spec = Tracker(heads, device="cpu", engine="torch").spec
-    slow = dict.fromkeys(engine_selection.installed(spec), 2.0) | {runtime: 1.0}
-    monkeypatch.setattr(engine_selection, "seconds", lambda engines, *_: [slow[engine.name] for engine in engines])
+    compared = timed(monkeypatch, dict.fromkeys(engine_selection.installed(spec), 2.0) | {runtime: 1.0})
     right, state = engine_selection._engine, {"fails": True}
 
     def failing(wanted: str, spec: NetworkSpec) -> Engine:
@@ -380,12 +521,12 @@ def test_an_engine_that_failed_is_tried_again_at_the_next_start(runtime, heads, 
     assert f"the engine {runtime} is left out" in caplog.text
     state["fails"] = False
     assert Tracker(heads, device="cpu").engine == runtime
-    # The remembered engine fails. Another engine takes its place until the first one works again.
+    # The remembered engine fails. The next in speed takes its place until the first one works again.
     state["fails"] = True
     assert Tracker(heads, device="cpu").engine == "torch"
     state["fails"] = False
-    monkeypatch.delattr(engine_selection, "seconds")
     assert Tracker(heads, device="cpu").engine == runtime
+    assert len(compared) == 2, "the next in speed was remembered"
 
 
 @pytest.mark.slow
@@ -408,19 +549,11 @@ def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, head
 
 
 @pytest.mark.slow
-def test_auto_prefers_torch_where_others_are_hardly_faster(runtime, heads, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        engine_selection, "seconds", lambda engines, *_: [1.0 if e.name == "torch" else 0.97 for e in engines]
-    )
-    assert Tracker(heads, device="cpu").engine == "torch"
-
-
-@pytest.mark.slow
 def test_the_real_clock_is_read(runtime, heads):
     spec = Tracker(heads, device="cpu", engine="torch").spec
-    engines = [TorchEngine(spec), make(runtime, spec)]
-    assert all(0 < time < 60 for time in engine_selection.seconds(engines, spec, rounds=1))
+    found = compare({"torch": TorchEngine(spec), runtime: make(runtime, spec)}, spec, rounds=(1, 2))
+    assert list(found.seconds) == ["torch", runtime] and all(0 < took < 60 for took in found.seconds.values())
+    assert not compare({"torch": TorchEngine(spec)}, spec, rounds=(1, 1)).clear, "one turn proves nothing"
 
 
 @pytest.mark.slow

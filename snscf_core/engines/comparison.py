@@ -1,0 +1,80 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Compares how fast engines run one crop, and tells whether the result can be relied on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+
+from ..processor import waited
+from .network_spec import NetworkSpec
+from .threads import ONE_THREAD
+
+_IN_A_ROW = 4  # runs of one engine before the next has its turn; the first does not count
+_ROUNDS = (6, 40)  # fewest and most turns of each engine
+_LIMIT = 3.0  # seconds, beyond the fewest turns
+_OUT = 3.0  # an engine this many times slower than the fastest has no more turns after its second
+_NEAR = 1.1  # an engine this much slower than the fastest counts as fast
+_CROWDED = 0.1  # share of the time for which each thread may wait for a free core
+
+
+class Comparison(NamedTuple):
+    """What a comparison of engines found.
+
+    seconds: for one crop, the best of all runs, by name.
+    clear: whether nothing disturbed the comparison: other work left the cores free, and each half of the turns alone
+        would have named the same engine or one about as fast.
+    """
+
+    seconds: dict[str, float]
+    clear: bool
+
+
+def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, int] = _ROUNDS) -> Comparison:
+    """Times the engines by turns, so that other load on the machine affects all alike, until the result is clear.
+
+    engines: see `engine_selection.Engine`, by name.
+    rounds: fewest and most turns of each engine.
+    """
+    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
+    assert crops is not None
+    searches: dict[str, Callable[..., Any]] = {name: one.recorded(one.search) for name, one in engines.items()}
+    halves: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    began, waited_before = time.perf_counter(), waited()
+    fewest, most = rounds
+    for turn in range(most):
+        for name, search in searches.items():
+            # In a tracker, too, torch has one thread while an engine uses a pool of its own.
+            with torch.inference_mode(), ONE_THREAD if engines[name].threads else nullcontext():
+                # The first run shares the cores with threads of the engine before that still spin, so it is left out.
+                took = min([_timed(search, crops, kernels) for _ in range(_IN_A_ROW)][1:])
+            half = halves[turn % 2]
+            half[name] = min(took, half.get(name, took))
+        if turn:
+            limit = _OUT * min(min(half.values()) for half in halves)
+            searches = {name: search for name, search in searches.items() if min(h[name] for h in halves) < limit}
+        if turn + 1 >= fewest and (_agree(*halves) or time.perf_counter() - began > _LIMIT):
+            break
+    share = (waited() - waited_before) / (time.perf_counter() - began) / torch.get_num_threads()
+    best = {name: min(half[name] for half in halves if name in half) for name in engines}
+    return Comparison(best, _agree(*halves) and share <= _CROWDED)
+
+
+def _timed(search: Callable[..., Any], crops: torch.Tensor, kernels: torch.Tensor | None) -> float:
+    began = time.perf_counter()
+    search(crops, kernels).features[0, 0, 0, 0].item()  # so that a GPU finishes
+    return time.perf_counter() - began
+
+
+def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Returns whether the engine that is fastest in both halves together is about the fastest in each."""
+    if not one or not other:
+        return False
+    fastest = min(one, key=lambda name: min(one[name], other[name]))
+    return all(half[fastest] <= _NEAR * min(half.values()) for half in (one, other))
