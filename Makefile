@@ -1,5 +1,6 @@
 # make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
 # make accuracy ARGS="--root NAME=DIR ..."   success and precision under conditions, result in accuracy_output/
+# make speed ARGS="--validation DIR --peers ..."   times of our engines and of peers, accuracy, latency: speed_output/
 # make test                           lint and the quick tests
 # make test-all                       lint and all tests
 #                                     WORKERS=N: processes that share the tests (default 2)
@@ -16,13 +17,16 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo accuracy test test-all lint docs figures animation environment wheels clean
+.PHONY: demo accuracy speed test test-all lint docs figures animation environment wheels clean
 
 demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
 
 accuracy:
 	@$(RUN) python -m snscf_core eval accuracy $(ARGS)
+
+speed:
+	@$(RUN) python benchmarks/speed.py $(ARGS)
 
 test: lint
 	@$(RUN) $(PYTEST) -m "not slow" $(ARGS)
@@ -57,5 +61,5 @@ wheels:
 	@$(RUN) python environment/renew.py jazzy kilted
 
 clean:
-	rm -rf .venv demo_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo_output speed_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find snscf_core snscf_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

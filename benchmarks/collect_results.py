@@ -5,7 +5,7 @@
 
     python benchmarks/collect_results.py --root development=DEVELOPMENT --root validation=VALIDATION \\
         --accuracy accuracy_output --accuracy accuracy_opencv     # of `snscf eval accuracy`
-    python benchmarks/collect_results.py --speed speed.json       # of `benchmarks/tracking_speed.py --json`
+    python benchmarks/collect_results.py --speed speed_output/speed.json        # of `make speed`
     python benchmarks/collect_results.py --trust FOLDER           # of `benchmarks/trust.py --kinds sequences --output`
 
 Each option writes one file and leaves the others unchanged. ``--accuracy`` replaces only the trackers in the folders.
@@ -31,6 +31,7 @@ from snscf_core.files import write_file
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 CONDITION = "as_it_is"
 THRESHOLDS = np.linspace(0, 1, 21)
+ENGINE = "openvino"  # ours on the front page; the accuracy there is measured with it
 # Titles in tables and pictures, in the order of the tables, by the names of the measuring commands.
 TITLES = {
     "snscf_nano": "snscf_nano",
@@ -140,8 +141,9 @@ def difference(first: dict[tuple[str, str], float], other: dict[tuple[str, str],
 def speed(file: Path) -> dict[str, Any]:
     """Returns milliseconds of one frame with one target: the best and the median."""
     report = json.loads(file.read_text(encoding="utf-8"))
-    found = {TITLES[row["model"]]: row for row in report["ours"] if row["targets"] == 1 and row["model"] in TITLES}
-    found |= {title: peer for peer in report["peers"] if (title := _title_of_peer(peer["name"]))}
+    rows = report["trackers"]
+    found = {TITLES[row["model"]]: row for row in rows if row["engine"] == ENGINE and row["model"] in TITLES}
+    found |= {title: row for row in rows if not row["engine"] and (title := _title_of_peer(row["name"]))}
     order = [title for title in TITLES.values() if title in found]
     return {
         "machine": report["machine"],

@@ -188,6 +188,13 @@ def init_target(node: Any, tracker: str, box: Box, target_id: str, stamp: Any = 
     return bringup.call(node, InitTarget, f"{tracker}/init_target", request, timeout)
 
 
+def remove_target(node: Any, tracker: str, target_id: str, timeout: float = 30.0) -> None:
+    """Calls ~/remove_target."""
+    from snscf_msgs.srv import RemoveTarget
+
+    bringup.call(node, RemoveTarget, f"{tracker}/remove_target", RemoveTarget.Request(target_id=target_id), timeout)
+
+
 def publish_camera(options: argparse.Namespace) -> None:
     """Publishes images as a camera does, until a signal ends it."""
     import rclpy

@@ -8,8 +8,6 @@
         --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
     python benchmarks/tracking_speed.py --models snscf_nano --engines openvino --targets 1 --threads 1 \\
         --peers fear:TEMPLATE.onnx:TRACK.onnx,nanotrack3:BACKBONE.onnx:HEAD.onnx
-    python benchmarks/tracking_speed.py --alone --models snscf_nano --engines openvino,openvino-bf16,openvino-int8 \\
-        --peers fear:TEMPLATE.onnx:TRACK.onnx --rounds 600    # each in its own process, relative to FEAR
 
 In every round each contestant tracks one frame, so that other load on the machine affects all alike. On a shared
 machine, compare the figure ``best``. The scene is generated: textured squares that move over a texture. Each frame
@@ -20,8 +18,7 @@ trained weights. Peers follow one target each. The engine ``plain`` runs the sam
 runs SiamRPN++, without filters.
 
 Idle threads of one runtime may spin and disturb another in the same process, so every peer has its own process. Our
-trackers share one process. To compare them with peers, name a single engine or give ``--alone``. Then each of ours also
-has its own process and follows one target, and only the whole update is timed, with one thread and with ``--threads``.
+trackers share one process. To compare them with peers, name a single engine, or use ``speed.py``.
 
 In every round, crops and the network also run alone, as in an update. The rest of an update's time is that of the
 filters and everything else. It can be negative only by chance, on a busy machine. On a GPU, ``--peak-tflops`` and
@@ -61,7 +58,6 @@ FRAMES = 60
 PEERS = {"mil": "TrackerMIL", "kcf": "TrackerKCF", "csrt": "TrackerCSRT", "nano": "TrackerNano"}  # of OpenCV
 ONNX_PEERS = ("fear", "nanotrack2", "nanotrack3")  # from the evaluation, run by ONNX Runtime
 OWN = "own"  # kind of a source own:ENGINE:MODEL: one of our trackers in its own process
-RATIOS = ("best", "p50")  # figures that are also given relative to FEAR's
 # Dense TensorFloat-32 (TFLOPS) and memory bandwidth (GB/s), as NVIDIA publishes them.
 GPUS = {"H100": (494.7, 3350.0), "H200": (494.7, 4800.0), "A100": (156.0, 1935.0), "Orin": (42.5, 204.8)}
 Box = tuple[float, float, float, float]
@@ -434,30 +430,6 @@ def _take_turns(contestants: dict[Contestant, Ours], peers: Sequence[Peer], opti
             peer.track(step)
 
 
-def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
-    """Times whole updates of one target, each tracker in its own process, with one thread and with ``--threads``."""
-    ours = [f"{OWN}:{engine}:{model}" for model in options.models.split(",") for engine in _engines(options)]
-    rows: list[dict[str, Any]] = []
-    left_out: dict[str, str] = {}
-    for threads in sorted({1, options.threads}):
-        given = argparse.Namespace(**{**vars(options), "threads": threads})
-        contestants = [Peer(source, given) for source in (*ours, *filter(None, options.peers.split(",")))]
-        left_out |= {one.title: one.missing for one in contestants if one.missing}
-        running = [one for one in contestants if not one.missing]
-        for turn in range(options.rounds + options.warm_up):
-            for one in running:
-                one.track(1 + turn % (FRAMES - 1))
-        for one in contestants:
-            one.close()
-        figures = [_statistics(one.title, one.times[options.warm_up :], one.interval) for one in running]
-        fear = next((row for one, row in zip(running, figures, strict=True) if _kind(one.source) == "fear"), None)
-        for row in figures:
-            ratios = {f"{key}_over_fear": row[f"{key}_ms"] / fear[f"{key}_ms"] if fear else None for key in RATIOS}
-            rows.append({"threads": threads, **row, **ratios})
-    machine = {"processor": _processor(), "cores": os.cpu_count()}
-    return {"machine": machine, "size": options.size, "rounds": options.rounds, "alone": rows, "left_out": left_out}
-
-
 def _engines(options: argparse.Namespace) -> list[str]:
     if options.engines:
         return [text.strip() for text in options.engines.split(",")]
@@ -660,23 +632,6 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table_alone(result: dict[str, Any]) -> str:
-    """Formats the result as Markdown."""
-    machine = result["machine"]
-    lines = [
-        f"{machine['processor']}, {machine['cores']} cores; {result['size']}, one target, {result['rounds']} rounds in "
-        "turns, each in a process of its own",
-        "",
-        "| tracker | threads | best ms | p50 | p95 | best over FEAR's | p50 over FEAR's |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in result["alone"]:
-        cells = [row["name"], str(row["threads"]), *(f"{row[f'{key}_ms']:.2f}" for key in ("best", "p50", "p95"))]
-        lines.append("| " + " | ".join([*cells, *(_text(row[f"{key}_over_fear"], 2) for key in RATIOS)]) + " |")
-    lines += ["", *(f"- left out: {name}: {reason}" for name, reason in result["left_out"].items())]
-    return "\n".join(lines)
-
-
 def _text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
@@ -691,7 +646,7 @@ def main() -> None:
     parser.add_argument("--engines", help="separated by commas, also folders and plain (default: all available)")
     parser.add_argument("--targets", default="1,2,4,8,16,32", help="numbers of targets, separated by commas")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=_cores())
+    parser.add_argument("--threads", type=int, help="default: the cores that this process may use")
     parser.add_argument("--size", default="640x480", help="size of the frames")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--warm-up", type=int, default=3, help="rounds that do not count")
@@ -705,13 +660,13 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path, help="interpreter for OpenCV's peers (default: this one)")
     parser.add_argument("--peak-tflops", type=float, help="peak of the device, for the floor")
     parser.add_argument("--bandwidth", type=float, help="of the device's memory in GB/s, for the floor")
-    parser.add_argument("--alone", action="store_true", help="one process for each of ours too; whole updates only")
     parser.add_argument("--no-memory", action="store_true", help="skip memory, which takes one process per contestant")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--markdown", type=Path, help="file for the table")
     parser.add_argument("--serve-peer", help=argparse.SUPPRESS)
     parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.threads = options.threads or _cores()
     options.peers = "" if options.peers == "none" else options.peers
     kinds = (*PEERS, *ONNX_PEERS)
     if unknown := [text for text in options.peers.split(",") if text and _kind(text) not in kinds]:
@@ -724,8 +679,8 @@ def main() -> None:
         return serve_peer(options)
     if options.serve_memory:
         return serve_memory(options)
-    result = measure_alone(options) if options.alone else measure(options)
-    text = table_alone(result) if options.alone else table(result)
+    result = measure(options)
+    text = table(result)
     from snscf_core.files import write_file
 
     for path, content in ((options.json, json.dumps(result, indent=1)), (options.markdown, text)):

@@ -98,16 +98,19 @@ def empty(topic: str, answers: str, transport: str) -> None:
 
 
 class Line:
-    """Sends images on one topic and receives the answers."""
+    """Sends images on one topic and receives the answers.
+
+    seen: names of the targets in the newest answer.
+    """
 
     def __init__(self, node: Any, topic: str, answers: str, compressed: bool) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import CompressedImage, Image
         from vision_msgs.msg import Detection2DArray
 
-        self._arrived: dict[str, float] = {}
+        self._arrived: dict[tuple[int, int], float] = {}
         self._news = threading.Condition()
-        self._number = 0
+        self.seen: list[str] = []
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._publisher = node.create_publisher(CompressedImage if compressed else Image, topic, qos)
         node.create_subscription(Detection2DArray, answers, self._note, QoSProfile(depth=5))
@@ -116,22 +119,23 @@ class Line:
 
     def _note(self, message: Any) -> None:
         now = time.perf_counter()
+        stamp = message.header.stamp
         with self._news:
-            self._arrived[message.header.frame_id] = now
+            self._arrived[stamp.sec, stamp.nanosec] = now
+            self.seen = [detection.id for detection in message.detections]
             self._news.notify_all()
 
     def send(self, message: Any) -> float:
         """Returns the seconds from publishing to the answer; NaN if it does not come."""
-        self._number += 1
-        name = f"frame_{self._number}"
-        message.header.frame_id = name
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(time.time_ns(), 1_000_000_000)
+        message.header.frame_id = "camera"
+        stamp = divmod(time.time_ns(), 1_000_000_000)
+        message.header.stamp.sec, message.header.stamp.nanosec = stamp
         began = time.perf_counter()
         self._publisher.publish(message)
         with self._news:
-            if not self._news.wait_for(lambda: name in self._arrived, _ANSWER):
+            if not self._news.wait_for(lambda: stamp in self._arrived, _ANSWER):
                 return float("nan")
-            return self._arrived.pop(name) - began
+            return self._arrived.pop(stamp) - began
 
 
 @contextmanager
@@ -151,21 +155,21 @@ def lines(node: Any, compressed: bool, folder: Path) -> Iterator[tuple[Line, Lin
         )
 
 
-def message_of(size: tuple[int, int], compressed: bool) -> Any:
+def message_of(frame: rig.Frame, compressed: bool) -> Any:
+    """Returns a message of a frame, as JPEG or raw."""
     from snscf_ros.images import OutgoingImage, jpeg_message
 
-    frame = rig.Patches(*size, 4).frame(0)
     if compressed:
         return jpeg_message(frame, 90)
     outgoing = OutgoingImage()
-    np.copyto(outgoing.view(size[1], size[0]), frame)
+    np.copyto(outgoing.view(*frame.shape[:2]), frame)
     return outgoing.message
 
 
 def measured(
     tracker: Line, other: Line, pid: int, size: tuple[int, int], compressed: bool, overlay: str, options: Any
 ) -> Row:
-    message = message_of(size, compressed)
+    message = message_of(rig.Patches(*size, 4).frame(0), compressed)
     for _ in range(20):
         tracker.send(message)
         other.send(message)
@@ -204,7 +208,7 @@ def run(options: argparse.Namespace) -> list[Row]:
         node = stack.enter_context(rig.peer())
         for compressed in (False, True):
             with lines(node, compressed, folder) as (tracker, other, pid):
-                message = message_of((640, 480), compressed)
+                message = message_of(rig.Patches(640, 480, 4).frame(0), compressed)
                 tracker.send(message)
                 answer = rig.init_target(node, "/bench/tracker", (100.0, 100.0, 80.0, 60.0), "it")
                 if not answer.success:

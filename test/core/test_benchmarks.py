@@ -150,3 +150,24 @@ def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, cap
     options = {"models": "snscf_mobilenetv2", "engines": "plain", "targets": "1", "device": "cpu", "size": "160x120"}
     tracking_speed.serve_memory(argparse.Namespace(**options, threads=torch.get_num_threads()))
     assert json.loads(capsys.readouterr().out)["peak_memory_mib"] > 50
+
+
+@pytest.mark.slow
+def test_trackers_are_compared_each_in_its_own_process_with_accuracy_and_a_picture(weights, clips, tmp_path):
+    for library in ("onnxruntime", "onnx"):
+        pytest.importorskip(library)
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--engines", "onnxruntime,steam", "--peers", "csrt"]
+    command += ["--size", "160x120", "--rounds", "3", "--warm-up", "1", "--threads", "1", "--images", "0"]
+    out = tmp_path / "out"
+    run = subprocess.run(
+        [*command, "--validation", str(clips), "--output", str(out)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads((out / "speed.json").read_text())
+    ours = result["trackers"][0]
+    assert (ours["model"], ours["engine"], ours["frames"]) == ("snscf_nano", "onnxruntime", 3) and 0 <= ours["auc"] <= 1
+    assert 0 < ours["best_ms"] <= ours["p50_ms"] <= ours["p99_ms"]
+    assert "steam" in str(result["left_out"]) and "csrt" in str([result["left_out"], result["trackers"]]).lower()
+    assert result["machine"]["extensions"] and result["machine"]["libraries"]
+    assert (out / "speed.md").read_text().strip() in run.stdout
+    assert (out / "speed.svg").stat().st_size > 5000
