@@ -35,7 +35,6 @@ ENGINE = "openvino"  # ours on the front page; the accuracy there is measured wi
 # Titles in tables and pictures, in the order of the tables, by the names of the measuring commands.
 TITLES = {
     "snscf_nano": "snscf_nano",
-    "snscf_mobilenetv2": "snscf_mobilenetv2",
     "snscf_r50": "snscf_r50",
     "fear": "FEAR-XS",
     "nanotrack3": "NanoTrack v3",

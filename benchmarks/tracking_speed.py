@@ -4,7 +4,7 @@
 """Times one frame of tracking: with every available engine, one to many targets, and OpenCV's trackers for comparison.
 
     python benchmarks/tracking_speed.py                            # all that is installed: many minutes on a CPU
-    python benchmarks/tracking_speed.py --models snscf_mobilenetv2 --targets 1 --peers csrt,kcf,mil \\
+    python benchmarks/tracking_speed.py --models snscf_nano --targets 1 --peers csrt,kcf,mil \\
         --peer-python CONTRIB/bin/python --json speed.json         # another interpreter, with opencv-contrib
     python benchmarks/tracking_speed.py --models snscf_nano --engines openvino --targets 1 --threads 1 \\
         --peers fear:TEMPLATE.onnx:TRACK.onnx,nanotrack3:BACKBONE.onnx:HEAD.onnx

@@ -30,7 +30,6 @@ PICTURES = ROOT / "docs" / "pictures"
 # Okabe and Ito's colours, which the colour-blind can tell apart. Ours are solid, the others dashed.
 COLOURS = {
     "snscf_nano": "#D55E00",
-    "snscf_mobilenetv2": "#0072B2",
     "snscf_r50": "#009E73",
     "FEAR-XS": "#CC79A7",
     "NanoTrack v3": "#E69F00",

@@ -42,7 +42,7 @@ def weights() -> Path:
     from snscf_core.model.checkpoints import find
 
     try:
-        return find("snscf_mobilenetv2")[0].parent
+        return find("snscf_nano")[0].parent
     except WeightsError as reason:
         pytest.skip(str(reason))
 

@@ -96,8 +96,7 @@ class ProposalGraph(SearchGraph):
     """Computes features and proposals from crops and template kernels (N x 3 x 2C x 5 x 5, see ``SNSCF.kernels``).
 
     Returns features and N x 25 x 25 x 25: 5 scores and 20 deltas of each cell. Classification and regression run as one
-    convolution on each level. If a tap has fewer channels than the heads, its linear reduction is multiplied into the
-    next convolution. The weighted sum of eq 3 is multiplied into the last convolution.
+    convolution on each level. The weighted sum of eq 3 is multiplied into the last convolution.
     """
 
     def __init__(self, network: SNSCF) -> None:
@@ -106,12 +105,9 @@ class ProposalGraph(SearchGraph):
         fold_batch_norms(network.heads)
         width, heads = network.channels, cast(Sequence[RegionProposal], network.heads)
         self.adjust, self.middle = nn.ModuleList(), nn.ModuleList()
-        for head, reduction in zip(heads, cast(Sequence[nn.Conv2d], self.reductions), strict=True):
+        for head in heads:
             branches = (head.classification, head.regression)
-            adjust = _side_by_side([branch.search[0] for branch in branches])
-            if reduction.in_channels < width:
-                adjust = _composed(adjust, reduction)
-            self.adjust.append(adjust)
+            self.adjust.append(_side_by_side([branch.search[0] for branch in branches]))
             self.middle.append(_side_by_side([branch.head[0] for branch in branches], groups=2))
         weight, bias = torch.zeros(5 * len(RATIOS), 2 * width * len(LEVELS), 1, 1), torch.zeros(5 * len(RATIOS))
         shares = network.gamma.softmax(0), network.beta.softmax(0)
@@ -124,12 +120,10 @@ class ProposalGraph(SearchGraph):
         self.last = _convolution(weight, bias)
 
     def forward(self, crops: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        taps = self.taps(crops)
-        reduced = self.reduced(taps)
+        reduced = self.reduced(self.taps(crops))
         hidden = []
         for level, (adjust, middle) in enumerate(zip(self.adjust, self.middle, strict=True)):
-            source = taps[level] if adjust.in_channels == taps[level].shape[1] else reduced[level]
-            search = F.relu(adjust(source), inplace=True)
+            search = F.relu(adjust(reduced[level]), inplace=True)
             hidden.append(F.relu(middle(correlate_channels(search, kernels[:, level])), inplace=True))
         return torch.cat(reduced, 1), self.last(torch.cat(hidden, 1))
 
@@ -208,16 +202,6 @@ def _as_it_is(images: Tensor) -> Tensor:
 def _side_by_side(parts: Sequence[Any], groups: int = 1) -> nn.Conv2d:
     """Joins convolutions of the same input, or with ``groups`` of one part of the input each, into one convolution."""
     return _convolution(torch.cat([one.weight for one in parts]), torch.cat([one.bias for one in parts]), groups)
-
-
-def _composed(second: nn.Conv2d, first: nn.Conv2d) -> nn.Conv2d:
-    """Merges the 1 x 1 convolution ``first`` and then ``second``, which must not pad, into one convolution."""
-    assert first.bias is not None and second.bias is not None
-    weight = second.weight.double()
-    return _convolution(
-        torch.einsum("oihw,ij->ojhw", weight, first.weight[..., 0, 0].double()).float(),
-        (second.bias.double() + torch.einsum("oihw,i->o", weight, first.bias.double())).float(),
-    )
 
 
 def _convolution(weight: Tensor, bias: Tensor, groups: int = 1) -> nn.Conv2d:

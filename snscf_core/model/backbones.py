@@ -1,11 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Defines the feature extractors: ResNet-50 v1, MobileNetV2 and FBNet-C, with three taps each.
+"""Defines the feature extractors: ResNet-50 v1 and FBNet-C, with three taps each.
 
 At stride 8, a crop of 127 pixels gives 15 x 15 cells, and a crop of 255 pixels gives 31 x 31. The centre of cell ``k``
 is the crop pixel with index ``7 + 8 k``. Strided convolutions do not pad, so the middle cell sits on the middle pixel
-and template cells are aligned like search cells. ResNet-50 and MobileNetV2 keep stride 8 in later stages and dilate
+and template cells are aligned like search cells. ResNet-50 keeps stride 8 in later stages and dilates
 instead (SiamRPN++). FBNet-C goes on to stride 16: 7 x 7 and 15 x 15 cells, cell ``k`` at pixel ``15 + 16 k``.
 Parameter names are those of the files with initial weights, so these load unchanged.
 
@@ -122,79 +122,6 @@ class ResNet50(Backbone):
         taps = [first]
         for stage in (self.layer3, self.layer4)[: max(levels)]:
             taps.append(stage(taps[-1]))
-        return [taps[level] for level in sorted(levels)]
-
-
-class _InvertedResidual(nn.Module):
-    """A MobileNetV2 block with folded batch norm: expand, depth-wise, project."""
-
-    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, dilation: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        padding = 0 if stride == 2 else dilation
-        depthwise = nn.Conv2d(hidden, hidden, 3, stride, padding, dilation, groups=hidden)
-        project = nn.Conv2d(hidden, outputs, 1)
-        # Nesting follows torchvision's parameter names: conv.0.0 is a convolution inside its activation pair.
-        if expansion == 1:
-            self.conv = nn.Sequential(nn.Sequential(depthwise, nn.ReLU6(inplace=True)), project)
-        else:
-            self.conv = nn.Sequential(
-                nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU6(inplace=True)),
-                nn.Sequential(depthwise, nn.ReLU6(inplace=True)),
-                project,
-            )
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
-
-
-class MobileNetV2(Backbone):
-    """MobileNetV2 1.0 with taps after blocks 6 (32 channels), 13 (96) and 17 (320), all at stride 8.
-
-    In the original, blocks 7-13 run at stride 16 and 14-17 at 32. Here they keep stride 8 and are dilated by 2 and 4
-    instead. Batch norm is folded into the convolutions. Input normalisation: RGB, x / 127.5 - 1.
-    """
-
-    channels = (32, 96, 320)
-    # (expansion, output channels, stride, dilation) of features.1 ... features.17
-    _BLOCKS = (
-        (1, 16, 1, 1),
-        *((6, 24, 2, 1), (6, 24, 1, 1)),
-        *((6, 32, 2, 1), (6, 32, 1, 1), (6, 32, 1, 1)),
-        *((6, 64, 1, 1), (6, 64, 1, 2), (6, 64, 1, 2), (6, 64, 1, 2)),
-        *((6, 96, 1, 2), (6, 96, 1, 2), (6, 96, 1, 2)),
-        *((6, 160, 1, 2), (6, 160, 1, 4), (6, 160, 1, 4)),
-        (6, 320, 1, 4),
-    )
-    _TAPS = (6, 13, 17)
-
-    def __init__(self) -> None:
-        super().__init__()
-        blocks: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.ReLU6(inplace=True))]
-        inputs = 32
-        for expansion, outputs, stride, dilation in self._BLOCKS:
-            block = _InvertedResidual(inputs, outputs, expansion, stride, dilation)
-            blocks.append(block)
-            inputs = outputs
-        self.features = nn.Sequential(*blocks)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        return images.flip(1) / 127.5 - 1
-
-    def first(self, images: Tensor) -> Tensor:
-        x = self.normalise(images)
-        for index in range(self._TAPS[0] + 1):
-            x = self.features[index](x)
-        return x
-
-    def rest(self, first: Tensor, levels: Sequence[int] = (0, 1, 2)) -> list[Tensor]:
-        taps = [first]
-        for before, last in zip(self._TAPS, self._TAPS[1 : max(levels) + 1], strict=False):
-            x = taps[-1]
-            for index in range(before + 1, last + 1):
-                x = self.features[index](x)
-            taps.append(x)
         return [taps[level] for level in sorted(levels)]
 
 

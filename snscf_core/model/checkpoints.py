@@ -32,15 +32,14 @@ from .network import MODELS, SNSCF, create
 WEIGHTS_VARIABLE = "SNSCF_WEIGHTS"
 CHECKSUMS = "SHA256SUMS"
 IMAGENET_FILES = {
-    "snscf_mobilenetv2": "mobilenet_v2_imagenet.safetensors",
     "snscf_r50": "resnet50_v1_imagenet_conv1-conv4.safetensors",
     "snscf_nano": "fbnet_c_tracking.safetensors",
 }
 KNOWN_SHA256 = {
-    "mobilenet_v2_imagenet.safetensors": "14a50d2f4fbb3e87a85b6a5aec3f9dc9ad7d096828b855a58bab506e80e0d91f",
     "resnet50_v1_imagenet_conv1-conv4.safetensors": "cc15f6c06a8a099128b8f44ca721fd620b7a5f008c9fc079c7dd6e24608b5d67",
     "fbnet_c_tracking.safetensors": "8ba443edb397ca139c6db739ebdbd34d14c1b7f4b65e122e9d246b8660b55109",
 }
+REPLACED = {"snscf_mobilenetv2": "snscf_nano"}  # networks of earlier versions, and what replaced each
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
@@ -84,6 +83,8 @@ def find(model: str | Path, *, untrained: bool = False) -> tuple[Path, ...]:
     """
     if str(model) in MODELS:
         return _find_by_name(str(model), untrained)
+    if successor := REPLACED.get(str(model)):
+        raise WeightsError(f"there is no {model} any more: {successor} has replaced it, give that as the model")
     path = expanded(model)
     if path.is_file():
         return _shards(path)
@@ -237,8 +238,6 @@ def _name_of(
     for name in MODELS:
         if file.name == IMAGENET_FILES[name] or SHARD.sub("", file.stem) == name:
             return name
-    if tensors and "features.0.0.weight" in tensors:
-        return "snscf_mobilenetv2"
     if tensors and "layer1.0.conv1.weight" in tensors:
         return "snscf_r50"
     if tensors and "conv45.weight" in tensors:

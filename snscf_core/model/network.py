@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..crops import SEARCH_SIZE
-from .backbones import STRIDE, Backbone, FBNetC, MobileNetV2, ResNet50, cells
+from .backbones import STRIDE, Backbone, FBNetC, ResNet50, cells
 from .rpn import (
     MARGIN,
     TEMPLATE_CELLS,
@@ -32,7 +32,6 @@ from .ssf import spatially_semantic_features
 NANO = "snscf_nano"
 BACKBONES: dict[str, type[Backbone]] = {
     NANO: FBNetC,
-    "snscf_mobilenetv2": MobileNetV2,
     "snscf_r50": ResNet50,
 }
 MODELS = tuple(BACKBONES)  # the default first
@@ -46,7 +45,7 @@ def centre_crop(features: Tensor, cells: int) -> Tensor:
 
 
 class SNSCF(nn.Module):
-    """A network of the tracker with full heads: ``snscf_mobilenetv2`` or ``snscf_r50``.
+    """A network of the tracker with full heads: ``snscf_r50``.
 
     ``channels``: width of the reductions and heads (the paper: 256). Raises ValueError for another name; `create` makes
     a network of any name.
@@ -57,7 +56,7 @@ class SNSCF(nn.Module):
     response_weights: Tensor
     anchors: Tensor
 
-    def __init__(self, name: str = "snscf_mobilenetv2", channels: int = 256) -> None:
+    def __init__(self, name: str = "snscf_r50", channels: int = 256) -> None:
         super().__init__()
         if name not in BACKBONES:
             raise ValueError(f"unknown network {name!r}; there are {', '.join(MODELS)}")
@@ -198,7 +197,7 @@ class SNSCFNano(SNSCF):
 def create(name: str, channels: int | None = None) -> SNSCF:
     """Makes the network of that name (one of ``MODELS``) with random weights.
 
-    ``channels`` is the width of the reductions and heads; None means 96 for ``snscf_nano`` and 256 for the others.
+    ``channels`` is the width of the reductions and heads; None means 96 for ``snscf_nano`` and 256 for ``snscf_r50``.
     Raises ValueError for another name.
     """
     kind = SNSCFNano if name == NANO else SNSCF

@@ -3,8 +3,7 @@
 
 """Computes spatially semantic features: the backbone's levels on one spatial grid (paper section 3.4, eq 4).
 
-ResNet-50 and MobileNetV2 here have stride 8 on all levels, so their levels share a grid already. FBNet-C has levels of
-stride 8 and 16.
+ResNet-50 here has stride 8 on all levels, so its levels share a grid already. FBNet-C has levels of stride 8 and 16.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Tracker:
     threads of torch do not survive a fork: in a process that was forked after a tracker had run, all methods raise
     RuntimeError. Start such processes with ``spawn``.
 
-    model: a name (``snscf_nano``, ``snscf_mobilenetv2``, ``snscf_r50``) or the path of weights.
+    model: a name (``snscf_nano``, ``snscf_r50``) or the path of weights.
     device: ``auto`` (a GPU if there is one), or a device of torch (``cpu``, ``cuda:0``).
     mode: one of ``MODES``, or ``auto``: ``snscf`` with trained heads, else ``correlation_filter``.
     engine: ``auto`` (the fastest that is installed and agrees with torch), one of ``ENGINES``, or a folder that

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model.backbones import FBNetC, MobileNetV2, ResNet50
+from ..model.backbones import FBNetC, ResNet50
 from ..model.checkpoints import load
 from ..model.network import LEVELS, SNSCF
 
@@ -20,12 +20,10 @@ CONV5_STARTS = ("copy", "random")
 STEMS = {
     # Layers that keep their ImageNet weights: everything before stride 8.
     ResNet50: ("conv1.", "bn1.", "layer1."),
-    MobileNetV2: ("features.0.", "features.1.", "features.2.", "features.3."),
     FBNetC: tuple(f"conv{number:02d}." for number in range(10)),
 }
 TO_FIRST_TAP = {  # the layers whose output a cache of features stores
     ResNet50: (*STEMS[ResNet50], "layer2."),
-    MobileNetV2: tuple(f"features.{block}." for block in range(7)),
     FBNetC: tuple(f"conv{number:02d}." for number in range(22)),
 }
 

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--operator", action="store_true", help="serve the operator's page, and play over and over")
     parser.add_argument("--host", default="127.0.0.1", help="where the page is served (default: %(default)s)")
     parser.add_argument("--port", metavar="N", type=int, help="(default: 8080, or any that is free)")
-    parser.add_argument("--model", default="", help="snscf_nano, snscf_mobilenetv2, snscf_r50, or a weights file")
+    parser.add_argument("--model", default="", help="snscf_nano, snscf_r50, or a weights file")
     parser.add_argument("--mode", default="", help="how the tracker decides (default: the best that the weights allow)")
     parser.add_argument("--device", default="", help="cpu, cuda, ... (default: the best there is)")
     parser.add_argument(

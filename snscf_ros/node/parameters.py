@@ -102,7 +102,7 @@ class Declaration:
 
 DECLARATIONS: Mapping[str, Declaration] = {
     "model": Declaration(
-        "Network: snscf_nano, snscf_mobilenetv2 or snscf_r50, or the path of a weights file. Read at configure.",
+        "Network: snscf_nano or snscf_r50, or the path of a weights file. Read at configure.",
         read_at_configure=True,
     ),
     "mode": Declaration(

@@ -52,10 +52,10 @@ def test_a_cut_shows_another_sequence_and_the_target_is_absent_meanwhile(clips):
 def test_settings_reach_the_configuration_they_name():
     import trust
 
-    config = trust.configured("snscf_mobilenetv2", ["confidence.lost_after=7.5", "coast=3"])
+    config = trust.configured("snscf_nano", ["confidence.lost_after=7.5", "coast=3"])
     assert (config.confidence.lost_after, config.coast) == (7.5, 3)
     with pytest.raises(ValueError, match="magic"):
-        trust.configured("snscf_mobilenetv2", ["confidence.magic=1"])
+        trust.configured("snscf_nano", ["confidence.magic=1"])
 
 
 def test_the_fit_finds_what_made_the_data_and_leaves_out_what_it_may_not_use():
@@ -106,7 +106,7 @@ def test_pairs_find_the_target_from_places_and_sizes_that_are_wrong(tmp_path):
         cv2.imwrite(str(files[-1]), frame.image)
     truth = [scene.truth(index) for index in range(len(scene))]
     boxes = np.array([box if visible > 0.9 else (np.nan,) * 4 for box, visible in truth])
-    tracker = Tracker("snscf_mobilenetv2", mode="siamese", engine="torch")
+    tracker = Tracker("snscf_nano", mode="siamese", engine="torch")
     cup = ImageSequence("cup", tuple(files), boxes)
     corner = ImageSequence("corner", tuple(files), np.full_like(boxes, (4, 4, 60, 40)))
     found = pairs.ask(tracker, cup, corner, 6, 0)
@@ -136,7 +136,7 @@ def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, cap
     from snscf_core.boxes import iou
     from snscf_core.model.checkpoints import IMAGENET_FILES
 
-    tracker = tracking_speed._tracker("snscf_mobilenetv2", "plain", "cpu", tmp_path)
+    tracker = tracking_speed._tracker("snscf_nano", "plain", "cpu", tmp_path)
     scene = tracking_speed.Scene(320, 240, 2)
     targets = [tracker.init(scene.frames[0], box) for box in scene.boxes[0]]
     for step in range(1, 6):
@@ -145,9 +145,9 @@ def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, cap
             (x, y), (w, h) = target.centre, target.size
             assert iou(np.array([x - w / 2, y - h / 2, w, h]), np.array(truth)) > 0.7
     with pytest.raises(ValueError, match="needs trained heads"):
-        tracking_speed._tracker(str(imagenet / IMAGENET_FILES["snscf_mobilenetv2"]), "plain", "cpu", tmp_path)
+        tracking_speed._tracker(str(imagenet / IMAGENET_FILES["snscf_nano"]), "plain", "cpu", tmp_path)
 
-    options = {"models": "snscf_mobilenetv2", "engines": "plain", "targets": "1", "device": "cpu", "size": "160x120"}
+    options = {"models": "snscf_nano", "engines": "plain", "targets": "1", "device": "cpu", "size": "160x120"}
     tracking_speed.serve_memory(argparse.Namespace(**options, threads=torch.get_num_threads()))
     assert json.loads(capsys.readouterr().out)["peak_memory_mib"] > 50
 

@@ -14,18 +14,18 @@ import torch
 from snscf_core import Tracker, WeightsError
 from snscf_core.model import checkpoints
 from snscf_core.model.checkpoints import CHECKSUMS, IMAGENET_FILES, find, load, save
-from snscf_core.model.network import MODELS, SNSCF
+from snscf_core.model.network import MODELS, create
 from snscf_core.tensor_files import read_tensors, write_tensors
 
-NAME = "snscf_mobilenetv2"
+NAME = "snscf_nano"
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     torch.manual_seed(1)
-    network = SNSCF(NAME, channels=32).eval()
+    network = create(NAME, 32).eval()
     folder = tmp_path_factory.mktemp("weights")
-    save(network, folder, {"data": "none"}, shard_bytes=2_000_000)
+    save(network, folder, {"data": "none"}, shard_bytes=700_000)
     return network, folder
 
 
@@ -135,25 +135,26 @@ def test_an_unknown_name_or_path_is_refused(what):
         load(what)
 
 
+def test_the_name_of_a_network_that_was_replaced_is_refused_with_the_name_of_its_successor():
+    with pytest.raises(WeightsError, match="no snscf_mobilenetv2 any more: snscf_nano has replaced it"):
+        Tracker("snscf_mobilenetv2")
+
+
 def test_a_file_with_other_tensors_is_refused(tmp_path):
     write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(3)}, {})
     with pytest.raises(WeightsError, match="holds no network"):
         load(tmp_path / "other.safetensors")
 
 
-def test_imagenet_weights_serve_the_correlation_filter_only(weights):
-    if not (weights / IMAGENET_FILES[NAME]).is_file():
-        pytest.skip("there are no ImageNet weights")
-    path = weights / IMAGENET_FILES[NAME]
+def test_imagenet_weights_serve_the_correlation_filter_only(imagenet):
+    path = imagenet / IMAGENET_FILES[NAME]
     assert Tracker(path).mode == "correlation_filter"
     with pytest.raises(ValueError, match="needs trained heads"):
         Tracker(path, mode="snscf")
 
 
-def test_resnet_without_conv5_tracks_with_two_levels(weights):
-    if not (weights / IMAGENET_FILES["snscf_r50"]).is_file():
-        pytest.skip("there are no ImageNet weights")
-    _, found = load(weights / IMAGENET_FILES["snscf_r50"])
+def test_resnet_without_conv5_tracks_with_two_levels(imagenet):
+    _, found = load(imagenet / IMAGENET_FILES["snscf_r50"])
     assert found.levels == (0, 1) and not found.trained
 
 

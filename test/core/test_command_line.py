@@ -29,7 +29,7 @@ from snscf_core.commands.video_output import VideoOutput
 from snscf_core.devices import device_named
 from snscf_core.files import write_file
 from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 from snscf_core.signals import Interruption
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def model(tmp_path_factory):
     """Untrained weights, which track nowhere but run."""
     folder = tmp_path_factory.mktemp("model") / "weights"
     torch.manual_seed(0)
-    checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), folder)
+    checkpoints.save(create("snscf_nano", 8).eval(), folder)
     return ["--model", str(folder), "--engine", "torch", "--device", "cpu"]
 
 

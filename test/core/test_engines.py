@@ -72,7 +72,7 @@ def heads(tmp_path_factory) -> Path:
     """Small weights with heads, untrained."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("heads")
-    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), folder)
+    save(lively(create("snscf_nano", 32)), folder)
     return folder
 
 
@@ -113,7 +113,7 @@ def pictures(count: int) -> list[tuple[np.ndarray, tuple[float, float, float, fl
 @pytest.mark.parametrize("name", MODELS)
 def test_the_folded_graph_is_the_network(name):
     torch.manual_seed(0)
-    network = lively(create(name, channels=64))  # between the channels of MobileNetV2's taps
+    network = lively(create(name, channels=64))
     images = torch.rand(2, 255, 255, 3).mul(255).byte()
     with torch.inference_mode():
         search = images.permute(0, 3, 1, 2).float()
@@ -152,7 +152,7 @@ def test_an_engine_says_what_torch_says(runtime, mode, heads):
 
 @pytest.mark.slow
 def test_an_engine_finds_the_boxes_of_torch(runtime):
-    reference, tracker = (Tracker("snscf_mobilenetv2", device="cpu", engine=name) for name in ("torch", runtime))
+    reference, tracker = (Tracker("snscf_nano", device="cpu", engine=name) for name in ("torch", runtime))
     (frame, box), *rest = pictures(8)
     target = reference.init(frame, box)
     assert np.allclose(tracker.init(frame, box).size_factors, target.size_factors, atol=1e-4)
@@ -164,7 +164,7 @@ def test_an_engine_finds_the_boxes_of_torch(runtime):
 
 
 def test_imagenet_features_run_on_every_engine(runtime, imagenet):
-    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", engine=runtime)
+    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_nano"], device="cpu", engine=runtime)
     (frame, box), *rest = pictures(6)
     target = tracker.init(frame, box)
     overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in rest]
@@ -213,7 +213,7 @@ def test_an_export_of_other_weights_is_refused(runtime, heads, tmp_path):
     mine = Tracker(heads, device="cpu", engine="torch").spec
     export(mine, FORMATS[runtime], tmp_path / "mine")
     torch.manual_seed(5)
-    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
+    save(lively(create("snscf_nano", 32)), tmp_path / "other")
     with pytest.raises(ValueError, match=f"exported from other weights .*{mine.digests[0][:12]}"):
         Tracker(tmp_path / "other", device="cpu", engine=tmp_path / "mine")
 
@@ -273,7 +273,7 @@ def test_a_damaged_engine_that_was_named_is_refused(runtime, heads, tmp_path):
 def test_an_engine_that_computes_something_else_is_replaced_with_a_warning(runtime, heads, tmp_path, caplog):
     """What claims to be of these weights, but is not."""
     torch.manual_seed(6)
-    save(lively(SNSCF("snscf_mobilenetv2", channels=32)), tmp_path / "other")
+    save(lively(create("snscf_nano", 32)), tmp_path / "other")
     export(Tracker(tmp_path / "other", device="cpu", engine="torch").spec, FORMATS[runtime], tmp_path / "engine")
     manifest = json.loads((tmp_path / "engine" / MANIFEST).read_text())
     manifest["weights"] = Tracker(heads, device="cpu", engine="torch").spec.digests
@@ -652,7 +652,7 @@ def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(runtime,
     rows = (",".join(map(str, box)) for _, box in frames)
     (tmp_path / "scene" / "groundtruth_rect.txt").write_text("\n".join(rows))
     # with ONNX Runtime, the boxes of snscf_nano in 8 bits are too far from torch's, so they are refused
-    model = "snscf_nano" if runtime == "openvino" else "snscf_mobilenetv2"
+    model = "snscf_nano" if runtime == "openvino" else "snscf_nano"
     command = ["export", "--format", FORMATS[runtime], "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
     assert main([*command, "--model", model, "--frames", "12"]) == 0
     assert f"use it with engine: {runtime}-int8" in capsys.readouterr().out
@@ -762,9 +762,9 @@ def test_the_speed_benchmark_times_a_recorded_network_alone(heads, monkeypatch):
 def test_a_gpu_engine_finds_the_boxes_of_torch(engine, tmp_path):
     if engine != "cuda_graphs":
         built(engine, tmp_path / "plan")
-    reference = Tracker("snscf_mobilenetv2", device="cuda", engine="torch")
+    reference = Tracker("snscf_nano", device="cuda", engine="torch")
     wanted = engine if engine == "cuda_graphs" else tmp_path / "plan"
-    tracker = Tracker("snscf_mobilenetv2", device="cuda", engine=wanted)
+    tracker = Tracker("snscf_nano", device="cuda", engine=wanted)
     assert tracker.engine == engine
     (frame, box), *rest = pictures(8)
     targets = [reference.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), box)]
@@ -784,7 +784,7 @@ def built(engine: str, folder: Path) -> None:
     """TensorRT's plan for targets two at a time."""
     pytest.importorskip("tensorrt")
     pytest.importorskip("onnx")
-    spec = Tracker("snscf_mobilenetv2", device="cuda", engine="torch").spec
+    spec = Tracker("snscf_nano", device="cuda", engine="torch").spec
     export(spec, "tensorrt", folder, "fp16" if "fp16" in engine else "f32", batch=2)
 
 
@@ -884,7 +884,7 @@ class Replayed(Recorded[Result]):
     [("heads", "snscf"), ("heads", "paper"), ("heads", "siamese"), ("imagenet", "correlation_filter")],
 )
 def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet, monkeypatch):
-    file = heads if model == "heads" else imagenet / IMAGENET_FILES["snscf_mobilenetv2"]
+    file = heads if model == "heads" else imagenet / IMAGENET_FILES["snscf_nano"]
     plain = Tracker(file, device="cpu", engine="torch", mode=mode)
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
     tracker = Tracker(file, device="cpu", engine="torch", mode=mode)

@@ -21,7 +21,7 @@ from snscf_core.evaluation.metrics import RULES, Rules, compare, curves_of, mean
 from snscf_core.evaluation.sequence_lists import OTB_2013
 from snscf_core.evaluation.sequences import read_boxes, read_sequence, read_sequences
 from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 
 # Everything in bfloat16 takes a third of the time where the processor has it; elsewhere it is float32.
 FAST = ["--engine", "openvino-bf16" if find_spec("openvino") else "torch"]
@@ -224,7 +224,7 @@ def test_the_eval_command_tracks_and_reports(sequence, weights, tmp_path, capsys
 @pytest.mark.slow
 def test_the_eval_command_compares_modes_in_one_table(sequence, tmp_path, capsys):
     torch.manual_seed(0)
-    checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
+    checkpoints.save(create("snscf_nano", 8).eval(), tmp_path / "weights")
     model, out = str(tmp_path / "weights"), tmp_path / "out"
     asked = ["--model", model, "--mode", "all", "--engine", "torch", "--output", str(out)]
     assert main(["eval", "--root", str(sequence.parent), *asked]) == 0

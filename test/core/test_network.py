@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from snscf_core.model.backbones import FIRST_CELL, STRIDE, MobileNetV2
+from snscf_core.model.backbones import FIRST_CELL, STRIDE
 from snscf_core.model.checkpoints import IMAGENET_FILES, load
 from snscf_core.model.network import MODELS, NANO, SNSCF, create
 from snscf_core.model.rpn import (
@@ -27,7 +26,6 @@ from snscf_core.model.rpn import (
     pixelwise_correlation,
 )
 from snscf_core.model.ssf import spatially_semantic_features
-from snscf_core.tensor_files import read_tensors
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -138,76 +136,6 @@ def test_an_unknown_network_is_refused():
 def test_a_network_with_heads_of_its_own_is_made_by_create():
     with pytest.raises(ValueError, match="create"):
         SNSCF(NANO)
-
-
-class SameMobileNetV2(torch.nn.Module):
-    """MobileNetV2 as TensorFlow runs it, written independently of ours: SAME padding, output stride 32."""
-
-    STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
-
-    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self.w = tensors
-
-    def conv(self, x: torch.Tensor, key: str, stride: int = 1, groups: int = 1) -> torch.Tensor:
-        weight = self.w[key + ".weight"]
-        if weight.shape[-1] == 3:
-            odd = stride == 1 or x.shape[-1] % 2 == 1
-            x = F.pad(x, (1, 1, 1, 1) if odd else (0, 1, 0, 1))
-        return F.conv2d(x, weight, self.w[key + ".bias"], stride, groups=groups)
-
-    def features(self, image: torch.Tensor, until: int = 17) -> torch.Tensor:
-        x = F.relu6(self.conv(image.flip(1) / 127.5 - 1, "features.0.0", 2))
-        for n, stride in enumerate(self.STRIDES[:until], 1):
-            y = x if n == 1 else F.relu6(self.conv(x, f"features.{n}.conv.0.0"))
-            depthwise = f"features.{n}.conv.0.0" if n == 1 else f"features.{n}.conv.1.0"
-            y = F.relu6(self.conv(y, depthwise, stride, y.shape[1]))
-            y = self.conv(y, f"features.{n}.conv.{1 if n == 1 else 2}")
-            x = x + y if stride == 1 and x.shape == y.shape else y
-        return x
-
-    def classify(self, image: torch.Tensor) -> torch.Tensor:
-        pooled = F.relu6(self.conv(self.features(image), "features.18.0")).mean((2, 3))
-        return F.linear(pooled, self.w["classifier.1.weight"], self.w["classifier.1.bias"])
-
-
-@pytest.fixture(scope="module")
-def mobilenet(imagenet) -> dict[str, torch.Tensor]:
-    stored, _ = read_tensors(imagenet / IMAGENET_FILES["snscf_mobilenetv2"])
-    return {key: value.float() for key, value in stored.items()}
-
-
-def test_mobilenet_features_are_those_of_the_original_between_its_strides(mobilenet):
-    """A dilated network at stride 8 repeats the strided one at every 2nd and 4th cell, away from the borders."""
-    ours = MobileNetV2().eval()
-    ours.load_state_dict({key: value for key, value in mobilenet.items() if key in ours.state_dict()})
-    original = SameMobileNetV2(mobilenet)
-    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 512, 512)).astype(np.float32))
-    image = F.avg_pool2d(image, 5, 1, 2)
-    with torch.inference_mode():
-        taps = ours(image)
-        for tap, block, step in ((taps[0], 6, 1), (taps[1], 13, 2), (taps[2], 17, 4)):
-            theirs = original.features(image, block)
-            same = tap[..., step - 1 :: step, step - 1 :: step]
-            cells = min(same.shape[-1], theirs.shape[-1])
-            middle = (..., slice(cells // 2 - 1, cells // 2 + 1), slice(cells // 2 - 1, cells // 2 + 1))
-            assert torch.allclose(same[middle], theirs[middle], rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_mobilenet_weights_classify_as_published(mobilenet, data):
-    """Top-1 0.870 and top-5 0.980 on 200 ImageNet samples: input, padding and activation are the original's."""
-    stills = data / "train" / "stills"
-    images = json.loads((stills / "instances.json").read_text())["images"]
-    files = [stills / entry["file_name"] for entry in images if entry["source"] == "imagenet"][3::5]
-    original, hits = SameMobileNetV2(mobilenet), np.zeros(2)
-    for label, file in zip(range(3, 1000, 5), files, strict=True):
-        square = cv2.resize(cv2.imread(str(file)), (224, 224))
-        with torch.inference_mode():
-            logits = original.classify(torch.from_numpy(square).permute(2, 0, 1)[None].float())[0]
-        best = logits.topk(5).indices.tolist()
-        hits += (best[0] == label, label in best)
-    assert hits / 200 == pytest.approx([0.870, 0.980], abs=0.02)
 
 
 @pytest.mark.slow

@@ -132,8 +132,8 @@ def test_what_is_stored_is_not_run_again(workshop):
 
 
 def test_each_size_of_search_crops_is_a_tracker_of_its_own(workshop, capsys):
-    both = candidates(["snscf_mobilenetv2"], search_sizes=[255, 191])
-    assert [one.name for one in both] == ["snscf_mobilenetv2-255px", "snscf_mobilenetv2-191px"]
+    both = candidates(["snscf_nano"], search_sizes=[255, 191])
+    assert [one.name for one in both] == ["snscf_nano-255px", "snscf_nano-191px"]
     large, small = (one.description() for one in both)
     assert {key for key in large if large[key] != small[key]} == {"settings", "search size"}
     assert both[1].make().tracker.config.search_size == 191

@@ -15,7 +15,7 @@ import torch
 from snscf_core import Tracker
 from snscf_core.crops import sample_crops
 from snscf_core.model.checkpoints import save
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 
 FRAMES = [np.random.default_rng(number).integers(0, 256, (120, 160, 3), np.uint8) for number in range(5)]
 
@@ -25,7 +25,7 @@ def heads(tmp_path_factory):
     """Weights with heads, untrained: enough to run every mode, not to track well."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("heads")
-    save(SNSCF("snscf_mobilenetv2", channels=8), folder)
+    save(create("snscf_nano", 8), folder)
     return folder
 
 

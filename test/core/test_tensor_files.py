@@ -64,7 +64,7 @@ def test_files_are_those_of_the_library(file, tmp_path):
     assert same(tensors, TENSORS) and metadata == METADATA
     save_file(contiguous, tmp_path / "bare.safetensors")
     assert read_tensors(tmp_path / "bare.safetensors")[1] == {}
-    for shipped in (*find("snscf_mobilenetv2"), *find("snscf_r50")):
+    for shipped in (*find("snscf_nano"), *find("snscf_r50")):
         assert same(read_tensors(shipped)[0], load_file(shipped))
 
 

@@ -20,7 +20,7 @@ from snscf_core import MODES, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crops
 from snscf_core.model.checkpoints import IMAGENET_FILES, save
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 from snscf_core.online.association import associate
 from snscf_core.online.config import changed
 from snscf_core.online.filter_update import FilterUpdate
@@ -51,9 +51,9 @@ def picture(x: int, y: int, scale: float = 1.0) -> tuple[np.ndarray, tuple[float
 def tracker(request) -> Tracker:
     """As it comes; and the filters alone on ImageNet features, which need no training."""
     if request.param == "shipped":
-        return Tracker("snscf_mobilenetv2", device="cpu")
+        return Tracker("snscf_nano", device="cpu")
     folder = request.getfixturevalue("imagenet")
-    return Tracker(folder / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu")
+    return Tracker(folder / IMAGENET_FILES["snscf_nano"], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def heads(tmp_path_factory):
     """Weights with heads, untrained: enough to run every mode, not to track well."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("heads")
-    save(SNSCF("snscf_mobilenetv2", channels=32), folder)
+    save(create("snscf_nano", 32), folder)
     return folder
 
 
@@ -82,7 +82,7 @@ def test_it_follows_a_moving_and_growing_object(tracker):
 @pytest.mark.slow
 def test_boxes_drawn_loosely_stay_loose():
     """What the heads would call the box is brought towards what the user drew."""
-    tracker = Tracker("snscf_mobilenetv2", device="cpu")
+    tracker = Tracker("snscf_nano", device="cpu")
     frame, (x, y, w, h) = picture(100, 90)
     tight, loose = tracker.init(frame, (x, y, w, h)), tracker.init(frame, (x - 6, y - 8, w + 12, h + 16))
     assert loose.size_factors[0] > tight.size_factors[0] and loose.size_factors[1] > tight.size_factors[1]
@@ -90,7 +90,7 @@ def test_boxes_drawn_loosely_stay_loose():
         frame, _ = picture(100 + 3 * step, 90)
         tracks = [tracker.update(frame, target) for target in (tight, loose)]
     assert tracks[1].box[2] > tracks[0].box[2] + 3 and tracks[1].box[3] > tracks[0].box[3] + 3
-    plain = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(size_correction=0.0))
+    plain = Tracker("snscf_nano", device="cpu", config=TrackerConfig(size_correction=0.0))
     assert plain.init(frame, (x, y, w, h)).size_factors == (1.0, 1.0)
 
 
@@ -130,7 +130,7 @@ def test_nothing_there_is_an_answer_and_it_finds_the_object_again(tracker):
 
 @pytest.fixture(scope="module")
 def shipped() -> Tracker:
-    return Tracker("snscf_mobilenetv2", device="cpu")
+    return Tracker("snscf_nano", device="cpu")
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_what_was_found_for_a_moment_only_is_given_up_again(shipped):
 
 @pytest.mark.slow
 def test_without_places_to_search_a_lost_target_is_waited_for_where_it_was():
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_places=0))
+    tracker = Tracker("snscf_nano", device="cpu", config=TrackerConfig(search_places=0))
     target = lost(tracker)
     far, _ = picture(270, 20)
     assert {tracker.update(far, target).state for _ in range(20)} == {TrackState.LOST}
@@ -296,7 +296,7 @@ def test_targets_are_independent_and_a_batch_is_its_members(tracker):
 )
 def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
     config = TrackerConfig(search_size=search_size, learning_interval=1)
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", mode=mode, engine="torch", config=config)
+    tracker = Tracker("snscf_nano", device="cpu", mode=mode, engine="torch", config=config)
     frame, a = picture(60, 60)
     targets = [tracker.init(frame, a), tracker.init(frame, (200.0, 100.0, 50.0, 60.0))]
     for step in range(1, 7):
@@ -321,9 +321,9 @@ def test_every_step_is_that_of_the_method_written_plainly(mode, search_size):
 
 @pytest.mark.slow
 def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(learning_rate=0.1))
+    tracker = Tracker("snscf_nano", device="cpu", config=TrackerConfig(learning_rate=0.1))
     at_once = TrackerConfig(learning_rate=1 - 0.9**3, learning_interval=1)
-    other = Tracker("snscf_mobilenetv2", device="cpu", config=at_once)
+    other = Tracker("snscf_nano", device="cpu", config=at_once)
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
     for number in range(1, 10):
@@ -339,7 +339,7 @@ def test_filters_learn_in_every_third_frame_as_much_as_in_three(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("search_size", [159, 191, 319])
 def test_search_crops_of_other_sizes_follow_too(search_size):
-    tracker = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=search_size))
+    tracker = Tracker("snscf_nano", device="cpu", config=TrackerConfig(search_size=search_size))
     frame, box = picture(60, 60)
     target = tracker.init(frame, box)
     for step in range(1, 11):
@@ -347,7 +347,7 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
         track = tracker.update(frame, target)
     assert track.state == TrackState.TRACKED and iou(track.box, box) > 0.6
     for size in {175, 191, 255} - {search_size}:
-        other = Tracker("snscf_mobilenetv2", device="cpu", config=TrackerConfig(search_size=size))
+        other = Tracker("snscf_nano", device="cpu", config=TrackerConfig(search_size=size))
         with pytest.raises(ValueError, match="another search_size"):
             other.update(frame, target)
 
@@ -355,7 +355,7 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
 @pytest.mark.parametrize("search_size", [159, 255])
 def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
     config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
-    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_mobilenetv2"], device="cpu", config=config)
+    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_nano"], device="cpu", config=config)
     tracker.inference.selector.window.fill_(1)  # the window pulls a little towards the middle
     side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
     assert context_side(side, side) == TEMPLATE_SIZE
@@ -451,9 +451,9 @@ def test_targets_that_do_not_fit_are_refused_and_nothing_changes(tracker, heads)
     with pytest.raises(ValueError, match="more than once"):
         tracker.update(frame[:120, :160], [target, target])
     assert target.box == before and target.frame_size == (320, 240)
-    filters_only = Tracker("snscf_mobilenetv2", device="cpu", mode="correlation_filter").init(frame, box)
+    filters_only = Tracker("snscf_nano", device="cpu", mode="correlation_filter").init(frame, box)
     with pytest.raises(ValueError, match="no template"):
-        Tracker("snscf_mobilenetv2", device="cpu", mode="snscf").update(frame, filters_only)
+        Tracker("snscf_nano", device="cpu", mode="snscf").update(frame, filters_only)
 
 
 def test_the_tracker_is_deterministic(tracker):
@@ -480,7 +480,7 @@ def test_a_saved_target_goes_on_as_if_never_saved(tracker, tmp_path):
 
 def test_a_target_made_with_other_weights_is_refused(heads, tmp_path):
     torch.manual_seed(1)
-    save(SNSCF("snscf_mobilenetv2", channels=32), tmp_path)
+    save(create("snscf_nano", 32), tmp_path)
     one, other = (Tracker(folder, device="cpu", engine="torch") for folder in (heads, tmp_path))
     frame, box = picture(60, 60)
     target = one.init(frame, box)
@@ -525,7 +525,7 @@ def two_threads() -> Iterator[None]:
 
 def test_trackers_in_several_threads_leave_torch_its_threads(shipped, two_threads):
     frames = [picture(60 + 3 * step, 60)[0] for step in range(6)]
-    others = [shipped, Tracker("snscf_mobilenetv2", device="cpu")]
+    others = [shipped, Tracker("snscf_nano", device="cpu")]
     if not shipped.runtime.threads:
         pytest.skip("no threads to be left")
 

@@ -14,7 +14,7 @@ import torch
 
 from snscf_core import MODES, Tracker, TrackerConfig
 from snscf_core.model.checkpoints import WeightsError, find, save, sha256
-from snscf_core.model.network import MODELS, SNSCF
+from snscf_core.model.network import MODELS, create
 from snscf_core.online.confidence import CALIBRATIONS
 from snscf_core.online.config import changed
 from snscf_core.online.tuning import tuned_config, tuning_file
@@ -25,17 +25,17 @@ LOGISTIC = {"weights": [1, 0, 0, -1, 0, 0, 0], "bias": -2}
 @pytest.fixture
 def folder(tmp_path) -> Path:
     torch.manual_seed(0)
-    save(SNSCF("snscf_mobilenetv2", channels=8).eval(), tmp_path)
+    save(create("snscf_nano", 8).eval(), tmp_path)
     return tmp_path
 
 
 def write(folder: Path, **changes: object) -> Path:
     content = {
-        "weights": [sha256(folder / "snscf_mobilenetv2.safetensors")],
+        "weights": [sha256(folder / "snscf_nano.safetensors")],
         "config": {"size_rate": 0.31, "confidence.lost_after": 7, "scale_steps": [0.9, 1.0, 1.1]},
         "calibrations": {"snscf": {"accuracy": LOGISTIC, "presence": LOGISTIC}},
     }
-    file = folder / "snscf_mobilenetv2.json"
+    file = folder / "snscf_nano.json"
     file.write_text(json.dumps({**content, **changes}))
     return file
 
@@ -86,11 +86,11 @@ def test_networks_that_ship_have_their_tuning_beside_them(model):
 
 
 def test_weights_without_a_tuning_use_the_defaults_and_say_so_once(folder, caplog):
-    (folder / "snscf_mobilenetv2.json").unlink(missing_ok=True)
+    (folder / "snscf_nano.json").unlink(missing_ok=True)
     caplog.set_level(logging.INFO, logger="snscf_core.online.tuning")
     for _ in range(2):
         assert tuned_config(folder) == TrackerConfig()
-    assert caplog.text.count("snscf_mobilenetv2.json does not exist: settings and calibrations are the defaults") == 1
+    assert caplog.text.count("snscf_nano.json does not exist: settings and calibrations are the defaults") == 1
 
 
 def test_a_damaged_tuning_is_left_out(folder, caplog):

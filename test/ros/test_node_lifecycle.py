@@ -85,7 +85,7 @@ def test_configure_without_weights_fails_with_one_sentence_and_can_be_repeated(s
     assert "none.safetensors" in log
     assert "Traceback" not in log
     # the node is as good as new
-    assert tracker.set_parameter("model", "snscf_mobilenetv2").successful
+    assert tracker.set_parameter("model", "snscf_nano").successful
     tracker.transition("configure")
     assert tracker.state == "inactive"
 

@@ -19,7 +19,7 @@ from snscf_core.tensor_files import read_tensors, write_tensors
 def wrong(weights, tmp_path_factory):
     """Files and what is said of them."""
     folder = tmp_path_factory.mktemp("weights")
-    good = find("snscf_mobilenetv2")[0]
+    good = find("snscf_nano")[0]
     tensors, _ = read_tensors(good)
 
     pickled = folder / "network.pth"
@@ -70,7 +70,7 @@ def test_weights_that_cannot_be_used_are_refused_with_the_reason(spare, wrong):
         assert told in errors[0]
         assert str(path) in errors[0]
     assert "Traceback" not in tracker.process.log()[start:]
-    assert tracker.set_parameter("model", "snscf_mobilenetv2").successful
+    assert tracker.set_parameter("model", "snscf_nano").successful
     tracker.transition("configure")
     # from now on it is fixed, whether the node is active or not
     for _ in range(2):

@@ -16,7 +16,7 @@ import torch
 from snscf_core import Tracker
 from snscf_core.commands.cli import main
 from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 from snscf_core.training.trainer import Summary
 
 
@@ -49,7 +49,7 @@ def beginning(tmp_path_factory) -> Path:
     """Weights to go on from, much narrower than the real ones."""
     folder = tmp_path_factory.mktemp("beginning")
     torch.manual_seed(0)
-    checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), folder)
+    checkpoints.save(create("snscf_nano", 8).eval(), folder)
     return folder
 
 
@@ -88,7 +88,7 @@ def test_a_run_in_two_slices_makes_weights_that_track(command, tmp_path, capsys)
     validated = lines[-1]["validation"]["snscf"]
     assert len(validated) == 3, "the mean, and two of six clips"
     assert all(name in said.err for name in validated if name != "mean")
-    card = (tmp_path / "run" / "weights" / "snscf_mobilenetv2.md").read_text()
+    card = (tmp_path / "run" / "weights" / "snscf_nano.md").read_text()
     assert "made here" in card and "got10k: 4 clips" in card
 
     tracker = Tracker(tmp_path / "run" / "weights", device="cpu")
@@ -181,7 +181,7 @@ def test_every_setting_is_in_the_help(capsys):
 @pytest.mark.slow
 def test_the_papers_rates_are_one_flag(command, tmp_path):
     assert command("--steps", "1", "--paper", "--set", "losses.ridge_weight=0") == 0
-    card = (tmp_path / "run" / "weights" / "snscf_mobilenetv2.md").read_text()
+    card = (tmp_path / "run" / "weights" / "snscf_nano.md").read_text()
     settings = json.loads(card.split("```json\n")[1].split("```")[0])
     assert settings["schedule"]["heads_rate"] == 0.001 and settings["schedule"]["final_rate"] == 0.0004
     assert settings["losses"]["ridge_weight"] == 0.0 and settings["pairs"]["context"] is False

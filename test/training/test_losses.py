@@ -14,10 +14,9 @@ from squares import Squares, small_network
 
 from snscf_core import Tracker, TrackerConfig
 from snscf_core.crops import SEARCH_SIZE, TEMPLATE_SIZE, context_side, crop
-from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import SNSCF, SNSCFNano, create
 from snscf_core.model.rpn import Proposals, anchors, decode
-from snscf_core.training.labels import AnchorLabels, assign
+from snscf_core.training.labels import AnchorLabels, assign, assign_cells
 from snscf_core.training.losses import (
     LossConfig,
     best_overlap,
@@ -132,16 +131,8 @@ def test_processes_that_share_a_batch_have_its_loss_in_the_mean():
 
 
 @pytest.fixture(scope="module")
-def tracker(tmp_path_factory) -> Tracker:
-    torch.manual_seed(3)
-    network = SNSCF("snscf_mobilenetv2", channels=24).eval()
-    for module in network.reductions.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 1e-4)
-            module.running_var.fill_(1e-6)  # untrained features are tiny
-    folder = tmp_path_factory.mktemp("weights")
-    checkpoints.save(network, folder)
-    return Tracker(folder, device="cpu", mode="snscf")
+def tracker() -> Tracker:
+    return Tracker("snscf_nano", device="cpu", engine="torch")
 
 
 @pytest.mark.slow
@@ -153,7 +144,8 @@ def test_filters_are_learned_and_respond_as_they_do_online(tracker):
     crops = [crop(frame, (x + w / 2 + dx, y + h / 2 + dy), side, SEARCH_SIZE) for dx, dy in ((0, 0), (-13, 9))]
     with torch.no_grad():
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
-        features = tracker.network.reduce(tracker.network.extract(images))
+        taps = tracker.network.extract(images)
+        features = tracker.network.filter_features(taps, tracker.network.reduce(taps))
         size = torch.tensor([[w, h]]) * SEARCH_SIZE / side
         found, sigma = responses([f[:1] for f in features], [f[1:] for f in features], size, TrackerConfig())
         selection = tracker.inference.selector
@@ -238,13 +230,13 @@ def test_gradients_reach_all_that_trains_and_nothing_else(end_to_end, config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end_to_end", [False, True])
-def test_gradients_of_the_mobile_network(end_to_end):
+def test_gradients_of_the_network_with_light_heads(end_to_end):
     torch.manual_seed(0)
-    network = SNSCF("snscf_mobilenetv2", channels=16)
+    network = create("snscf_nano", 16)
     trained = enter_phase(network, end_to_end, conv5_new=False, train_stem=False, train_filters=True)
     check_gradients(network, LossConfig(), trained, scale=3.0)
-    assert not any(name.startswith(("backbone.features.0.", "backbone.features.3.")) for name in trained)
-    assert ("backbone.features.4.conv.0.0.weight" in trained) == end_to_end
+    assert not any(name.startswith(("backbone.conv00.", "backbone.conv09.")) for name in trained)
+    assert ("backbone.conv10.weight" in trained) == end_to_end
 
 
 def check_gradients(network: SNSCF, config: LossConfig, trained: list[str], scale: float = 1.0) -> None:
@@ -255,7 +247,10 @@ def check_gradients(network: SNSCF, config: LossConfig, trained: list[str], scal
     batch = Squares().batch(0, 2)
     context = batch.template_context[:: config.ridge_every] if config.ridge_weight > 0 else None
     outputs = PairNetwork(network)(batch.template, batch.search, context, config.ridge_every)
-    labels = assign(batch.box, batch.positive, network.anchors, torch.rand(2, 5, 25, 25))
+    if isinstance(network, SNSCFNano):
+        labels = assign_cells(batch.box, batch.positive, network.anchors)
+    else:
+        labels = assign(batch.box, batch.positive, network.anchors, torch.rand(2, 5, 25, 25))
     size = batch.template_box[:, 2:]
     losses = pair_losses(outputs, labels, batch.box, batch.positive, size, network.anchors, config, TrackerConfig())
     losses.total.backward()

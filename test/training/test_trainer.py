@@ -16,7 +16,7 @@ from squares import Squares, losses, small_network
 
 from snscf_core import WeightsError
 from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 from snscf_core.training import trainer
 from snscf_core.training.checkpoint import FILE, Checkpoints, TrainingError, part, read
 from snscf_core.training.losses import LossConfig
@@ -192,7 +192,7 @@ def test_the_average_ships_with_checksums_and_a_card(tmp_path):
     torch.manual_seed(0)
     config = TrainConfig(steps=2, batch=2, log_every=1, intervals=1, channels=8)
     description = trainer.Description(["squares: drawn"], "no terms at all", "snscf train --steps 2")
-    summary = train(config, Squares(), tmp_path, network=SNSCF("snscf_mobilenetv2", 8), description=description)
+    summary = train(config, Squares(), tmp_path, network=create("snscf_nano", 8), description=description)
     network, weights = checkpoints.load(summary.weights)
     assert weights.trained and weights.metadata["steps"] == "2" and (summary.weights / "SHA256SUMS").is_file()
     average = part("average", read(tmp_path)[0])
@@ -200,7 +200,7 @@ def test_the_average_ships_with_checksums_and_a_card(tmp_path):
         if not key.endswith("num_batches_tracked"):
             stored = average[key].half().float() if average[key].dim() > 1 else average[key]
             assert torch.equal(value, stored), key
-    card = (summary.weights / "snscf_mobilenetv2.md").read_text()
+    card = (summary.weights / "snscf_nano.md").read_text()
     for fact in ("squares: drawn", "no terms at all", "snscf train --steps 2", "2 of 2 steps of 2 pairs", "CPU"):
         assert fact in card
     assert str(tmp_path) not in card.split("## Settings")[1]

@@ -15,7 +15,7 @@ import torch
 
 from snscf_core.data.readers import Clip
 from snscf_core.model import checkpoints
-from snscf_core.model.network import SNSCF
+from snscf_core.model.network import create
 from snscf_core.training.validation import as_sequence, hold_out, validate
 
 
@@ -73,7 +73,7 @@ def test_a_clip_is_tracked_from_its_first_box():
 @pytest.mark.slow
 def test_validation_tracks_the_clips_and_leaves_out_a_broken_one(tmp_path, capsys):
     torch.manual_seed(0)
-    checkpoints.save(SNSCF("snscf_mobilenetv2", 8).eval(), tmp_path / "weights")
+    checkpoints.save(create("snscf_nano", 8).eval(), tmp_path / "weights")
     scenes = []
     for name in ("good", "broken"):
         (tmp_path / name).mkdir()
