@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
         export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
     made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
-    size = "" if spec.search_size == SEARCH_SIZE else f" and search_size: {spec.search_size}"
-    print(f"{folder}\nuse it with engine: {name if options.output is None else folder}{size}")
     if made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")
+    size = "" if spec.search_size == SEARCH_SIZE else f" and search_size: {spec.search_size}"
+    print(f"{folder}\nuse it with engine: {name if options.output is None else folder}{size}")
     print(f"difference to torch: {check(made, TorchEngine(spec), spec):.2g} of its values")

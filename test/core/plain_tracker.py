@@ -19,7 +19,7 @@ from snscf_core import Target, Tracker
 from snscf_core.crops import TEMPLATE_SIZE, context_side, crop
 from snscf_core.model import acf
 from snscf_core.model.backbones import STRIDE
-from snscf_core.model.rpn import anchors, decode
+from snscf_core.model.rpn import decode
 
 
 class PlainStep:
@@ -36,7 +36,8 @@ class PlainStep:
         image = torch.from_numpy(crop(frame, target.centre, self.side, self.crop_size))
         with torch.inference_mode():
             self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.spec.levels)
-            self.features = network.reduce(self.taps) if tracker.weights.trained else self.taps
+            self.reduced = network.reduce(self.taps)
+            self.features = network.filter_features(self.taps, self.reduced)
             parts = target.filters.numerator.split(target.filters.sections, 1), target.filters.denominator.split(1, 1)
             self.old = [acf.CorrelationFilter(n, d, target.filters.regularisation) for n, d in zip(*parts, strict=True)]
             self.window = acf.hann_window(self.cells)
@@ -61,9 +62,10 @@ class PlainStep:
     def _choose(self) -> None:
         tracker, config, target = self.tracker, self.config, self.target
         assert target.template is not None
-        proposals = tracker.network.propose(target.template, self.features)
-        places = self.cells - 6
-        boxes = decode(proposals.deltas, anchors(places))[0].permute(1, 0, 2, 3).flatten(1)
+        proposals = tracker.network.propose(target.template, self.reduced)
+        places = tracker.network.places(self.crop_size)
+        anchors = tracker.network.anchors_on(places)
+        boxes = decode(proposals.deltas, anchors)[0].permute(1, 0, 2, 3).flatten(1)
         scores = proposals.scores[0].sigmoid().flatten()
         ranking, quality_map = scores, proposals.scores.sigmoid().amax(1, keepdim=True)
         if tracker.mode != "siamese":
@@ -72,12 +74,13 @@ class PlainStep:
             sampled = F.grid_sample(response, at, align_corners=False).flatten().clamp(0, 1)
             share = {"paper": 1.0, "naive_fusion": 0.5}.get(tracker.mode, config.response_share)
             ranking = (1 - share) * scores + share * sampled
-            quality_map = response if share == 1 else ranking.view(1, 5, places, places).amax(1, keepdim=True)
-        self.quality = float(acf.peak_to_sidelobe_ratio(quality_map[0])[0])
+            quality_map = response if share == 1 else ranking.view(1, -1, places, places).amax(1, keepdim=True)
+        spacing = STRIDE if tracker.mode == "paper" else int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])
+        self.quality = float(acf.peak_to_sidelobe_ratio(quality_map[0], config.sidelobe // spacing)[0])
         scale = self.side / self.crop_size
         w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
         chosen, penalties = -1, []
-        marks = (acf.hann_window(places).flatten().repeat(5) * config.window_influence).tolist()
+        marks = (acf.hann_window(places).flatten().repeat(len(anchors)) * config.window_influence).tolist()
         marked = []
         for (bw, bh), rank, mark in zip(boxes[2:].T.tolist(), ranking.tolist(), marks, strict=True):
             extent, ratio = context_side(bw, bh) / context_side(w, h), (bw / bh) / (w / h)

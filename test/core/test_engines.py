@@ -136,8 +136,14 @@ def test_the_folded_graph_is_the_network(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["snscf", "correlation_filter"])
-def test_an_engine_says_what_torch_says(runtime, mode, heads):
+@pytest.mark.parametrize(
+    ("model", "mode"), [("snscf_nano", "snscf"), ("snscf_nano", "correlation_filter"), ("snscf_r50", "snscf")]
+)
+def test_an_engine_says_what_torch_says(runtime, model, mode, heads, tmp_path):
+    if model == "snscf_r50":
+        torch.manual_seed(0)
+        save(lively(create(model, 32)), tmp_path)
+        heads = tmp_path
     reference = Tracker(heads, device="cpu", mode=mode, engine="torch")
     tracker = Tracker(heads, device="cpu", mode=mode, engine=runtime)
     assert tracker.engine == runtime
@@ -640,19 +646,27 @@ def test_an_interrupted_export_leaves_nothing(heads, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(runtime, tmp_path, monkeypatch, capsys):
-    if runtime == "openvino":
-        pytest.importorskip("nncf")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.fixture
+def scene(tmp_path) -> list[tuple[np.ndarray, tuple[float, float, float, float]]]:
+    """40 pictures and their boxes, also stored in the folder ``scene`` to calibrate on."""
     frames = pictures(40)
     (tmp_path / "scene" / "img").mkdir(parents=True)
     for index, (frame, _) in enumerate(frames):
         cv2.imwrite(str(tmp_path / "scene" / "img" / f"{index:04d}.png"), frame)
     rows = (",".join(map(str, box)) for _, box in frames)
     (tmp_path / "scene" / "groundtruth_rect.txt").write_text("\n".join(rows))
-    # with ONNX Runtime, the boxes of snscf_nano in 8 bits are too far from torch's, so they are refused
-    model = "snscf_nano" if runtime == "openvino" else "snscf_nano"
+    return frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runtime", "model"), [("openvino", "snscf_nano"), ("onnxruntime", "snscf_r50")])
+def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(
+    runtime, model, scene, tmp_path, monkeypatch, capsys
+):
+    for library in (runtime, "onnx", *(["nncf"] if runtime == "openvino" else [])):
+        pytest.importorskip(library)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    frames = scene
     command = ["export", "--format", FORMATS[runtime], "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
     assert main([*command, "--model", model, "--frames", "12"]) == 0
     assert f"use it with engine: {runtime}-int8" in capsys.readouterr().out
@@ -665,6 +679,18 @@ def test_eight_bits_are_made_from_frames_and_never_chosen_by_themselves(runtime,
     overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in frames[1:]]
     assert np.mean(overlaps) > 0.7
     assert "int8" not in Tracker(model, device="cpu").engine
+
+
+@pytest.mark.slow
+def test_eight_bits_that_are_too_far_from_torch_are_refused(scene, tmp_path, monkeypatch, capsys, caplog):
+    for library in ("onnxruntime", "onnx"):
+        pytest.importorskip(library)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = ["export", "--format", "onnx", "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
+    assert main([*command, "--model", "snscf_nano", "--frames", "12"]) == 1
+    said = capsys.readouterr()
+    assert "does not work here, see the warning above" in said.err and "use it with engine" not in said.out
+    assert "the best box overlaps torch's by" in caplog.text
 
 
 def test_calibration_sees_what_the_tracker_sees(heads, tmp_path):
