@@ -170,11 +170,15 @@ def test_an_engine_finds_the_boxes_of_torch(runtime):
 
 
 def test_imagenet_features_run_on_every_engine(runtime, imagenet):
-    tracker = Tracker(imagenet / IMAGENET_FILES["snscf_nano"], device="cpu", engine=runtime)
+    file = imagenet / IMAGENET_FILES["snscf_nano"]
+    reference, tracker = (Tracker(file, device="cpu", engine=name) for name in ("torch", runtime))
     (frame, box), *rest = pictures(6)
-    target = tracker.init(frame, box)
-    overlaps = [iou(tracker.update(frame, target).box, truth) for frame, truth in rest]
-    assert tracker.engine == runtime and min(overlaps) > 0.6
+    targets = [reference.init(frame, box), tracker.init(frame, box)]
+    for frame, _ in rest:
+        a, b = (used.update(frame, one) for used, one in zip((reference, tracker), targets, strict=True))
+        assert np.allclose(a.box, b.box, atol=0.02)
+        assert a.peak_quality == pytest.approx(b.peak_quality, rel=1e-3)
+    assert tracker.engine == runtime
 
 
 @pytest.mark.slow
