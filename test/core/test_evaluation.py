@@ -276,7 +276,7 @@ def test_wrong_arguments_end_with_one_sentence(arguments, text, sequence, capsys
 @pytest.mark.parametrize(
     ("model", "sequences", "floor"),
     [
-        ("snscf_mobilenetv2", "Couple,Crossing,DragonBaby,vot_ball1", 0.70),
+        ("snscf_nano", "Couple,Crossing,vot_ball1", 0.70),
         ("snscf_r50", "Couple,Crossing,vot_ball1", 0.73),
     ],
 )
@@ -292,7 +292,7 @@ def test_correlation_filters_track_real_sequences(model, sequences, floor, data,
 @pytest.mark.parametrize(
     ("model", "sequences", "floor"),
     [
-        ("snscf_mobilenetv2", "Couple,Crossing,DragonBaby,MotorRolling,vot_bag,vot_ball1", 0.71),
+        ("snscf_nano", "Couple,Crossing,DragonBaby,vot_bag,vot_ball1", 0.74),
         ("snscf_r50", "Couple,Crossing,DragonBaby", 0.71),
     ],
 )
