@@ -48,22 +48,16 @@ _OLD_REQUESTS = {
 class Camera:
     """Answers ground stations. Methods are called in the event loop's thread."""
 
-    def __init__(
-        self,
-        node: Node,
-        settings: CameraSettings,
-        serves: bool,
-        stream: bool,
-        send: Callable[[bytes, Address], None],
-    ) -> None:
+    def __init__(self, node: Node, settings: CameraSettings, kind: str, send: Callable[[bytes, Address], None]) -> None:
         """Prepare the camera; the event loop runs.
 
-        serves: whether the link has several other ends, which are known only when they have sent something.
-        stream: whether packets may be split over what is received.
+        kind: of the link: udpout, udpin or serial.
         send: sends a packet to an address.
         """
         self._loop = asyncio.get_running_loop()
-        self._settings, self._serves, self._stream, self._send_bytes = settings, serves, stream, send
+        self._settings, self._send_bytes = settings, send
+        self._stream = kind == "serial"  # packets may be split over what is received
+        self._serves = kind == "udpin"  # there are several other ends, known only when they have sent something
         self._logger = node.get_logger()
         self._packets = Packets(settings.system_id, settings.component_id)
         self._peers = Peers(settings.max_message_rate, settings.station_timeout)
@@ -276,7 +270,7 @@ class Camera:
                 if changed or left <= 0:
                     self._send(answers.tracking(seen), address)
                     # in step, unless it is late by more than an interval
-                    self._sent[address] = now + max(left, -interval) if not changed else now
+                    self._sent[address] = now if changed or left < -interval else now + left
                     left = self._sent[address] + interval - now
                 wait = min(wait, left)
             self._news.clear()

@@ -43,13 +43,7 @@ async def _serve(node: Node, settings: CameraSettings, end: asyncio.Event) -> in
     from snscf_ros.mavlink.camera import Camera
 
     where = connection.parse(settings.connection)
-    camera = Camera(
-        node,
-        settings,
-        serves=where.kind == "udpin",
-        stream=where.kind == "serial",
-        send=lambda data, address: link.send(data, address),
-    )
+    camera = Camera(node, settings, where.kind, lambda data, address: link.send(data, address))
     link = links.make(where, camera.receive)
     print(f"{_COMMAND}: camera {settings.system_id}/{settings.component_id} on {where}", flush=True)
 

@@ -20,12 +20,7 @@ _MOST_WAITING = 65536  # bytes that may wait to be sent; more are dropped, becau
 
 
 class Link(Protocol):
-    """Carries bytes. Methods are called in the event loop's thread.
-
-    stream: whether packets may be split over what is received, as on a serial line.
-    """
-
-    stream: bool
+    """Carries bytes. Methods are called in the event loop's thread."""
 
     async def open(self) -> None:
         """Open the link. Raises OSError."""
@@ -42,8 +37,6 @@ class Link(Protocol):
 
 class UdpLink(asyncio.DatagramProtocol):
     """Carries datagrams to one address (client), or to and from whoever sends to ours (server)."""
-
-    stream = False
 
     def __init__(self, connection: Connection, receive: Receive) -> None:
         self._connection, self._receive = connection, receive
@@ -90,8 +83,6 @@ class UdpLink(asyncio.DatagramProtocol):
 class SerialLink:
     """Carries bytes over a serial line."""
 
-    stream = True
-
     def __init__(self, connection: Connection, receive: Receive) -> None:
         self._connection, self._receive = connection, receive
         self._port: Any = None
@@ -101,9 +92,12 @@ class SerialLink:
         import serial
 
         # neither reading nor writing waits
-        self._port = serial.Serial(
-            self._connection.place, self._connection.number, timeout=0, write_timeout=0, exclusive=True
-        )
+        try:
+            self._port = serial.Serial(
+                self._connection.place, self._connection.number, timeout=0, write_timeout=0, exclusive=True
+            )
+        except ValueError as error:  # a baud rate that the device does not have
+            raise OSError(str(error)) from error
         loop = asyncio.get_running_loop()
         self._gone = loop.create_future()
         loop.add_reader(self._port.fileno(), self._read)
@@ -168,8 +162,7 @@ async def keep_open(link: Link, name: str, say: Callable[[str], None]) -> None:
                 failure = ""
                 if not first:
                     say(f"{name} is open")
-                say_gone = await link.closed()
-                say(f"{name} has gone away: {say_gone}")
+                say(f"{name} has gone away: {await link.closed()}")
             first = False
             await asyncio.sleep(_OPEN_AGAIN)
     finally:

@@ -13,9 +13,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pymavlink.dialects.v20 import common as dialect
+
 from snscf_ros.mavlink.links import Address
 
 _MOST = 32  # addresses, and stations
+OVERTAKEN = dialect.MAV_RESULT_TEMPORARILY_REJECTED
+_LATE = 1.5  # s by which a command may be late; a station may send 85 messages a second until numbers mislead
 _REPEATED = 5.0  # s in which a command may be repeated because its acknowledgement was lost
 
 
@@ -92,6 +96,10 @@ class Action(NamedTuple):
     command: int
     params: str
 
+    def is_after(self, other: Action) -> bool:
+        """Return whether it was sent after another one of the same station; the numbers begin again after 255."""
+        return 0 < (self.sequence - other.sequence) % 256 < 128
+
 
 @dataclass
 class Done:
@@ -123,15 +131,19 @@ class Station:
         return f"ground station {self.system}/{self.component}{where}"
 
     def begin(self, action: Action, now: float) -> tuple[Done, bool]:
-        """Return an action's place, and whether it is new.
+        """Return an action's place, and whether it is to be carried out.
 
         It is not where its packet has come before, or where it is the last one over again, because its acknowledgement
-        was lost. To start on the same rectangle once more, seconds later, would start on something else.
+        was lost: to start on the same rectangle once more, seconds later, would start on something else. Nor is it
+        where a later one has overtaken it: what was stopped must not start again.
         """
         recent = [done for done in self._actions if now - done.began <= _REPEATED]
-        for done in recent:
+        for done in reversed(recent):
             if done.action == action or (done is recent[-1] and done.action[1:] == action[1:]):
                 return done, False
+        if recent and now - recent[-1].began <= _LATE and recent[-1].action.is_after(action):
+            same = [done for done in recent if done.action[1:] == action[1:]]
+            return same[-1] if same else Done(action, now, OVERTAKEN), False
         self._actions.append(Done(action, now))
         return self._actions[-1], True
 

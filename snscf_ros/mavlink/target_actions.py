@@ -65,7 +65,7 @@ class TargetActions:
                 if not answer.success:
                     return Outcome(dialect.MAV_RESULT_FAILED, answer.message)
                 await self._tracker.make_primary(answer.target_id)
-                self._view.started(answer.target_id)
+                self._view.started(answer.target_id, time.monotonic())
         except NoAnswer as reason:
             return Outcome(dialect.MAV_RESULT_TEMPORARILY_REJECTED, str(reason))
         finally:
@@ -83,5 +83,5 @@ class TargetActions:
                 await self._tracker.remove(target_id)
             except NoAnswer as reason:
                 return Outcome(dialect.MAV_RESULT_TEMPORARILY_REJECTED, str(reason))
-            self._view.removed(target_id)
+            self._view.removed(target_id, time.monotonic())
         return _DONE

@@ -18,6 +18,7 @@ from snscf_ros.stamps import nanoseconds
 if TYPE_CHECKING:
     from snscf_msgs.msg import TrackStatus, TrackStatusArray
 
+_ANSWERED = 1.0  # s for which an answer of the tracker counts for more than its status, which may be older
 # s; after this time without a status the tracker is silent. Of a silent camera it reports once a second.
 _PATIENCE = 2.5
 _REMEMBERED = 4096  # images
@@ -51,6 +52,7 @@ class TrackedView:
         self._silent = False
         self._primary: TrackStatus | None = None
         self._started = self._removed = ""  # what the tracker has answered, and not yet reported
+        self._answered = -math.inf
         self._images: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)  # when each came, and its stamp
 
     def update(self, message: TrackStatusArray, now: float) -> None:
@@ -58,9 +60,9 @@ class TrackedView:
         self._heard, self._silent = now, message.camera_silent
         self._primary = next((target for target in message.targets if target.primary), None)
         name = self._primary.target_id if self._primary is not None else ""
-        if name == self._started:
+        if name == self._started or now - self._answered > _ANSWERED:
             self._started = ""
-        if name != self._removed:
+        if name != self._removed or now - self._answered > _ANSWERED:
             self._removed = ""
         if message.image_width and message.image_height:
             self.size = (message.image_width, message.image_height)
@@ -71,13 +73,13 @@ class TrackedView:
         while now - self._images[0][0] > self._remember and len(self._images) > 1:
             self._images.popleft()
 
-    def started(self, target_id: str) -> None:
+    def started(self, target_id: str, now: float) -> None:
         """Note that a target was started and made the primary one."""
-        self._started, self._removed = target_id, ""
+        self._started, self._removed, self._answered = target_id, "", now
 
-    def removed(self, target_id: str) -> None:
+    def removed(self, target_id: str, now: float) -> None:
         """Note that a target was removed: a status that is under way may still have it."""
-        self._started, self._removed = "", target_id
+        self._started, self._removed, self._answered = "", target_id, now
 
     @property
     def confirmed(self) -> bool:

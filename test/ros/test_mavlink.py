@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -178,6 +179,42 @@ def test_a_rectangle_that_is_none_is_denied_with_the_reason(station, tracker, pa
     assert station.ask(RECTANGLE, *params) == DENIED
     assert station.wait("STATUSTEXT", since=since).text.startswith("Tracking: ")
     assert not tracker.remove().success
+
+
+def test_what_the_tracker_refuses_has_failed_with_its_reason(station):
+    since = time.monotonic()
+    assert station.ask(RECTANGLE, 0.5, 0.5, 0.501, 0.501) == dialect.MAV_RESULT_FAILED
+    assert "box area" in station.wait("STATUSTEXT", since=since).text
+
+
+def test_a_command_of_the_other_kind_is_obeyed(station, images):
+    assert station.watch() == ACCEPTED
+    corners = fractions(images.truth(max(images.numbers)), SIZE)
+    since = time.monotonic()
+    station.send(dialect.MAVLink_command_int_message(SYSTEM, COMPONENT, 0, RECTANGLE, 0, 0, *corners, 0, 0, 0.0))
+    ack = station.wait("COMMAND_ACK", lambda m: m.command == RECTANGLE and m.result == ACCEPTED, since)
+    assert (ack.target_system, ack.target_component) == (255, 190)
+    wait_for_box(station, images)
+
+
+def test_a_start_that_takes_long_is_in_progress_and_keeps_others_out(station, link, images, tracker):
+    with GroundStation(link[1], listen=False) as other:
+        assert station.watch() == ACCEPTED
+        wait_for_tracking(other)
+        since = time.monotonic()
+        tracker.process.process.send_signal(signal.SIGSTOP)
+        try:
+            station.send(station.command(RECTANGLE, *fractions(images.truth(max(images.numbers)), SIZE)))
+            station.wait("COMMAND_ACK", lambda m: m.result == dialect.MAV_RESULT_IN_PROGRESS, since)
+            assert other.ask(RECTANGLE, 0.1, 0.1, 0.2, 0.2) == dialect.MAV_RESULT_TEMPORARILY_REJECTED
+            wait_for_status(station, dialect.CAMERA_TRACKING_STATUS_FLAGS_ERROR)
+            # it was not handed to the tracker, and will not start later
+            station.wait("COMMAND_ACK", lambda m: m.result == dialect.MAV_RESULT_TEMPORARILY_REJECTED, since)
+        finally:
+            tracker.process.process.send_signal(signal.SIGCONT)
+        wait_for_status(station, 0)
+        draw_target(station, images)
+        wait_for_box(station, images)
 
 
 def test_a_repeated_command_is_answered_again_and_carried_out_once(station, images, tracker):
@@ -449,7 +486,8 @@ def run_rounds(faults: FaultyLink, images: RunningCamera, rounds: int) -> None:
                     time.sleep(0.005)
             raise AssertionError(f"no acknowledgement of {number}")
 
-        for _ in range(rounds):
+        for number in range(rounds):
+            print(f"round {number}")
             assert insist(dialect.MAV_CMD_SET_MESSAGE_INTERVAL, TRACKING, 5e4) == ACCEPTED
             place = images.truth(max(images.numbers))
             if chance.random() < 0.1:
@@ -458,7 +496,7 @@ def run_rounds(faults: FaultyLink, images: RunningCamera, rounds: int) -> None:
                 faults.cut = False
                 place = images.truth(max(images.numbers))
             assert insist(RECTANGLE, *fractions(place, SIZE)) == ACCEPTED
-            station.wait("CAMERA_TRACKING_IMAGE_STATUS", active, time.monotonic())
+            station.wait("CAMERA_TRACKING_IMAGE_STATUS", lambda m: m.tracking_status != 0, time.monotonic())
             assert insist(STOP) == ACCEPTED
             # what was delayed on the way comes within half a second, and must not start the target again
             settled = time.monotonic() + 0.6

@@ -115,16 +115,19 @@ def test_the_primary_target_is_seen_and_its_box_only_while_it_is_known():
 def test_what_the_tracker_has_answered_counts_before_it_reports():
     view = TrackedView(coasting=True, remember=2.0)
     view.update(status(1, "other"), 1.0)
-    view.started("mine")
+    view.started("mine", 1.0)
     assert view.primary_id == "mine" and not view.confirmed
     view.update(status(2, "mine", "other"), 1.1)
     assert view.confirmed
-    view.removed("mine")
+    view.removed("mine", 1.1)
     view.update(status(3, "mine", "other"), 1.2)  # was under way
     assert view.seen(1.2).status == dialect.CAMERA_TRACKING_STATUS_FLAGS_IDLE
     view.update(status(4, "other"), 1.3)
     view.update(status(5, "mine"), 1.4)  # somebody else's, of the same name
     assert view.seen(1.4).target_id == "mine"
+    view.started("gone", 2.0)  # somebody removed it before it was reported
+    view.update(status(6, "other"), 3.5)
+    assert view.primary_id == "other" and view.confirmed
 
 
 def test_the_image_that_was_on_the_screen_is_the_newest_that_had_come_by_then():
@@ -181,6 +184,18 @@ def test_a_command_that_comes_again_is_known_for_a_while():
     assert station.begin(draw, 2.0) == (first, False)  # the very packet, delayed on the way
     assert station.begin(draw._replace(sequence=10), 2.5)[1]  # drawn again
     assert station.begin(stop._replace(sequence=200), 20.0)[1]
+
+
+def test_a_command_that_was_overtaken_is_not_carried_out():
+    station = Stations(5.0).enter((), 255, 190, 0.0)
+    first, new = station.begin(Action(254, 2005, "a"), 0.0)
+    assert new
+    assert station.begin(Action(2, 2010, ""), 1.0)[1]
+    assert station.begin(Action(0, 2005, "a"), 1.3) == (first, False)  # sent again before the stop, and delayed
+    other, new = station.begin(Action(1, 2005, "b"), 1.4)
+    assert not new and other.result == dialect.MAV_RESULT_TEMPORARILY_REJECTED
+    assert station.begin(Action(3, 2005, "b"), 1.5)[1]
+    assert station.begin(Action(2, 2005, "c"), 4.0)[1]  # the station has begun to count anew
 
 
 # --- packets and messages ---
