@@ -111,7 +111,6 @@ class Plain:
         from snscf_core.engines import NetworkSpec
         from snscf_core.model.checkpoints import load
         from snscf_core.model.network import LEVELS
-        from snscf_core.model.rpn import MARGIN, anchors
 
         network, weights = load(source)
         if not weights.trained:
@@ -119,8 +118,8 @@ class Plain:
         self.config, self.device = config, torch.device(device)
         self.network = network.to(self.device)
         self.spec = NetworkSpec(network, weights, LEVELS, True, self.device, config.search_size)
-        places = config.grid - MARGIN
-        self.anchors, hann = anchors(places).numpy(), np.hanning(places)
+        places = network.places(config.search_size)
+        self.anchors, hann = network.anchors_on(places).numpy(), np.hanning(places)
         self.window = np.outer(hann, hann) * config.window_influence
 
     def init(self, frame: np.ndarray, box: Box) -> SimpleNamespace:

@@ -143,7 +143,7 @@ def test_the_plain_contestant_finds_its_targets(weights, imagenet, tmp_path, cap
         tracker.update(scene.frames[step], targets)
         for target, truth in zip(targets, scene.boxes[step], strict=True):
             (x, y), (w, h) = target.centre, target.size
-            assert iou(np.array([x - w / 2, y - h / 2, w, h]), np.array(truth)) > 0.7
+            assert iou(np.array([x - w / 2, y - h / 2, w, h]), np.array(truth)) > 0.6
     with pytest.raises(ValueError, match="needs trained heads"):
         tracking_speed._tracker(str(imagenet / IMAGENET_FILES["snscf_nano"]), "plain", "cpu", tmp_path)
 

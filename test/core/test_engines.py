@@ -758,7 +758,7 @@ def test_the_speed_benchmark_measures_what_is_there(heads, tmp_path):
             assert sum(row[f"stages_{name}_ms"].values()) == pytest.approx(row[f"{name}_ms"])
     peers = " ".join((*result["left_out"], *(row["name"] for row in result["peers"])))
     assert "mil" in peers.lower() and "csrt" in peers.lower()
-    assert "steam" in str(result["left_out"]) and 1 < result["networks"][str(heads)]["gflop"] < 10
+    assert "steam" in str(result["left_out"]) and 0.1 < result["networks"][str(heads)]["gflop"] < 2
     assert "network, update over floor" in done.stdout
 
 
