@@ -22,6 +22,7 @@ real node runs with the engine ``auto`` in its own process, beside this one, whi
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -57,6 +58,7 @@ COLOURS = {
     "onnxruntime-int8": "#CC79A7",
     "": "#555555",
 }
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # ms
 
 
 def times(options: argparse.Namespace, sources: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -229,15 +231,21 @@ def picture(result: dict[str, Any]) -> Figure:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.8, 4.4))
-    for row in result["trackers"]:
-        if "auc" not in row:
-            continue
-        colour, marker = COLOURS.get(row["engine"], "#000000"), "o" if row["engine"] else "s"
+    markers = itertools.cycle("sD^vP")  # of peers
+    rows = [row for row in result["trackers"] if "auc" in row]
+    for row in rows:
+        colour, marker = COLOURS.get(row["engine"], "#000000"), "o" if row["engine"] else next(markers)
         axes.plot([row["best_ms"], row["p95_ms"]], [row["auc"]] * 2, color=colour, linewidth=0.8)
         axes.plot(row["p50_ms"], row["auc"], marker, color=colour, markersize=8, label=row["name"])
+    middle = sum(row["auc"] for row in rows) / len(rows)
+    reach = max(0.05, *(1.2 * abs(row["auc"] - middle) for row in rows))  # so that small differences look small
     axes.set_xscale("log")
-    axes.grid(color="#e4e4e4", which="both")
+    ticks = [tick for tick in TICKS if 0.5 * axes.get_xlim()[0] < tick < 2 * axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(color="#e4e4e4")
     axes.set(
+        ylim=(middle - reach, middle + reach),
         xlabel=f"ms of a frame: p50, with a line from the best to p95; {result['machine']['threads']} threads",
         ylabel="success AUC on validation",
         title=f"{result['machine']['processor']}: upper left is better",
