@@ -18,7 +18,7 @@ from .threads import ONE_THREAD
 
 _IN_A_ROW = 4  # runs of one engine before the next has its turn; the first does not count
 _ROUNDS = (6, 40)  # fewest and most turns of each engine
-_LIMIT = 3.0  # seconds, beyond the fewest turns
+_LIMIT = 3.0  # seconds; more only for the fewest turns
 _OUT = 3.0  # an engine this many times slower than the fastest has no more turns after its second
 _NEAR = 1.1  # an engine this much slower than the fastest counts as fast
 _CROWDED = 0.1  # share of the time for which each thread may wait for a free core
@@ -59,11 +59,13 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
         if turn:
             limit = _OUT * min(min(half.values()) for half in halves)
             searches = {name: search for name, search in searches.items() if min(h[name] for h in halves) < limit}
-        if turn + 1 >= fewest and (_agree(*halves) or time.perf_counter() - began > _LIMIT):
+        elapsed = time.perf_counter() - began
+        crowded = (waited() - waited_before) / elapsed / torch.get_num_threads() > _CROWDED
+        clear = _agree(*halves) and not crowded
+        if turn + 1 >= fewest and (clear or elapsed > _LIMIT):
             break
-    share = (waited() - waited_before) / (time.perf_counter() - began) / torch.get_num_threads()
     best = {name: min(half[name] for half in halves if name in half) for name in engines}
-    return Comparison(best, _agree(*halves) and share <= _CROWDED)
+    return Comparison(best, clear)
 
 
 def _timed(search: Callable[..., Any], crops: torch.Tensor, kernels: torch.Tensor | None) -> float:
