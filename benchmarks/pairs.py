@@ -29,16 +29,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 import trust
 from tqdm import tqdm
 
 from snscf_core import Target, Tracker
+from snscf_core.arrays import Array, to_numpy, without_gradients
 from snscf_core.boxes import iou
 from snscf_core.crops import TEMPLATE_SIZE, context_side
 from snscf_core.evaluation.sequences import ImageSequence, read_frame
 from snscf_core.model.acf import hann_window
-from snscf_core.model.rpn import Proposals
+from snscf_core.model.geometry import flat_boxes
 
 TEMPLATE_SHARES = (0.0, 0.3, 0.6)  # of a sequence's length: frames whose true box is given
 MOST_SHIFT, MOST_ZOOM = 0.5, 1.2
@@ -98,17 +98,15 @@ def _present(sequence: ImageSequence) -> np.ndarray:
     return np.flatnonzero(np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 3).all(1))
 
 
-def best(tracker: Tracker, crops: torch.Tensor, kernels: torch.Tensor | None) -> tuple[np.ndarray, float]:
+def best(tracker: Tracker, crops: Array, kernels: Array | None) -> tuple[np.ndarray, float]:
     """Returns the best proposal (cx, cy, w, h) in pixels relative to the middle of the crop, and its score."""
-    with torch.inference_mode():
+    with without_gradients(tracker.device):
         found = tracker.runtime.search(crops, kernels)
-        assert found.scores is not None and found.deltas is not None
-        boxes = tracker.network.boxes(Proposals(found.scores, found.deltas))[0].movedim(1, -1).flatten(0, 2)
-        scores = found.scores[0].sigmoid()
-        window = hann_window(scores.shape[-1]).to(scores)
-        total = torch.lerp(scores, window.expand_as(scores), tracker.config.window_influence)
-        chosen = total.argmax()
-        return boxes[chosen].cpu().numpy(), float(scores.flatten()[chosen])
+    assert found.scores is not None and found.deltas is not None
+    scores = 1 / (1 + np.exp(-to_numpy(found.scores)[0]))
+    influence = tracker.config.window_influence
+    chosen = int((scores + influence * (hann_window(scores.shape[-1]) - scores)).argmax())
+    return flat_boxes(to_numpy(found.deltas), tracker.spec.anchors)[0, :, chosen], float(scores.flat[chosen])
 
 
 def row(name: str, answers: list[Answers]) -> str:

@@ -106,20 +106,20 @@ class Plain:
     engine, mode = "plain", "siamese"
 
     def __init__(self, source: str | Path, device: str, config: TrackerConfig) -> None:
-        import torch
-
+        from snscf_core.devices import device_named
         from snscf_core.engines import NetworkSpec
         from snscf_core.model.checkpoints import load
-        from snscf_core.model.network import LEVELS
+        from snscf_core.model.geometry import LEVELS
 
         network, weights = load(source)
         if not weights.trained:
             raise ValueError(f"plain needs trained heads, and {weights.files[0]} holds only an ImageNet backbone")
-        self.config, self.device = config, torch.device(device)
+        self.config, own = config, device_named(device)
+        self.device = own.torch
         self.network = network.to(self.device)
-        self.spec = NetworkSpec(network, weights, LEVELS, True, self.device, config.search_size)
-        places = network.places(config.search_size)
-        self.anchors, hann = network.anchors_on(places).numpy(), np.hanning(places)
+        self.spec = NetworkSpec(weights, LEVELS, True, own, config.search_size, network)
+        self.anchors = self.spec.anchors
+        hann = np.hanning(self.anchors.shape[-1])
         self.window = np.outer(hann, hann) * config.window_influence
 
     def init(self, frame: np.ndarray, box: Box) -> SimpleNamespace:
@@ -237,7 +237,7 @@ class Ours:
         if self.tracker.device.type == "cuda":
             import torch
 
-            torch.cuda.synchronize(self.tracker.device)
+            torch.cuda.synchronize(torch.device(str(self.tracker.device)))
         return time.perf_counter()
 
 
@@ -564,7 +564,11 @@ def serve_memory(options: argparse.Namespace) -> None:
     for step in range(1, 4):
         one.update(step)
         one.ready()
-    gpu = torch.cuda.max_memory_allocated(tracker.device) / 2**20 if tracker.device.type == "cuda" else None
+    gpu = (
+        torch.cuda.max_memory_allocated(torch.device(str(tracker.device))) / 2**20
+        if tracker.device.type == "cuda"
+        else None
+    )
     # getrusage would start at the peak of the parent process.
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     resident = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import cv2
-import torch
 
+_VARIABLE = "OMP_NUM_THREADS"
 _GROUP = Path("/proc/self/cgroup")
 _GROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
@@ -34,9 +35,20 @@ def use_available_cores(processes: int = 1) -> None:
 
     Never raises the number of threads, so that ``OMP_NUM_THREADS`` still counts.
     """
-    threads = min(torch.get_num_threads(), max(1, available_cores() // max(1, processes)))
-    torch.set_num_threads(threads)  # ONNX Runtime and OpenVINO take the number of torch's threads
-    cv2.setNumThreads(threads)
+    most = min(threads(), max(1, available_cores() // max(1, processes)))
+    os.environ[_VARIABLE] = str(most)  # for torch, if it is imported later
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(most)
+    cv2.setNumThreads(most)
+
+
+def threads() -> int:
+    """Returns how many threads engines use: as many as torch, or as it would use after its import."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return int(torch.get_num_threads())
+    wanted = os.environ.get(_VARIABLE, "").partition(",")[0].strip()
+    cores = available_cores()
+    return min(int(wanted), cores) if wanted.isdecimal() and int(wanted) else cores
 
 
 def _quotas() -> list[float]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+
+from .arrays import Array
+from .devices import Device
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Frame = npt.NDArray[np.uint8]
 
@@ -73,25 +76,26 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
     return out
 
 
-def cut_crops(
-    frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: torch.device
-) -> Tensor:
+def cut_crops(frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: Device) -> Array:
     """Cuts crops as `crop` does at N places (centre, side) of a frame: N x size x size x 3 uint8 on the device.
 
     A CPU cuts them one after the other. Other devices cut all at once, from one copy of the parts of the frame that
     they show. The two differ by one grey level through rounding. They differ by more with older versions of OpenCV,
     whose interpolation weights come in steps of 1 / 32.
     """
-    if device.type == "cpu":
+    if device.uses_arrays:
         cut = [crop(frame, centre, side, size) for centre, side in places]
-        return torch.from_numpy(cut[0][None] if len(cut) == 1 else np.stack(cut))
+        return cut[0][None] if len(cut) == 1 else np.stack(cut)
     return sample_crops(frame, places, size, device)
 
 
 def sample_crops(
-    frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: torch.device
+    frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: Device
 ) -> Tensor:
-    """Does what `cut_crops` does on devices other than the CPU, but on any device."""
+    """Does what `cut_crops` does on devices other than the CPU, but on any device, with tensors of torch."""
+    import torch
+    from torch.nn import functional as F
+
     windows = [_window(frame, centre, side, size) for centre, side in places]
     parts = [np.empty((0, 0, 3), np.uint8) if one.empty else _blocks(frame, one) for one in windows]
     fill = np.round(_mean_colour(frame)) if any(one.outside for one in windows) else 0
@@ -112,9 +116,9 @@ def sample_crops(
     # Across and down, from -1 to 1 over the picture.
     at = torch.empty(2, len(parts), size, dtype=torch.float32, device="cpu", pin_memory=pinned)
     at.numpy()[:] = (2 * indices + 3) / np.array([width, height]).reshape(2, 1, 1) - 1
-    across, down = at.to(device, non_blocking=True)
+    across, down = at.to(device.torch, non_blocking=True)
     grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), 3)
-    images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    images = pictures.to(device.torch, non_blocking=True).permute(0, 3, 1, 2).float()
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return sampled.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 

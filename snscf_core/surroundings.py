@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
-import torch
 
 # Threads of torch and the engines do not survive a fork: what waits for them in the child waits for ever.
 _used = False
@@ -31,11 +31,12 @@ def own_arithmetic() -> Iterator[None]:
             "a tracker can't run in a process that was forked after a tracker had run: start that process with 'spawn'"
         )
     _used = True
-    with (
-        torch.autocast("cpu", enabled=False),
-        torch.autocast("cuda", enabled=False) if torch.cuda.is_initialized() else nullcontext(),
-        np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        if (torch := sys.modules.get("torch")) is not None:
+            stack.enter_context(torch.autocast("cpu", enabled=False))
+            if torch.cuda.is_initialized():
+                stack.enter_context(torch.autocast("cuda", enabled=False))
         yield
 
 
@@ -46,6 +47,8 @@ def own_defaults() -> Iterator[None]:
     Torch has one default type for all threads, so this is only for making a network. What runs in every frame names the
     type of each tensor instead.
     """
+    import torch
+
     dtype = torch.get_default_dtype()
     moved = torch.empty(0).device.type != "cpu"
     torch.set_default_dtype(torch.float32)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 
-import torch
-
-from ..cores import available_cores
+from ..cores import available_cores, threads
 from ..crops import SEARCH_SIZE
 from ..engines.engine_cache import choices_file
 from ..engines.engine_selection import Chosen, choose, fastest, installed, versions, with_eight_bits
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 def _surroundings(spec: NetworkSpec) -> list[str]:
     return [
         f"processor  {processor()} ({' '.join(extensions()) or 'extensions unknown'})",
-        f"threads    {torch.get_num_threads()}; this process may use {available_cores()} of {os.cpu_count()} cores",
+        f"threads    {threads()}; this process may use {available_cores()} of {os.cpu_count()} cores",
         f"libraries  {', '.join(versions(spec))}",
         f"network    {spec.weights.model}, search crops of {spec.search_size} pixels, on {spec.device}",
     ]

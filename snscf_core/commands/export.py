@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from ..crops import SEARCH_SIZE
-from ..engines.engine_cache import cache_folder
+from ..engines.engine_cache import cache_folder, folder_name
 from ..engines.engine_selection import FORMAT_OF, check
-from ..engines.export import FORMATS, PRECISIONS, export, folder_name
+from ..engines.export import FORMATS, PRECISIONS, export
 from ..engines.torch_engine import TorchEngine
 from ..model.network import MODELS
 from ..online.mode import MODES

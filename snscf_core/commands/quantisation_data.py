@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from ..arrays import Array
 from ..crops import Frame
 from ..evaluation.sequences import read_sequence, read_sequences
 from ..pictures.video import Unreadable, read_video
@@ -41,12 +40,12 @@ def sources(path: Path, box: Sequence[float] | None = None) -> list[Source]:
     return [((frame for frame in video.frames if not isinstance(frame, Unreadable)), box)]
 
 
-def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple[Tensor, Tensor | None]]:
+def collect(tracker: Tracker, given: Sequence[Source], count: int) -> list[tuple[Array, Array | None]]:
     """Collects crops and kernels of about ``count`` searches in batches of one, evenly from all sources.
 
     Raises ValueError if no source has two frames.
     """
-    kept: list[tuple[Tensor, Tensor | None]] = []
+    kept: list[tuple[Array, Array | None]] = []
     each = -(-count // max(1, len(given)))
     for pictures, box in given:
         frames = iter(pictures)

@@ -5,6 +5,6 @@
 
 from .engine_selection import ENGINES, Engine, make
 from .network_spec import NetworkSpec
-from .recording import RecordingError
+from .step import RecordingError
 
 __all__ = ["ENGINES", "Engine", "NetworkSpec", "RecordingError", "make"]

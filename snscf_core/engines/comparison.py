@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-import torch
-
+from ..arrays import Array, moved, to_numpy, without_gradients
+from ..cores import threads
 from ..processor import waited
 from .network_spec import NetworkSpec
 from .threads import ONE_THREAD
@@ -42,7 +42,7 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
     engines: see `engine_selection.Engine`, by name.
     rounds: fewest and most turns of each engine.
     """
-    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
+    crops, kernels = (None if part is None else moved(part.numpy(), spec.device) for part in spec.example())
     assert crops is not None
     searches: dict[str, Callable[..., Any]] = {name: one.recorded(one.search) for name, one in engines.items()}
     halves: tuple[dict[str, float], dict[str, float]] = ({}, {})
@@ -51,7 +51,7 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
     for turn in range(most):
         for name, search in searches.items():
             # In a tracker, too, torch has one thread while an engine uses a pool of its own.
-            with torch.inference_mode(), ONE_THREAD if engines[name].threads else nullcontext():
+            with without_gradients(spec.device), ONE_THREAD if engines[name].threads else nullcontext():
                 # The first run shares the cores with threads of the engine before that still spin, so it is left out.
                 took = min([_timed(search, crops, kernels) for _ in range(_IN_A_ROW)][1:])
             half = halves[turn % 2]
@@ -60,7 +60,7 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
             limit = _OUT * min(min(half.values()) for half in halves)
             searches = {name: search for name, search in searches.items() if min(h[name] for h in halves) < limit}
         elapsed = time.perf_counter() - began
-        crowded = (waited() - waited_before) / elapsed / torch.get_num_threads() > _CROWDED
+        crowded = (waited() - waited_before) / elapsed / threads() > _CROWDED
         clear = _agree(*halves) and not crowded
         if turn + 1 >= fewest and (clear or elapsed > _LIMIT):
             break
@@ -68,9 +68,9 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
     return Comparison(best, clear)
 
 
-def _timed(search: Callable[..., Any], crops: torch.Tensor, kernels: torch.Tensor | None) -> float:
+def _timed(search: Callable[..., Any], crops: Array, kernels: Array | None) -> float:
     began = time.perf_counter()
-    search(crops, kernels).features[0, 0, 0, 0].item()  # so that a GPU finishes
+    to_numpy(search(crops, kernels).features[0, 0, 0])  # so that a GPU finishes
     return time.perf_counter() - began
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from ..files import write_file
 from ..user_folders import user_cache
-from .exported import MANIFEST
+from .exported import MANIFEST, VERSION
+from .network_spec import NetworkSpec
 
 _KEPT = 8  # most exports of one format, for formats that are made in seconds
 _CHOICES = "choices.json"
-_REMEMBERED = 64  # most choices; each new weight file or version of a library leaves one
+_REMEMBERED = 64  # most choices and agreements; each new weight file or version of a library leaves some
+_AGREES = "agrees with torch"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,14 @@ def cache_folder() -> Path | None:
     return None if cache is None else cache / "engines"
 
 
+def folder_name(spec: NetworkSpec, kind: str, precision: str) -> str:
+    """Returns a folder name that is unique to the exported network, by its name and digest."""
+    parts = (VERSION, *spec.digests, *spec.levels, spec.proposals, spec.search_size)
+    what = "+".join(map(str, parts))
+    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+    return f"{spec.weights.model}-{kind}-{precision}-{digest}"
+
+
 def find(name: str) -> Path | None:
     """Returns the export of that name and marks it as used, so that it is discarded last."""
     if (cache := cache_folder()) is None or not (cache / name / MANIFEST).is_file():
@@ -88,10 +99,24 @@ def remembered(key: str) -> Choice | None:
 
 def remember(key: str, choice: Choice) -> None:
     """Remembers a choice, if that can be written."""
+    _write(key, asdict(choice))
+
+
+def has_agreed(key: str) -> bool:
+    """Returns whether the export that the key describes has been compared with torch before, and agreed."""
+    return _choices().get(key) == _AGREES
+
+
+def note_agreement(key: str) -> None:
+    """Remembers that an export agrees with torch, if that can be written."""
+    _write(key, _AGREES)
+
+
+def _write(key: str, values: object) -> None:
     if (cache := cache_folder()) is None:
         return
-    others = {old: values for old, values in _choices().items() if old != key}
-    choices = {**dict(list(others.items())[1 - _REMEMBERED :]), key: asdict(choice)}
+    others = {old: known for old, known in _choices().items() if old != key}
+    choices = {**dict(list(others.items())[1 - _REMEMBERED :]), key: values}
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         write_file(cache / _CHOICES, json.dumps(choices, indent=1) + "\n")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,26 +23,21 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from ..arrays import Array, moved, to_numpy, without_gradients
 from ..boxes import iou
-from ..cores import available_cores
-from ..model.rpn import decode
+from ..cores import available_cores, threads
+from ..crops import TEMPLATE_SIZE
+from ..model.geometry import flat_boxes
 from ..processor import extensions, processor
 from ..user_folders import expanded
 from . import engine_cache
 from .comparison import compare
-from .engine_cache import Choice
-from .export import export, folder_name
-from .exported import DamagedExport, Manifest
-from .graph import SearchOutput
+from .engine_cache import Choice, folder_name
+from .exported import DamagedExport, ExportedEngine, Manifest
 from .network_spec import NetworkSpec
-from .onnx_runtime import OnnxRuntimeEngine
-from .open_vino import OpenVinoEngine
-from .recording import Result, Step
-from .tensor_rt import TensorRtEngine
-from .torch_engine import CudaGraphEngine, TorchEngine
+from .search_output import SearchOutput
+from .step import Result, Step
 
 ENGINES = ("torch", "cuda_graphs", "onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("fp16", "bf16", "int8")
@@ -49,7 +45,6 @@ HELP = (
     f"what runs the network: auto (the fastest that is installed), {', '.join(ENGINES)}, also openvino-bf16, "
     "onnxruntime-int8, openvino-int8 and tensorrt-fp16, or a folder that snscf export wrote"
 )
-_READERS = {"onnx": OnnxRuntimeEngine, "openvino": OpenVinoEngine, "tensorrt": TensorRtEngine}
 FORMAT_OF = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _LIBRARIES = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tensorrt": ("tensorrt",)}
 # Largest difference to torch, relative to torch's values (root mean squares), of each output on the example. With f32
@@ -77,14 +72,22 @@ class Engine(Protocol):
         """Whether the engine uses its own thread pool instead of torch's."""
         ...
 
-    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+    def search(self, crops: Array, kernels: Array | None) -> SearchOutput:
         """Runs the network on N search crops.
 
-        All tensors are on the tracker's device. The next call may overwrite the result.
+        On a CPU all are NumPy arrays, else tensors on the tracker's device. The next call may overwrite the result.
 
         crops: N x S x S x 3 uint8 BGR.
-        kernels: N x `SNSCF.kernel_shape`; None without the heads.
+        kernels: N x `Geometry.kernel_shape`; None without the heads.
         """
+        ...
+
+    def template(self, crops: Array) -> list[Array]:
+        """Returns the template features of N crops, N x 127 x 127 x 3 uint8 BGR: for each level N x C x 7 x 7."""
+        ...
+
+    def kernels(self, template: Sequence[Array]) -> Array:
+        """Returns the heads' kernels for template features, N x `Geometry.kernel_shape`."""
         ...
 
     def recorded(self, step: Step[Result]) -> Step[Result]:
@@ -111,20 +114,30 @@ def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
     Raises ValueError or FileNotFoundError if the engine is not available. If it fails, or disagrees with torch by more
     than ``TOLERANCE`` and ``OVERLAP`` allow, logs a warning and returns torch instead.
     """
-    reference = TorchEngine(spec)
     if wanted == "torch":
-        return reference
+        return _torch(spec)
     if wanted == "auto":
-        return choose(spec, reference).engine
+        return choose(spec).engine
     try:
         engine = _engine(wanted, spec)
-        check(engine, reference, spec)
+        key = f"{engine.name} {_mark(engine)} for {machine(spec)}"
+        if _mark(engine) and engine_cache.has_agreed(key):
+            _run_once(engine, spec)
+        else:
+            check(engine, _torch(spec), spec)
+            engine_cache.note_agreement(key)
     except (ValueError, FileNotFoundError):
         raise
     except Exception as error:  # whatever a runtime may raise
         _LOG.warning("the engine %s failed, torch runs the network instead: %s", wanted, _line(error))
-        return reference
+        return _torch(spec)
     return engine
+
+
+def _torch(spec: NetworkSpec) -> Engine:
+    from .torch_engine import TorchEngine
+
+    return TorchEngine(spec)
 
 
 class Disagreement(RuntimeError):
@@ -136,33 +149,50 @@ def check(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
 
     Raises Disagreement if it exceeds `TOLERANCE`, or if the best boxes overlap by less than `OVERLAP`.
     """
-    crops, kernels = (None if part is None else part.to(spec.device) for part in spec.example())
+    crops, kernels = (None if part is None else moved(part.numpy(), spec.device) for part in spec.example())
     assert crops is not None
-    with torch.inference_mode():
+    with without_gradients(spec.device):
         expected, found = reference.search(crops, kernels), engine.recorded(engine.search)(crops, kernels)
+        if spec.proposals:
+            _check_templates(engine, reference, crops)
     precision = engine.name.rpartition("-")[2] if "-" in engine.name else "f32"
     worst, allowed = 0.0, TOLERANCE[precision]
     for name, a, b in zip(SearchOutput._fields, expected, found, strict=True):
         if a is None or b is None:
             continue
-        difference = float((a - b).norm() / a.norm().clamp(min=1e-6))
-        worst = max(worst, difference)
-        if not difference <= allowed:  # also true for NaN
-            raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
+        worst = max(worst, _compared_values(name, a, b, allowed))
     if expected.scores is not None:
-        best = expected.scores[0].argmax()
-        anchors = spec.network.anchors_on(expected.scores.shape[-1])
-        overlap = float(iou(_box(expected, anchors, best), _box(found, anchors, best)))
+        best = int(to_numpy(expected.scores[0]).argmax())
+        overlap = float(iou(_box(expected, spec, best), _box(found, spec, best)))
         if not overlap >= OVERLAP[precision]:
             raise Disagreement(f"the best box overlaps torch's by {overlap:.2f}, {OVERLAP[precision]:g} is needed")
     return worst
 
 
-def _box(found: SearchOutput, anchors: Tensor, index: Tensor) -> npt.NDArray[np.float32]:
-    """Returns (x, y, w, h) of one proposal of the first crop."""
+def _check_templates(engine: Engine, reference: Engine, crops: Array) -> None:
+    """Compares templates and kernels, which are exact in all precisions. Raises Disagreement."""
+    inner = slice((crops.shape[1] - TEMPLATE_SIZE) // 2, (crops.shape[1] + TEMPLATE_SIZE) // 2)
+    exemplar = crops[:, inner, inner]
+    expected = reference.template(exemplar)
+    for a, b in zip(expected, engine.template(exemplar), strict=True):
+        _compared_values("templates", a, b, TOLERANCE["f32"])
+    _compared_values("kernels", reference.kernels(expected), engine.kernels(expected), TOLERANCE["f32"])
+
+
+def _compared_values(name: str, expected: Array, found: Array, allowed: float) -> float:
+    """Returns the relative difference. Raises Disagreement if it is larger than allowed."""
+    a, b = to_numpy(expected), to_numpy(found)
+    difference = float(np.linalg.norm((a - b).ravel()) / max(float(np.linalg.norm(a.ravel())), 1e-6))
+    if not difference <= allowed:  # also true for NaN
+        raise Disagreement(f"{name} differ from torch's by {difference:.2g} of their size, {allowed:g} is allowed")
+    return difference
+
+
+def _box(found: SearchOutput, spec: NetworkSpec, index: int) -> npt.NDArray[np.float64]:
+    """Returns (x, y, w, h) of one proposal of the first crop, at least a pixel wide and high."""
     assert found.deltas is not None
-    boxes = decode(found.deltas[:1], anchors.to(found.deltas))[0].movedim(1, -1).flatten(0, 2)
-    cx, cy, w, h = boxes[index].cpu().numpy()
+    cx, cy, w, h = flat_boxes(to_numpy(found.deltas[:1]), spec.anchors)[0, :, index].astype(np.float64)
+    w, h = max(w, 1.0), max(h, 1.0)  # the overlap of smaller boxes would be that of rounding errors
     return np.array([cx - w / 2, cy - h / 2, w, h])
 
 
@@ -200,8 +230,10 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
     name, _, precision = str(wanted).partition("-")
     if name in ENGINES and precision in ("", *PRECISIONS) and not (precision and name not in FORMAT_OF):
         if name == "torch":
-            return TorchEngine(spec)
+            return _torch(spec)
         if name == "cuda_graphs":
+            from .torch_engine import CudaGraphEngine
+
             return CudaGraphEngine(spec)
         for library in _LIBRARIES[name]:
             if find_spec(library) is None:
@@ -212,7 +244,22 @@ def _engine(wanted: str | Path, spec: NetworkSpec) -> Engine:
         raise ValueError(
             f"unknown engine {str(wanted)!r}; there are auto, {', '.join(ENGINES)}, and folders of snscf export"
         )
-    return _READERS[Manifest.read(folder).format](folder, spec)
+    return _read(Manifest.read(folder).format, folder, spec)
+
+
+def _read(kind: str, folder: Path, spec: NetworkSpec) -> ExportedEngine:
+    """Makes the engine that reads an exported folder of that format."""
+    if kind == "tensorrt":
+        from .tensor_rt import TensorRtEngine
+
+        return TensorRtEngine(folder, spec)
+    if kind == "openvino":
+        from .open_vino import OpenVinoEngine
+
+        return OpenVinoEngine(folder, spec)
+    from .onnx_runtime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(folder, spec)
 
 
 def _cached(wanted: str, kind: str, precision: str, spec: NetworkSpec) -> Engine:
@@ -221,7 +268,7 @@ def _cached(wanted: str, kind: str, precision: str, spec: NetworkSpec) -> Engine
     again = "has to be made first"
     if folder := engine_cache.find(folder_name(spec, kind, precision)):
         try:
-            return _READERS[kind](folder, spec)
+            return _read(kind, folder, spec)
         except DamagedExport as error:
             again = f"has to be made again ({error})"
         except Exception as error:  # an export without checksums, and whatever a runtime may raise
@@ -239,16 +286,20 @@ def _cached(wanted: str, kind: str, precision: str, spec: NetworkSpec) -> Engine
 
 def _exported_now(kind: str, precision: str, spec: NetworkSpec) -> Engine:
     """Exports into the cache. Without a cache that can be written, exports for this process alone."""
+    from .export import export
+
     name = folder_name(spec, kind, precision)
-    if (cache := engine_cache.cache_folder()) is not None:
+    if (folder := engine_cache.cache_folder()) is not None:
         with suppress(OSError):
-            cache.mkdir(parents=True, exist_ok=True)
-            export(spec, kind, cache / name, precision)
+            folder.mkdir(parents=True, exist_ok=True)
+            export(spec, kind, folder / name, precision)
             engine_cache.discard_oldest(f"*-{kind}-{precision}-*")
-            return _READERS[kind](cache / name, spec)
-    with tempfile.TemporaryDirectory() as once:
-        export(spec, kind, Path(once) / name, precision)
-        return _READERS[kind](Path(once) / name, spec)
+            return _read(kind, folder / name, spec)
+    once = tempfile.TemporaryDirectory()
+    export(spec, kind, Path(once.name) / name, precision)
+    engine = _read(kind, Path(once.name) / name, spec)
+    engine.owned = once
+    return engine
 
 
 class Chosen(NamedTuple):
@@ -272,19 +323,19 @@ def choose(
     again: whether to compare, whatever is remembered.
     also: engines to compare, but not to choose.
     """
-    reference = reference or TorchEngine(spec)
+    torch = cache(lambda: reference or _torch(spec))  # made only where it is needed
     names = installed(spec)
     if len(names) == 1 and not also:
-        return Chosen(reference, None, {})
+        return Chosen(torch(), None, {})
     key = machine(spec)
     with engine_cache.choosing():
         known = None if again else engine_cache.remembered(key)
         if known is None or not known.settled or known.engine not in names:
-            return _compared(names, also, key, known, spec, reference)
-    return _remembered(known, names, spec, reference)
+            return _compared(names, also, key, known, spec, torch())
+    return _remembered(known, names, spec, torch)
 
 
-def _remembered(known: Choice, names: Sequence[str], spec: NetworkSpec, reference: Engine) -> Chosen:
+def _remembered(known: Choice, names: Sequence[str], spec: NetworkSpec, torch: Callable[[], Engine]) -> Chosen:
     """Makes the engine that was chosen before. If it fails, takes the next in speed that works."""
     failed: dict[str, str] = {}
     left = {name: time for name, time in known.seconds.items() if name in names}
@@ -295,13 +346,13 @@ def _remembered(known: Choice, names: Sequence[str], spec: NetworkSpec, referenc
             if _mark(engine) == known.exports.get(name):
                 _run_once(engine, spec)  # it was compared with torch when it was chosen
             else:
-                check(engine, reference, spec)
+                check(engine, torch(), spec)
             return Chosen(engine, known, failed)
         except Exception as error:  # whatever a runtime may raise
             _leave_out(name, error, failed)
         del left[name]
         name = fastest(left)
-    return Chosen(reference, known, failed)
+    return Chosen(torch(), known, failed)
 
 
 def _compared(
@@ -359,11 +410,13 @@ def _mark(engine: Engine) -> str:
 
 def _run_once(engine: Engine, spec: NetworkSpec) -> None:
     """Runs the engine on an empty crop, so that the first frame takes no longer than others. Raises RuntimeError."""
-    crops = torch.zeros(1, spec.search_size, spec.search_size, 3, dtype=torch.uint8, device=spec.device)
-    kernels = torch.zeros(1, *spec.network.kernel_shape, dtype=torch.float32, device=spec.device)
-    with torch.inference_mode():
-        found = engine.recorded(engine.search)(crops, kernels if spec.proposals else None)
-    if not bool(found.features.isfinite().all()):
+    crops = moved(np.zeros((1, spec.search_size, spec.search_size, 3), np.uint8), spec.device)
+    kernels = None
+    if spec.proposals:
+        kernels = moved(np.zeros((1, *spec.weights.geometry.kernel_shape), np.float32), spec.device)
+    with without_gradients(spec.device):
+        found = engine.recorded(engine.search)(crops, kernels)
+    if not np.isfinite(to_numpy(found.features)).all():
         raise RuntimeError("the features of an empty crop are not finite")
 
 
@@ -374,13 +427,17 @@ def _leave_out(name: str, error: Exception, failed: dict[str, str]) -> None:
 
 def machine(spec: NetworkSpec) -> str:
     """Describes in one line all that the choice of the fastest engine depends on."""
-    gpu = torch.cuda.get_device_name(spec.device) if spec.device.type == "cuda" else ""
+    gpu = ""
+    if spec.device.type == "cuda":
+        import torch
+
+        gpu = torch.cuda.get_device_name(spec.device.torch)
     return ", ".join(
         [
             folder_name(spec, "any", "f32"),
             gpu or processor(),
             *(() if gpu else (" ".join(extensions()),)),
-            f"{torch.get_num_threads()} threads on {available_cores()} of {os.cpu_count()} cores",
+            f"{threads()} threads on {available_cores()} of {os.cpu_count()} cores",
             *versions(spec),
         ]
     )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 import os
@@ -22,9 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Array, to_numpy
+from ..crops import TEMPLATE_SIZE
 from ..files import flush
+from ..model.geometry import TEMPLATE_CELLS
+from ..surroundings import own_defaults
 from . import onnx_runtime, open_vino, tensor_rt
-from .exported import VERSION, Manifest, required
+from .exported import KERNELS, SEARCH, TEMPLATE, Manifest, required
+from .graph import KernelGraph, TemplateGraph
 from .network_spec import NetworkSpec
 
 FORMATS = ("onnx", "openvino", "tensorrt")
@@ -36,14 +40,7 @@ _OPSET = 17
 _FLOAT = r"/Conv(_[0-9]+)?(/.*)?|/(middle|last)[./].*|/backbone/conv1/.*"
 
 
-def folder_name(spec: NetworkSpec, kind: str, precision: str) -> str:
-    """Returns a folder name that is unique to the exported network, by its name and digest."""
-    parts = (VERSION, *spec.digests, *spec.levels, spec.proposals, spec.search_size)
-    what = "+".join(map(str, parts))
-    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
-    return f"{spec.weights.model}-{kind}-{precision}-{digest}"
-
-
+@own_defaults()
 def export(
     spec: NetworkSpec,
     kind: str,
@@ -51,7 +48,7 @@ def export(
     precision: str = "f32",
     *,
     batch: int = 1,
-    calibration: Sequence[tuple[Tensor, Tensor | None]] = (),
+    calibration: Sequence[tuple[Array, Array | None]] = (),
 ) -> Manifest:
     """Writes a folder that `engine_selection.make` reads, atomically; replaces an existing folder.
 
@@ -108,11 +105,12 @@ def _write(
     folder: Path,
     precision: str,
     batch: int,
-    calibration: Sequence[tuple[Tensor, Tensor | None]],
+    calibration: Sequence[tuple[Array, Array | None]],
 ) -> dict[str, str]:
     made_with = {"torch": str(torch.__version__)}
-    graph = folder / onnx_runtime.GRAPH
+    graph = folder / onnx_runtime.file_of(SEARCH)
     write_onnx(spec, graph, batch, interleaved=kind != "tensorrt")
+    others = [] if kind == "tensorrt" or not spec.proposals else write_templates(spec, folder)
     if precision == "int8":
         made_with["calibrated on"] = f"{len(calibration)} frames"
     if kind == "openvino":
@@ -122,9 +120,13 @@ def _write(
         if precision == "int8":
             model = open_vino.apart(lambda: _quantised(model, calibration))
             made_with["nncf"] = metadata.version("nncf")
-        openvino.save_model(model, str(folder / open_vino.GRAPH), compress_to_fp16=False)
-        del model  # the model maps the file, which is deleted next
-        graph.unlink()
+        openvino.save_model(model, str(folder / open_vino.file_of(SEARCH)), compress_to_fp16=False)
+        for other in others:
+            model = open_vino.core().read_model(str(other))
+            openvino.save_model(model, str(folder / open_vino.file_of(other.stem)), compress_to_fp16=False)
+        del model  # the model maps its file, which is deleted next
+        for file in (graph, *others):
+            file.unlink()
     elif precision == "int8":
         _quantise_onnx(graph, calibration, symmetric=kind == "tensorrt")
         made_with["onnxruntime"] = metadata.version("onnxruntime")
@@ -132,6 +134,20 @@ def _write(
         made_with["tensorrt"] = tensor_rt.build(graph, folder / tensor_rt.GRAPH, precision)
         graph.unlink()
     return made_with
+
+
+def write_templates(spec: NetworkSpec, folder: Path) -> list[Path]:
+    """Writes the graphs that compute templates and kernels (see `Engine`) as ONNX files, and returns their paths."""
+    template = torch.zeros(1, len(spec.levels), spec.weights.geometry.channels, TEMPLATE_CELLS, TEMPLATE_CELLS)
+    crops = torch.zeros(1, TEMPLATE_SIZE, TEMPLATE_SIZE, 3, dtype=torch.uint8)
+    files = []
+    for name, graph, given in (
+        (TEMPLATE, TemplateGraph(spec.network), crops),
+        (KERNELS, KernelGraph(spec.network), template),
+    ):
+        files.append(folder / onnx_runtime.file_of(name))
+        _write_graph(graph, (given,), files[-1], ["given"], [name])
+    return files
 
 
 def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bool = False) -> None:
@@ -145,6 +161,13 @@ def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bo
         graph.read_interleaved()
     crops, kernels = spec.example(batch)
     inputs = (crops,) if kernels is None else (crops, kernels)
+    names = ["crops", "kernels"], ["features", "proposals"]
+    _write_graph(graph, inputs, file, *(some[: len(inputs)] for some in names))
+
+
+def _write_graph(
+    graph: torch.nn.Module, inputs: tuple[Tensor, ...], file: Path, input_names: list[str], output_names: list[str]
+) -> None:
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False  # needs no library besides torch and onnx
@@ -154,14 +177,14 @@ def write_onnx(spec: NetworkSpec, file: Path, batch: int = 1, *, interleaved: bo
             graph,
             inputs,
             str(file),
-            input_names=["crops", "kernels"][: len(inputs)],
-            output_names=["features", "proposals"][: len(inputs)],
+            input_names=input_names,
+            output_names=output_names,
             opset_version=_OPSET,
             **options,
         )
 
 
-def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) -> Any:
+def _quantised(model: Any, calibration: Sequence[tuple[Array, Array | None]]) -> Any:
     """Quantises an OpenVINO model to 8-bit weights and activations, with ranges from the calibration data."""
     nncf = required("nncf", "openvino-int8")
     nncf.set_log_level(logging.WARNING)
@@ -173,7 +196,7 @@ def _quantised(model: Any, calibration: Sequence[tuple[Tensor, Tensor | None]]) 
     )
 
 
-def _quantise_onnx(graph: Path, calibration: Sequence[tuple[Tensor, Tensor | None]], *, symmetric: bool) -> None:
+def _quantise_onnx(graph: Path, calibration: Sequence[tuple[Array, Array | None]], *, symmetric: bool) -> None:
     """Quantises an ONNX file in place. TensorRT needs ranges that are symmetric around zero."""
     quantization = required("onnxruntime.quantization", "onnxruntime-int8")
     onnx = required("onnx", "onnxruntime-int8")
@@ -194,7 +217,7 @@ def _quantise_onnx(graph: Path, calibration: Sequence[tuple[Tensor, Tensor | Non
 
 
 class _Reader:
-    def __init__(self, calibration: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+    def __init__(self, calibration: Sequence[tuple[Array, Array | None]]) -> None:
         self._items = iter(calibration)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -202,6 +225,6 @@ class _Reader:
         return None if item is None else _feed(item)
 
 
-def _feed(item: tuple[Tensor, Tensor | None]) -> dict[str, np.ndarray]:
+def _feed(item: tuple[Array, Array | None]) -> dict[str, np.ndarray]:
     parts = zip(("crops", "kernels"), item, strict=True)
-    return {name: np.ascontiguousarray(part.numpy()) for name, part in parts if part is not None}
+    return {name: np.ascontiguousarray(to_numpy(part)) for name, part in parts if part is not None}

@@ -12,20 +12,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
+from ..arrays import Array, is_tensor, to_numpy, to_tensor
 from ..files import flush, write_file
-from ..model.backbones import cells
 from ..model.checkpoints import sha256
+from ..model.geometry import TEMPLATE_CELLS, cells
 from ..optional_import import import_optional
-from .graph import SearchOutput, output
 from .network_spec import NetworkSpec
-from .recording import Result, Step
+from .search_output import SearchOutput, output
+from .step import Result, Step
 
 MANIFEST = "engine.json"
-Batch = tuple[list[Tensor], list[Tensor]]  # inputs and outputs of one run
-VERSION = 3  # raise it when older exports can't be used any more, or are slower
+SEARCH, TEMPLATE, KERNELS = "search", "template", "kernels"  # the graphs of an export
+Arrays = npt.NDArray[Any]
+Batch = tuple[list[Arrays], list[Arrays]]  # inputs and outputs of one run
+VERSION = 4  # raise it when older exports can't be used any more, or are slower
 
 
 class DamagedExport(ValueError):
@@ -132,7 +135,10 @@ class Manifest:
 
 
 class ExportedEngine:
-    """Runs a graph of fixed batch size as often as the targets need; subclasses run one batch."""
+    """Runs a graph of fixed batch size as often as the targets need; subclasses run one batch.
+
+    folder: holds the graphs ``SEARCH`` and, with the heads, ``TEMPLATE`` and ``KERNELS``.
+    """
 
     name = ""
     threads = True
@@ -140,35 +146,61 @@ class ExportedEngine:
     def __init__(self, folder: Path, spec: NetworkSpec) -> None:
         self.manifest = Manifest.read(folder)
         self.manifest.check(folder, spec)
-        self.spec = spec
+        self.folder, self.spec = folder, spec
+        self.owned: object = None  # a temporary folder that lives as long as the engine
         self._channels = sum(spec.sections)
         if self.manifest.precision != "f32":
             self.name = f"{self.name}-{self.manifest.precision}"
 
-    def search(self, crops: Tensor, kernels: Tensor | None) -> SearchOutput:
+    def needs_cpu(self) -> None:
+        """Raises ValueError if the tracker is not on the CPU."""
+        if self.spec.device.type != "cpu":
+            raise ValueError(f"the engine {self.name} runs on the CPU, the tracker is on {self.spec.device}")
+
+    def search(self, crops: Array, kernels: Array | None) -> SearchOutput:
         """See `Engine`."""
+        found = self._searched(to_numpy(crops), None if kernels is None else to_numpy(kernels))
+        if not is_tensor(crops):
+            return found
+        return SearchOutput(*(None if part is None else to_tensor(part) for part in found))  # type: ignore[arg-type]
+
+    def _searched(self, crops: Arrays, kernels: Arrays | None) -> SearchOutput:
         count, batch = len(crops), self.manifest.batch
         total = -(-count // batch) * batch
-        device = crops.device
-        kernels = self._kernels(kernels, crops)
+        kernels = self._kernels(kernels, count)
+        given = [np.ascontiguousarray(part) for part in (crops, kernels) if part is not None]
         if total > count:
-            crops = torch.cat([crops, crops[-1:].expand(total - count, -1, -1, -1)])
-            if kernels is not None:
-                kernels = torch.cat([kernels, kernels[-1:].expand(total - count, *kernels.shape[1:])])
+            given = [np.concatenate([part, np.repeat(part[-1:], total - count, 0)]) for part in given]
         grid = cells(self.spec.search_size)
-        features = torch.empty(total, self._channels, grid, grid, dtype=torch.float32, device=device)
-        proposals = None
+        outputs = [np.empty((total, self._channels, grid, grid), np.float32)]
         if kernels is not None:
-            network = self.spec.network
-            places = network.places(self.spec.search_size)
-            proposals = torch.empty(total, 5 * len(network.anchors), places, places, dtype=torch.float32, device=device)
-        inputs: list[Tensor] = [part.contiguous() for part in (crops, kernels) if part is not None]
-        outputs = [part for part in (features, proposals) if part is not None]
+            geometry = self.spec.weights.geometry
+            places = geometry.places(self.spec.search_size)
+            outputs.append(np.empty((total, 5 * geometry.proposals_per_cell, places, places), np.float32))
         rows = [slice(start, start + batch) for start in range(0, total, batch)]
-        self.run_all([([part[some] for part in inputs], [part[some] for part in outputs]) for some in rows])
-        if not self.spec.proposals or proposals is None:
-            return output(features[:count], None)
-        return output(features[:count], proposals[:count])
+        self.run_all([([part[some] for part in given], [part[some] for part in outputs]) for some in rows])
+        features, proposals = outputs[0][:count], outputs[1][:count] if self.spec.proposals else None
+        return output(features, proposals)
+
+    def template(self, crops: Array) -> list[Array]:
+        """See `Engine`."""
+        geometry = self.spec.weights.geometry
+        shape = len(self.spec.levels), geometry.channels, TEMPLATE_CELLS, TEMPLATE_CELLS
+        found = np.empty((len(crops), *shape), np.float32)
+        self._run_each(TEMPLATE, to_numpy(crops), found)
+        return [found[:, level] for level in range(len(self.spec.levels))]
+
+    def kernels(self, template: Sequence[Array]) -> Array:
+        """See `Engine`."""
+        levels = np.stack([to_numpy(level) for level in template], 1)
+        found = np.empty((len(levels), *self.spec.weights.geometry.kernel_shape), np.float32)
+        self._run_each(KERNELS, levels, found)
+        return found
+
+    def _run_each(self, graph: str, given: Arrays, found: Arrays) -> None:
+        for index in range(len(given)):
+            row = slice(index, index + 1)
+            self.run(graph, [np.ascontiguousarray(given[row])], [found[row]])
 
     def recorded(self, step: Step[Result]) -> Step[Result]:
         """See `Engine`."""
@@ -177,22 +209,22 @@ class ExportedEngine:
     def prepare(self) -> None:
         """See `Engine`."""
 
-    def _kernels(self, kernels: Tensor | None, crops: Tensor) -> Tensor | None:
+    def _kernels(self, kernels: Arrays | None, count: int) -> Arrays | None:
         """Returns the given kernels, or zeros for a graph whose heads are not used."""
         if kernels is not None or not self.manifest.proposals:
             return kernels
-        return torch.zeros(len(crops), *self.spec.network.kernel_shape, dtype=torch.float32, device=crops.device)
+        return np.zeros((count, *self.spec.weights.geometry.kernel_shape), np.float32)
 
     def run_all(self, batches: Sequence[Batch]) -> None:
-        """Runs all batches, one after the other."""
+        """Runs all batches of the graph ``SEARCH``, one after the other."""
         for inputs, outputs in batches:
-            self.run(inputs, outputs)
+            self.run(SEARCH, inputs, outputs)
 
-    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        """Runs one batch.
+    def run(self, graph: str, inputs: Sequence[Arrays], outputs: Sequence[Arrays]) -> None:
+        """Runs one batch of a graph.
 
-        inputs: crops and, if the graph has heads, kernels.
-        outputs: tensors to fill with features and, if the graph has heads, proposals.
+        inputs: for ``SEARCH`` crops and, if it has heads, kernels; for the others, their only input.
+        outputs: arrays to fill: for ``SEARCH`` with features and, if it has heads, proposals.
         """
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,7 @@ from ..model.network import LEVELS, SNSCF, SNSCFNano
 from ..model.rpn import RATIOS, LightRegionProposal, RegionProposal, correlate_channels
 from ..model.ssf import spatially_semantic_features
 
-
-class SearchOutput(NamedTuple):
-    """The network's output for N search crops, float32. Sizes are given for crops of 255 pixels.
-
-    features: N x C x 31 x 31, input of the correlation filters: the reduced features of all levels side by side, or the
-        backbone's taps if the heads are untrained.
-    scores: N x 5 x 25 x 25 fused logits (eq 3), N x 1 x 15 x 15 from light heads; None without heads.
-    deltas: N x 5 x 4 x 25 x 25 (eq 3), N x 1 x 4 x 15 x 15 from light heads; None without heads.
-    """
-
-    features: Tensor
-    scores: Tensor | None
-    deltas: Tensor | None
+_Network = TypeVar("_Network", bound=SNSCF)
 
 
 class SearchGraph(nn.Module):
@@ -42,7 +30,7 @@ class SearchGraph(nn.Module):
 
     def __init__(self, network: SNSCF, levels: Sequence[int], *, reduce: bool) -> None:
         super().__init__()
-        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        network = _copied(network)
         self.levels, self.interleaved = tuple(levels), False
         fold_batch_norms(network.backbone)
         fold_normalisation(network)
@@ -101,7 +89,7 @@ class ProposalGraph(SearchGraph):
 
     def __init__(self, network: SNSCF) -> None:
         super().__init__(network, LEVELS, reduce=True)
-        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        network = _copied(network)
         fold_batch_norms(network.heads)
         width, heads = network.channels, cast(Sequence[RegionProposal], network.heads)
         self.adjust, self.middle = nn.ModuleList(), nn.ModuleList()
@@ -136,7 +124,7 @@ class LightProposalGraph(SearchGraph):
 
     def __init__(self, network: SNSCFNano) -> None:
         super().__init__(network, LEVELS, reduce=True)
-        network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        network = _copied(network)
         fold_batch_norms(network.reductions)
         fold_batch_norms(network.heads)
         self.downsampling = network.downsampling
@@ -162,12 +150,37 @@ class LightProposalGraph(SearchGraph):
         return self.features(taps), fused
 
 
-def output(features: Tensor, proposals: Tensor | None) -> SearchOutput:
-    """Splits the result of a graph into features, scores and deltas."""
-    if proposals is None:
-        return SearchOutput(features, None, None)
-    anchors = proposals.shape[1] // 5
-    return SearchOutput(features, proposals[:, :anchors], proposals[:, anchors:].unflatten(1, (anchors, 4)))
+class TemplateGraph(nn.Module):
+    """Computes the template features of all levels, 1 x L x C x 7 x 7, from 1 x 127 x 127 x 3 uint8 BGR crops."""
+
+    def __init__(self, network: SNSCF) -> None:
+        super().__init__()
+        self.network = _copied(network)
+        fold_batch_norms(self.network.backbone)
+        fold_normalisation(self.network)
+        fold_batch_norms(self.network.reductions)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        network = self.network
+        taps = network.extract(crops.permute(0, 3, 1, 2).float())
+        return torch.stack(network.template(network.reduce(taps)), 1)
+
+
+class KernelGraph(nn.Module):
+    """Computes the heads' kernels (see ``SNSCF.kernels``) from the template features of all levels."""
+
+    def __init__(self, network: SNSCF) -> None:
+        super().__init__()
+        self.network = _copied(network)
+        fold_batch_norms(self.network.heads)
+
+    def forward(self, template: Tensor) -> Tensor:
+        return self.network.kernels(list(template.unbind(1)))
+
+
+def _copied(network: _Network) -> _Network:
+    copied = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    return cast(_Network, copied.to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
 
 
 def fold_batch_norms(module: nn.Module) -> None:

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from .exported import ExportedEngine, required
+from ..cores import threads
+from .exported import SEARCH, Arrays, ExportedEngine, required
 from .network_spec import NetworkSpec
 
-GRAPH = "search.onnx"
+
+def file_of(graph: str) -> str:
+    """Returns the name of a graph's file."""
+    return f"{graph}.onnx"
 
 
 class OnnxRuntimeEngine(ExportedEngine):
@@ -26,22 +29,26 @@ class OnnxRuntimeEngine(ExportedEngine):
 
     def __init__(self, folder: Path, spec: NetworkSpec) -> None:
         super().__init__(folder, spec)
-        if spec.device.type != "cpu":
-            raise ValueError(f"the engine onnxruntime runs on the CPU, the tracker is on {spec.device}")
-        runtime = required("onnxruntime", self.name)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        self.needs_cpu()
+        self._runtime = required("onnxruntime", self.name)
+        self._sessions: dict[str, Any] = {SEARCH: self._session(SEARCH)}
+
+    def run(self, graph: str, inputs: Sequence[Arrays], outputs: Sequence[Arrays]) -> None:
+        session = self._sessions.get(graph)
+        if session is None:
+            session = self._sessions[graph] = self._session(graph)
+        binding = session.io_binding()
+        for one, array in zip(session.get_inputs(), inputs, strict=True):
+            binding.bind_cpu_input(one.name, array)
+        for one, array in zip(session.get_outputs(), outputs, strict=True):
+            binding.bind_output(one.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        session.run_with_iobinding(binding)
+
+    def _session(self, graph: str) -> Any:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3
         # Threads that spin between frames would slow down all other work on the machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = runtime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        self._inputs = [one.name for one in self._session.get_inputs()]
-        self._outputs = [one.name for one in self._session.get_outputs()]
-
-    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        binding = self._session.io_binding()
-        for name, tensor in zip(self._inputs, inputs, strict=True):
-            binding.bind_cpu_input(name, tensor.numpy())
-        for name, tensor in zip(self._outputs, outputs, strict=True):
-            binding.bind_output(name, "cpu", 0, tensor.numpy().dtype, tuple(tensor.shape), tensor.data_ptr())
-        self._session.run_with_iobinding(binding)
+        file = str(self.folder / file_of(graph))
+        return self._runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from .exported import Batch, ExportedEngine, required
+from ..cores import threads
+from .exported import SEARCH, Arrays, Batch, ExportedEngine, required
 from .network_spec import NetworkSpec
 
-GRAPH = "search.xml"
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+
+def file_of(graph: str) -> str:
+    """Returns the name of a graph's file."""
+    return f"{graph}.xml"
 
 
 def apart(work: Callable[[], _T]) -> _T:
@@ -57,10 +60,9 @@ class OpenVinoEngine(ExportedEngine):
 
     def __init__(self, folder: Path, spec: NetworkSpec) -> None:
         super().__init__(folder, spec)
-        if spec.device.type != "cpu":
-            raise ValueError(f"the engine openvino runs on the CPU, the tracker is on {spec.device}")
+        self.needs_cpu()
         self._openvino = required("openvino", self.name)
-        self._threads = torch.get_num_threads()
+        self._threads = threads()
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self._threads,
@@ -69,14 +71,19 @@ class OpenVinoEngine(ExportedEngine):
             # By default, OpenVINO uses bfloat16 if the CPU has it, which is less exact and not always faster.
             "INFERENCE_PRECISION_HINT": "bf16" if self.manifest.precision == "bf16" else "f32",
         }
-        self._model = core().read_model(str(folder / GRAPH))
+        self._model = core().read_model(str(folder / file_of(SEARCH)))
         self._compiled = core().compile_model(self._model, "CPU", self._settings)
-        self._request = self._compiled.create_infer_request()
+        self._requests = {SEARCH: self._compiled.create_infer_request()}
         self._pairs: Future[list[Any]] | None = None
 
-    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        self._prepare(self._request, inputs, outputs)
-        self._request.infer()
+    def run(self, graph: str, inputs: Sequence[Arrays], outputs: Sequence[Arrays]) -> None:
+        request = self._requests.get(graph)
+        if request is None:  # the graphs of templates are exact in all precisions
+            settings = {**self._settings, "INFERENCE_PRECISION_HINT": "f32"}
+            compiled = core().compile_model(str(self.folder / file_of(graph)), "CPU", settings)
+            request = self._requests[graph] = compiled.create_infer_request()
+        self._prepare(request, inputs, outputs)
+        request.infer()
 
     def run_all(self, batches: Sequence[Batch]) -> None:
         """Runs two batches at a time: with half of the threads each, they waste less time waiting."""
@@ -123,8 +130,7 @@ class OpenVinoEngine(ExportedEngine):
         try:
             model = core().compile_model(self._model, "CPU", settings)
             pair = [model.create_infer_request() for _ in range(2)]
-            crops, kernels = self.spec.example(self.manifest.batch)
-            given = [part.numpy() for part in (crops, self._kernels(kernels, crops)) if part is not None]
+            given = self._random_inputs()
             results = []
             for request in (self._compiled.create_infer_request(), *pair):
                 request.infer(given)
@@ -137,8 +143,17 @@ class OpenVinoEngine(ExportedEngine):
             _LOG.info("several targets are run one after the other: side by side rounds differently on this processor")
         return pair if same else []
 
-    def _prepare(self, request: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        for index, tensor in enumerate(inputs):
-            request.set_input_tensor(index, self._openvino.Tensor(tensor.numpy(), shared_memory=True))
-        for index, tensor in enumerate(outputs):
-            request.set_output_tensor(index, self._openvino.Tensor(tensor.numpy(), shared_memory=True))
+    def _random_inputs(self) -> list[Arrays]:
+        """Returns crops and, if the graph has heads, kernels."""
+        random, batch, side = np.random.default_rng(0), self.manifest.batch, self.spec.search_size
+        given: list[Arrays] = [random.integers(0, 256, (batch, side, side, 3), np.uint8)]
+        if self.manifest.proposals:
+            shape = batch, *self.spec.weights.geometry.kernel_shape
+            given.append(random.standard_normal(shape, np.float32))
+        return given
+
+    def _prepare(self, request: Any, inputs: Sequence[Arrays], outputs: Sequence[Arrays]) -> None:
+        for index, array in enumerate(inputs):
+            request.set_input_tensor(index, self._openvino.Tensor(array, shared_memory=True))
+        for index, array in enumerate(outputs):
+            request.set_output_tensor(index, self._openvino.Tensor(array, shared_memory=True))

@@ -8,22 +8,17 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from .step import RecordedStep, RecordingError, Result, Step
+
 # Quoted, so that the documentation can be built without torch.
 Inputs: TypeAlias = "tuple[Tensor | None, ...]"
-Result = TypeVar("Result", bound="tuple[Tensor | None, ...]")
-# A function of tensors with N rows, or None, that returns a NamedTuple of tensors with N rows, or None.
-Step = Callable[..., Result]
 
 _SAME = 1e-3  # largest change by replaying, relative to the largest value
-
-
-class RecordingError(RuntimeError):
-    """Reports that a step can't be recorded, or that its replay gives other results than the step."""
 
 
 class _Recording(NamedTuple):
@@ -32,7 +27,7 @@ class _Recording(NamedTuple):
     result: Any
 
 
-class Recorded(ABC, Generic[Result]):
+class Recorded(RecordedStep, ABC, Generic[Result]):
     """A step that is recorded for 1, 2, 4, 8, ... rows when first needed; other numbers use the next larger recording.
 
     The result of a call lies in the recording's memory and is valid until the next call. Calls raise RecordingError if
@@ -65,7 +60,8 @@ class Recorded(ABC, Generic[Result]):
         _fill(inputs, given)
         replay()
         found, expected = _rows(result, count), _rows(self.step(*inputs), count)
-        for name, a, b in zip(cast(Any, result)._fields, expected, found, strict=True):
+        outputs: Any = zip(cast(Any, result)._fields, expected, found, strict=True)
+        for name, a, b in outputs:
             if a is not None and b is not None:
                 if a.is_complex():
                     a, b = (torch.view_as_real(part).flatten(-2) for part in (a, b))

@@ -14,13 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arrays import Array
+from ..model.geometry import cells
 from .exported import ExportedEngine, required
 from .network_spec import NetworkSpec
+from .search_output import SearchOutput, output
+from .torch_engine import TorchTemplates
 
 GRAPH = "search.plan"
 
 
-class TensorRtEngine(ExportedEngine):
+class TensorRtEngine(TorchTemplates, ExportedEngine):
     """Runs an exported folder in TensorRT.
 
     Raises ValueError or FileNotFoundError if the folder, the library or the device can't be used.
@@ -35,7 +39,7 @@ class TensorRtEngine(ExportedEngine):
             raise ValueError(f"the engine tensorrt needs a CUDA device, the tracker is on {spec.device}")
         tensorrt = required("tensorrt", self.name)
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-        with torch.cuda.device(spec.device):
+        with torch.cuda.device(spec.device.torch):
             engine = self._runtime.deserialize_cuda_engine((folder / GRAPH).read_bytes())
             if engine is None:
                 raise RuntimeError(f"{folder} was built by another TensorRT or for another GPU: export it again")
@@ -43,7 +47,27 @@ class TensorRtEngine(ExportedEngine):
             self._context: Any = engine.create_execution_context()
         self._names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
 
-    def run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def search(self, crops: Array, kernels: Array | None) -> SearchOutput:
+        """See `Engine`."""
+        assert isinstance(crops, Tensor) and (kernels is None or isinstance(kernels, Tensor))
+        count, batch, geometry = len(crops), self.manifest.batch, self.spec.weights.geometry
+        total = -(-count // batch) * batch
+        if kernels is None and self.manifest.proposals:  # the heads are not used
+            kernels = crops.new_zeros(count, *geometry.kernel_shape, dtype=torch.float32)
+        given = [part.contiguous() for part in (crops, kernels) if part is not None]
+        if total > count:
+            given = [torch.cat([part, part[-1:].expand(total - count, *part.shape[1:])]) for part in given]
+        grid, places = cells(self.spec.search_size), geometry.places(self.spec.search_size)
+        shapes = [(self._channels, grid, grid)]
+        if kernels is not None:
+            shapes.append((5 * geometry.proposals_per_cell, places, places))
+        outputs = [crops.new_empty(total, *shape, dtype=torch.float32) for shape in shapes]
+        for start in range(0, total, batch):
+            some = slice(start, start + batch)
+            self._run([part[some] for part in given], [part[some] for part in outputs])
+        return output(outputs[0][:count], outputs[1][:count] if self.spec.proposals else None)
+
+    def _run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         tensors = dict(zip(("crops", "kernels"), inputs, strict=False))
         tensors |= dict(zip(("features", "proposals"), outputs, strict=False))
         for name in self._names:

@@ -8,15 +8,28 @@ denominator are kept as running averages, so the filter adapts. All functions of
 the same code trains the features (the gradient flows through the Fourier-domain solution).
 
 Feature maps are N x C x H x W. They are padded with zeros to a size that is fast to transform (``fft_size``). Spectra
-are those of ``torch.fft.rfft2``: N x C x P x (P // 2 + 1), complex.
+are N x C x P x (P // 2 + 1), complex, as from ``rfft2`` of NumPy and torch.
+
+Training computes with tensors. Tracking computes with the functions of a `FilterBank`, which also take NumPy arrays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import Array, irfft2, joined, rfft2
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+SIDELOBE = 5  # cells from the peak of a map that do not count as its sidelobe
 
 
 def fft_size(cells: int) -> int:
@@ -32,9 +45,9 @@ def fft_size(cells: int) -> int:
         size += 1
 
 
-def hann_window(cells: int) -> Tensor:
+def hann_window(cells: int) -> npt.NDArray[np.float32]:
     """Returns a cells x cells Hann window that reaches zero just outside the map."""
-    window = torch.hann_window(cells + 2, periodic=False)[1:-1]
+    window = np.hanning(cells + 2)[1:-1].astype(np.float32)
     return window[:, None] * window[None, :]
 
 
@@ -43,6 +56,8 @@ def gaussian_label(cells: int, size: int, sigma: Tensor) -> Tensor:
 
     ``sigma`` is N x 2 (vertical, horizontal), in cells. The result is N x 1 x size x size.
     """
+    import torch
+
     offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - (cells - 1) / 2
     offset = (offset + size / 2) % size - size / 2
     profile = torch.exp(-(offset**2) / (2 * sigma[..., None] ** 2))
@@ -63,6 +78,8 @@ class CorrelationFilter:
 
     def updated(self, new: CorrelationFilter, rate: float) -> CorrelationFilter:
         """Returns the running average of both parts: (1 - rate) * old + rate * new."""
+        import torch
+
         return replace(
             self,
             numerator=torch.lerp(self.numerator, new.numerator, rate),
@@ -78,6 +95,8 @@ def learn(features: Tensor, label: Tensor, regularisation: float) -> Correlation
     regularisation: lambda, added to the power spectrum summed over the channels. Its unit is therefore the square of
         the features' unit, times H * W.
     """
+    import torch
+
     size = label.shape[-1]
     spectrum = torch.fft.rfft2(features, s=(size, size))
     return CorrelationFilter(
@@ -93,6 +112,8 @@ def respond(filter_: CorrelationFilter, features: Tensor) -> Tensor:
     The value at a cell measures how well a target centred there fits. On the map that the filter was learned on, the
     response is the label.
     """
+    import torch
+
     size = filter_.numerator.shape[-2]
     spectrum = torch.fft.rfft2(features, s=(size, size))
     product = (filter_.numerator * spectrum).sum(1, keepdim=True) / (filter_.denominator + filter_.regularisation)
@@ -109,24 +130,22 @@ class FilterBank:
     sections: number of channels of each level; they sum to C.
     """
 
-    numerator: Tensor
-    denominator: Tensor
+    numerator: Array
+    denominator: Array
     sections: tuple[int, ...]
     regularisation: float
 
     def updated(self, new: FilterBank, rate: float) -> FilterBank:
         """Returns the running average of both parts: (1 - rate) * old + rate * new."""
-        # A CPU interpolates pairs of real numbers three times as fast as complex numbers.
-        mixed = torch.lerp(torch.view_as_real(self.numerator), torch.view_as_real(new.numerator), rate)
         return replace(
             self,
-            numerator=torch.view_as_complex(mixed),
-            denominator=torch.lerp(self.denominator, new.denominator, rate),
+            numerator=self.numerator + rate * (new.numerator - self.numerator),
+            denominator=self.denominator + rate * (new.denominator - self.denominator),
         )
 
 
 def learn_bank(
-    features: Tensor, gains: Tensor, label: Tensor, sections: tuple[int, ...], regularisation: float
+    features: Array, gains: Array, label: Array, sections: tuple[int, ...], regularisation: float
 ) -> FilterBank:
     """Learns a filter for each level (eq 8), as `learn` does, from features scaled by a factor per target and level.
 
@@ -135,46 +154,54 @@ def learn_bank(
     label: N x 1 x P x P, shared by all levels.
     """
     size = label.shape[-1]
-    spectrum = torch.fft.rfft2(features, s=(size, size))
-    target = torch.fft.rfft2(label) * gains[..., None, None]
-    power = _sums(torch.view_as_real(spectrum).square(), sections).sum(-1) * gains.square()[..., None, None]
+    spectrum = rfft2(features, size)
+    target = rfft2(label, size) * gains[..., None, None]
+    power = _sums(spectrum.real**2 + spectrum.imag**2, sections) * (gains**2)[..., None, None]
     return FilterBank(_times(target, spectrum.conj(), sections), power, sections, regularisation)
 
 
-def respond_bank(bank: FilterBank, features: Tensor, gains: Tensor, weights: Tensor) -> Tensor:
+def respond_bank(bank: FilterBank, features: Array, gains: Array, weights: Array) -> Array:
     """Returns the responses of all levels (eq 9), summed with ``weights`` (L), as N x 1 x H x W.
 
     features, gains: as in `learn_bank`.
     """
     size = bank.numerator.shape[-2]
-    spectrum = torch.fft.rfft2(features, s=(size, size))
+    spectrum = rfft2(features, size)
     factors = (weights * gains)[..., None, None] / (bank.denominator + bank.regularisation)
     # The transform is linear, so summing the levels first saves transforms.
-    product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1, keepdim=True)
-    return torch.fft.irfft2(product, s=(size, size))[..., : features.shape[-2], : features.shape[-1]]
+    product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1)[:, None]
+    return irfft2(product, size)[..., : features.shape[-2], : features.shape[-1]]
 
 
-def _sums(values: Tensor, sections: tuple[int, ...]) -> Tensor:
+def levels_of(values: Array, sections: Sequence[int]) -> list[Array]:
+    """Splits N x C x ... into the channels of each level."""
+    return [values[:, start:end] for start, end in pairwise(accumulate(sections, initial=0))]
+
+
+def _sums(values: Array, sections: tuple[int, ...]) -> Array:
     """Sums N x C x ... over the channels of each level, to N x L x ..."""
     if len(set(sections)) == 1:
-        return values.unflatten(1, (len(sections), sections[0])).sum(2)
-    return torch.stack([level.sum(1) for level in values.split(sections, 1)], 1)
+        return cast(Any, values.reshape(len(values), len(sections), sections[0], *values.shape[2:]).sum(2))
+    return joined([cast(Any, level.sum(1))[:, None] for level in levels_of(values, sections)], 1)
 
 
-def _times(factors: Tensor, values: Tensor, sections: tuple[int, ...]) -> Tensor:
+def _times(factors: Array, values: Array, sections: tuple[int, ...]) -> Array:
     """Multiplies N x C x ... by the factor of each channel's level, N x L x ..."""
     if len(set(sections)) == 1:
-        return (values.unflatten(1, (len(sections), sections[0])) * factors[:, :, None]).flatten(1, 2)
-    levels = zip(values.split(sections, 1), factors.split(1, 1), strict=True)
-    return torch.cat([level * factor for level, factor in levels], 1)
+        by_level: Any = values.reshape(len(values), len(sections), sections[0], *values.shape[2:])
+        return cast(Any, (by_level * factors[:, :, None]).reshape(values.shape))
+    parts = enumerate(levels_of(values, sections))
+    return joined([level * factors[:, index : index + 1] for index, level in parts], 1)
 
 
-def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = 5) -> Tensor:
+def peak_to_sidelobe_ratio(responses: Tensor, exclude: int = SIDELOBE) -> Tensor:
     """Returns (peak - mean) / standard deviation for each of N maps, N x H x W (MOSSE, Bolme et al. 2010).
 
     Mean and deviation are those of the sidelobe: all cells but a square of ``2 exclude + 1`` cells a side around the
     peak. A flat response gives 0.
     """
+    import torch
+
     rows, columns = responses.shape[1:]
     peak, at = responses.flatten(1).max(1)
     row, column = at.div(columns, rounding_mode="floor"), at % columns

@@ -20,13 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STRIDE = 8  # crop pixels per cell
-FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
-
-
-def cells(side: int) -> int:
-    """Returns the cells a side of a crop's features, from the crop's pixels a side."""
-    return (side - FIRST_CELL) // STRIDE
+from .geometry import STRIDE
 
 
 class Backbone(nn.Module):

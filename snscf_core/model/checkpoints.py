@@ -20,14 +20,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from ..files import write_file
-from ..tensor_files import TensorFileError, read_tensors, write_tensors
+from ..tensor_files import TensorFileError, read_arrays, read_shapes, read_tensors, write_tensors
 from ..user_folders import expanded, user_cache
-from .network import MODELS, SNSCF, create
+from .geometry import MODELS, Geometry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .network import SNSCF
 
 WEIGHTS_VARIABLE = "SNSCF_WEIGHTS"
 CHECKSUMS = "SHA256SUMS"
@@ -62,6 +68,19 @@ class Weights:
     trained: bool
     levels: tuple[int, ...]
     metadata: Mapping[str, str]
+
+    @property
+    def geometry(self) -> Geometry:
+        """The shapes of the network, if the weights include the heads."""
+        return Geometry(self.model, _channels(self.files[0], self.metadata))
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Reads one tensor, as float32. Raises KeyError if there is none of that name."""
+        for file in self.files:
+            arrays, _ = read_arrays(file)
+            if name in arrays:
+                return arrays[name].astype(np.float32)
+        raise KeyError(name)
 
 
 def search_folders() -> list[Path]:
@@ -131,34 +150,65 @@ def load(model: str | Path, channels: int | None = None, *, untrained: bool = Fa
     determine it. Returns the network and a description of the weights. Raises WeightsError if the weights are missing,
     truncated, differ from their checksum, or do not fit the network.
     """
+    weights = describe(model, untrained=untrained)
+    return network_of(weights, channels), weights
+
+
+def describe(model: str | Path, *, untrained: bool = False) -> Weights:
+    """Describes the weights that ``find(model, untrained=untrained)`` finds, without loading them. Raises WeightsError.
+
+    Does not need torch. Whether the weights fit the network is checked by `network_of`.
+    """
     files = find(model, untrained=untrained)
-    for file in files:
-        _verify(file)
-    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     metadata: dict[str, str] = {}
     for file in files:
+        _verify(file)
         try:
-            stored, described = read_tensors(file)
+            stored, described = read_shapes(file)
         except (TensorFileError, OSError) as error:
-            raise WeightsError(f"{file} can't be read as safetensors: {error}") from error
+            raise _unreadable(file, error) from error
         metadata = metadata or described
-        tensors.update({key: tensor.float() for key, tensor in stored.items()})
-    name = _name_of(files[0], tensors, metadata)
+        shapes.update(stored)
+    name = _name_of(files[0], shapes, metadata)
     if name is None:
         raise WeightsError(f"{files[0]} holds no network known here ({', '.join(MODELS)})")
-    trained = any(key.startswith("heads.") for key in tensors)
+    trained = any(key.startswith("heads.") for key in shapes)
+    # ResNet-50's ImageNet file lacks conv5.
+    shallow = name == "snscf_r50" and not trained and not any(key.startswith("layer4.") for key in shapes)
+    weights = Weights(name, files, trained, (0, 1) if shallow else (0, 1, 2), metadata)
     if trained:
-        network = create(name, _channels(files[0], metadata))
-        _fit(network, tensors, files[0], set())
-        levels: tuple[int, ...] = (0, 1, 2)
+        _channels(files[0], metadata)
+    return weights
+
+
+def network_of(weights: Weights, channels: int | None = None) -> SNSCF:
+    """Loads the weights into a network in evaluation mode; see `load`. Raises WeightsError."""
+    from .network import create
+
+    tensors: dict[str, Tensor] = {}
+    for file in weights.files:
+        try:
+            stored, _ = read_tensors(file)
+        except (TensorFileError, OSError) as error:
+            raise _unreadable(file, error) from error
+        tensors.update({key: tensor.float() for key, tensor in stored.items()})
+    if weights.trained:
+        network = create(weights.model, weights.geometry.channels)
+        _fit(network, tensors, weights.files[0], set())
     else:
-        # ImageNet files carry a classifier that the tracker does not use, and ResNet-50's file lacks conv5.
-        network = create(name, channels)
+        # ImageNet files carry a classifier that the tracker does not use.
+        network = create(weights.model, channels)
         backbone = {k: v for k, v in tensors.items() if k in network.backbone.state_dict()}
-        missing = {key for key in network.backbone.state_dict() if key.startswith("layer4.")} - backbone.keys()
-        _fit(network.backbone, backbone, files[0], missing)
-        levels = (0, 1) if missing else (0, 1, 2)
-    return network.eval().requires_grad_(False), Weights(name, files, trained, levels, metadata)
+        missing = set()
+        if weights.levels != (0, 1, 2):
+            missing = {key for key in network.backbone.state_dict() if key.startswith("layer4.")}
+        _fit(network.backbone, backbone, weights.files[0], missing)
+    return network.eval().requires_grad_(False)
+
+
+def _unreadable(file: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{file} can't be read as safetensors: {error}")
 
 
 def save(
@@ -231,7 +281,7 @@ def _shards(file: Path) -> tuple[Path, ...]:
 
 
 def _name_of(
-    file: Path, tensors: Mapping[str, Tensor] | None = None, metadata: Mapping[str, str] | None = None
+    file: Path, tensors: Mapping[str, object] | None = None, metadata: Mapping[str, str] | None = None
 ) -> str | None:
     if metadata and metadata.get("model") in MODELS:
         return metadata["model"]
@@ -245,7 +295,7 @@ def _name_of(
     return None
 
 
-def _fit(module: torch.nn.Module, tensors: Mapping[str, Tensor], file: Path, may_miss: set[str]) -> None:
+def _fit(module: nn.Module, tensors: Mapping[str, Tensor], file: Path, may_miss: set[str]) -> None:
     own = {key: value for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - tensors.keys() - may_miss)
     unknown = sorted(tensors.keys() - own.keys())

@@ -15,27 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from ..crops import SEARCH_SIZE
-from .backbones import STRIDE, Backbone, FBNetC, ResNet50, cells
-from .rpn import (
-    MARGIN,
-    TEMPLATE_CELLS,
-    LightRegionProposal,
-    Proposals,
-    RegionProposal,
-    anchors,
-    cell_boxes,
-    decode,
-    fuse,
-)
+from .backbones import Backbone, FBNetC, ResNet50
+from .geometry import LEVELS, MODELS, NANO, NANO_FILTER_CHANNELS, STRIDE, TEMPLATE_CELLS, Geometry
+from .rpn import LightRegionProposal, Proposals, RegionProposal, decode, fuse
 from .ssf import spatially_semantic_features
 
-NANO = "snscf_nano"
 BACKBONES: dict[str, type[Backbone]] = {
     NANO: FBNetC,
     "snscf_r50": ResNet50,
 }
-MODELS = tuple(BACKBONES)  # the default first
-LEVELS = (0, 1, 2)  # conv3, conv4, conv5
+assert tuple(BACKBONES) == MODELS
 
 
 def centre_crop(features: Tensor, cells: int) -> Tensor:
@@ -79,24 +68,27 @@ class SNSCF(nn.Module):
         return RegionProposal(channels)
 
     @property
+    def geometry(self) -> Geometry:
+        """The shapes of this network."""
+        return Geometry(self.name, self.channels)
+
+    @property
     def filter_channels(self) -> int:
-        """Channels per level of the features that the correlation filters work on, with trained heads."""
-        return self.channels
+        """See `Geometry.filter_channels`."""
+        return self.geometry.filter_channels
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
         """Shape of the kernels of one target, as `kernels` returns them."""
-        return len(LEVELS), 2 * self.channels, 5, 5
+        return self.geometry.kernel_shape
 
-    @staticmethod
-    def places(search_size: int) -> int:
-        """Returns how many cells a side have proposals in a search crop of ``search_size`` pixels."""
-        return cells(search_size) - MARGIN
+    def places(self, search_size: int) -> int:
+        """See `Geometry.places`."""
+        return self.geometry.places(search_size)
 
-    @staticmethod
-    def anchors_on(places: int) -> Tensor:
-        """Returns the boxes that proposals on places x places cells are relative to, A x 4 x places x places."""
-        return anchors(places)
+    def anchors_on(self, places: int) -> Tensor:
+        """Returns the boxes of `Geometry.anchors_on` as a tensor."""
+        return torch.from_numpy(self.geometry.anchors_on(places))
 
     def extract(self, crops: Tensor, levels: Sequence[int] = LEVELS) -> list[Tensor]:
         """Computes the backbone's taps, N x C_l x G x G per level, from N x 3 x S x S BGR crops (0-255, float)."""
@@ -152,8 +144,6 @@ class SNSCFNano(SNSCF):
     learned projections of the taps, resampled by SSF (eq 4) to the grid of stride 8.
     """
 
-    FILTER_CHANNELS = 32
-
     def __init__(self, name: str = NANO, channels: int = 96) -> None:
         super().__init__(name, channels)
         strides, widths = self.backbone.strides, self.backbone.channels
@@ -165,26 +155,10 @@ class SNSCFNano(SNSCF):
         # Most cells are background, so training starts from low scores (Lin et al., ICCV 2017).
         for head in self.heads:
             nn.init.constant_(head.classification[-1].bias, -3.0)  # type: ignore[union-attr, index]
-        self.projections = nn.ModuleList(nn.Conv2d(width, self.FILTER_CHANNELS, 1) for width in widths)
+        self.projections = nn.ModuleList(nn.Conv2d(width, NANO_FILTER_CHANNELS, 1) for width in widths)
 
     def _head(self, channels: int) -> nn.Module:
         return LightRegionProposal(channels)
-
-    @property
-    def filter_channels(self) -> int:
-        return self.FILTER_CHANNELS
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        return len(LEVELS), TEMPLATE_CELLS**2, self.channels
-
-    @staticmethod
-    def places(search_size: int) -> int:
-        return (cells(search_size) - 1) // 2
-
-    @staticmethod
-    def anchors_on(places: int) -> Tensor:
-        return cell_boxes(places)
 
     def aligned(self, taps: Sequence[Tensor]) -> list[Tensor]:
         return [downsampled(tap) for downsampled, tap in zip(self.downsampling, taps, strict=True)]

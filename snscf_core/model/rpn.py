@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,12 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones import STRIDE
-
-RATIOS = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # height / width of the anchors of a cell
-ANCHOR_AREA = 64.0**2  # crop pixels: the size of a square target in a template crop
-TEMPLATE_CELLS = 7  # a template's features are cropped to this many cells around the middle
-MARGIN = 6  # cells a side by which search features exceed the proposals made from them
+from . import geometry
+from .geometry import RATIOS, TEMPLATE_CELLS
 
 
 class Proposals(NamedTuple):
@@ -77,22 +72,12 @@ class _DepthwiseCorrelation(torch.autograd.Function):
 
 def anchors(cells: int) -> Tensor:
     """Returns 5 x 4 x cells x cells anchors (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
-    centres = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * STRIDE
-    out = torch.empty(len(RATIOS), 4, cells, cells)
-    out[:, 0] = centres.view(1, 1, cells)
-    out[:, 1] = centres.view(1, cells, 1)
-    for index, ratio in enumerate(RATIOS):
-        width = math.sqrt(ANCHOR_AREA / ratio)
-        out[index, 2] = width
-        out[index, 3] = width * ratio
-    return out
+    return torch.from_numpy(geometry.anchors(cells))
 
 
 def decode(deltas: Tensor, anchor_boxes: Tensor) -> Tensor:
     """Converts N x 5 x 4 x H x W deltas to boxes (cx, cy, w, h) in crop pixels relative to the middle of the crop."""
-    centre = deltas[:, :, :2] * anchor_boxes[:, 2:] + anchor_boxes[:, :2]
-    size = deltas[:, :, 2:].clamp(max=4.0).exp() * anchor_boxes[:, 2:]
-    return torch.cat([centre, size], dim=2)
+    return cast(Tensor, geometry.decode(deltas, anchor_boxes))
 
 
 class _Branch(nn.Module):
@@ -134,15 +119,8 @@ class RegionProposal(nn.Module):
 
 
 def cell_boxes(cells: int) -> Tensor:
-    """Returns 1 x 4 x cells x cells boxes (cx, cy, w, h) of 64 x 64 crop pixels, one on each cell of stride 16.
-
-    The deltas of `LightRegionProposal` are relative to these boxes, as those of other heads are relative to anchors.
-    Unit: crop pixels relative to the middle of the crop.
-    """
-    at = (torch.arange(cells, dtype=torch.float32) - (cells - 1) / 2) * (2 * STRIDE)
-    out = torch.full((1, 4, cells, cells), ANCHOR_AREA**0.5)
-    out[:, 0], out[:, 1] = at[None, :], at[:, None]
-    return out
+    """Returns the boxes of `geometry.cell_boxes`, 1 x 4 x cells x cells, in crop pixels relative to the middle."""
+    return torch.from_numpy(geometry.cell_boxes(cells))
 
 
 def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
@@ -182,7 +160,7 @@ class LightRegionProposal(nn.Module):
 
     def kernels(self, template: Tensor) -> Tensor:
         """Returns N x 49 x C kernels, one for each cell of N x C x 7 x 7 template features."""
-        return self.kernel(template).flatten(2).mT * template.shape[1] ** -0.5
+        return self.kernel(template).flatten(2).transpose(-1, -2) * template.shape[1] ** -0.5
 
     def correlated(self, kernels: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scores N x 1 x 15 x 15 and deltas N x 4 x 15 x 15, for the result of `kernels`."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 from .config import TrackerConfig
 
 Values = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from ..crops import SEARCH_SIZE
-from ..model.backbones import cells
+from ..model.geometry import cells
 from .appearance import MemoryConfig
 from .confidence import ConfidenceConfig
 from .motion import DistractorConfig, MotionConfig

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from ..arrays import Array, joined
+from ..engines import Engine
 from ..model import acf
-from ..model.network import SNSCF
 from .target import Target
 
 
@@ -37,8 +37,8 @@ def share_filters(bank: acf.FilterBank, targets: Sequence[Target]) -> None:
         target.filters = replace(bank, numerator=bank.numerator[one], denominator=bank.denominator[one])
 
 
-def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
-    """Returns the kernels of N targets, N x ... (see `SNSCF.kernel_shape`); the targets then hold parts of them.
+def joined_kernels(targets: Sequence[Target], runtime: Engine) -> Array:
+    """Returns the kernels of N targets, N x ... (`Geometry.kernel_shape`); the targets then hold parts of them.
 
     Computes the kernels of targets that were loaded from files, which do not contain them.
     """
@@ -46,7 +46,7 @@ def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
     for target in targets:
         if target.kernels is None:
             assert target.template is not None
-            target.kernels = network.kernels(target.template)
+            target.kernels = runtime.kernels(target.template)
         kernels.append(target.kernels)
     whole = stacked(kernels)
     for index, target in enumerate(targets):
@@ -54,12 +54,25 @@ def joined_kernels(targets: Sequence[Target], network: SNSCF) -> Tensor:
     return whole
 
 
-def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Joins 1 x ... tensors to N x ..., without a copy if they are consecutive parts of one tensor."""
-    first, size = parts[0], parts[0].numel()
-    start = first.data_ptr(), first.untyped_storage().data_ptr()
-    places = ((part.data_ptr(), part.untyped_storage().data_ptr()) for part in parts)
+def stacked(parts: Sequence[Array]) -> Array:
+    """Joins 1 x ... arrays to N x ..., without a copy if they are consecutive parts of one array."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, np.ndarray):
+        start, whole = first.ctypes.data, first.base
+        arrays = [part for part in parts if isinstance(part, np.ndarray)]
+        if whole is None or any(one.base is not whole for one in arrays):
+            return joined(parts)
+        if any(one.ctypes.data != start + index * first.nbytes for index, one in enumerate(arrays)):
+            return joined(parts)
+        strides = first.nbytes, *first.strides[1:]
+        return np.lib.stride_tricks.as_strided(first, (len(parts), *first.shape[1:]), strides)
+    tensors = [part for part in parts if not isinstance(part, np.ndarray)]
+    size = first.numel()
+    start, storage = first.data_ptr(), first.untyped_storage().data_ptr()
     step = size * first.element_size()
-    if all(place == (start[0] + index * step, start[1]) for index, place in enumerate(places)):
+    places = ((part.data_ptr(), part.untyped_storage().data_ptr()) for part in tensors)
+    if all(place == (start + index * step, storage) for index, place in enumerate(places)):
         return first.as_strided((len(parts), *first.shape[1:]), (size, *first.stride()[1:]))
-    return torch.cat(list(parts))
+    return joined(parts)

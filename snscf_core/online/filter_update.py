@@ -9,17 +9,17 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from ..arrays import Array, as_array, joined, moved
 from ..crops import TEMPLATE_SIZE, context_side
+from ..devices import Device
 from ..engines import Engine, RecordingError
-from ..engines.recording import Recorded, Step
+from ..engines.step import RecordedStep, Step
 from ..model import acf
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 from .association import Match
 from .confidence import TrackState
 from .config import TrackerConfig
@@ -47,8 +47,8 @@ class Lesson(NamedTuple):
 class Learned(NamedTuple):
     """The learned filters: numerator and denominator as in ``FilterBank``."""
 
-    numerator: Tensor
-    denominator: Tensor
+    numerator: Array
+    denominator: Array
 
 
 class FilterUpdate:
@@ -57,30 +57,30 @@ class FilterUpdate:
     step: `Learning`, in the form in which the engine runs it fastest.
     """
 
-    def __init__(self, learning: Learning, runtime: Engine, device: torch.device) -> None:
+    def __init__(self, learning: Learning, runtime: Engine, device: Device) -> None:
         self.learning, self._device = learning, device
         self.step: Step[Learned] = runtime.recorded(learning)
 
-    def __call__(self, lessons: Sequence[Lesson], features: Tensor) -> None:
+    def __call__(self, lessons: Sequence[Lesson], features: Array) -> None:
         """Changes the filters of N different targets. features: N x D x G x G of their regions."""
         targets = [lesson.target for lesson in lessons]
         for target in targets:
             target.unlearned = 0
         bank = joined_filters(targets)
-        gains = torch.tensor([target.gains for target in targets], dtype=torch.float32, device=self._device)
+        gains = as_array([target.gains for target in targets], self._device)
         sizes, zooms, shifts = zip(*((one.target.size, one.zoom, one.shift) for one in lessons), strict=True)
         inputs = features, gains, *self.learning.views(sizes, zooms, shifts), bank.numerator, bank.denominator
         most = self.learning.config.learning_batch
         some = [slice(start, start + most) for start in range(0, len(targets), most)]
         learned = [self._learned(*(part[rows] for part in inputs)) for rows in some]
-        whole = learned[0] if len(learned) == 1 else Learned(*map(torch.cat, zip(*learned, strict=True)))
+        whole = Learned(*map(joined, zip(*learned, strict=True)))
         share_filters(replace(bank, numerator=whole.numerator, denominator=whole.denominator), targets)
 
-    def _learned(self, *inputs: Tensor) -> Learned:
+    def _learned(self, *inputs: Array) -> Learned:
         """Runs the step and returns a result that later calls do not overwrite."""
-        if isinstance(self.step, Recorded):
+        if isinstance(self.step, RecordedStep):
             try:
-                return Learned(*(part.clone() for part in self.step(*inputs)))
+                return Learned(*(cast(Any, part).clone() for part in self.step(*inputs)))
             except RecordingError as error:
                 _LOG.warning("the filters learn without a recording: %s", error)
                 self.step = self.learning
@@ -115,12 +115,12 @@ class Learning:
     sections: number of channels of each level of the features.
     """
 
-    def __init__(self, config: TrackerConfig, sections: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, config: TrackerConfig, sections: tuple[int, ...], device: Device) -> None:
         self.config, self.sections, self.device = config, sections, device
         self._rate = 1 - (1 - config.learning_rate) ** config.learning_interval
         self._profile = np.hanning(config.grid + 2)[1:-1]  # the Hann window along one axis
 
-    def views(self, sizes: Sequence[Point], zooms: Sequence[float], shifts: Sequence[Point]) -> tuple[Tensor, Tensor]:
+    def views(self, sizes: Sequence[Point], zooms: Sequence[float], shifts: Sequence[Point]) -> tuple[Array, Array]:
         """Returns matrices that resample and window the maps of N targets, and the labels (eq 6).
 
         The matrices are N x 2 x G x G, across and down. The labels are N x 1 x P x P.
@@ -142,16 +142,16 @@ class Learning:
                 views[index, axis] = resampling(grid, zoom, shift[axis]) * (gaussian * self._profile)[:, None]
             profile = np.exp(-0.5 * (periodic / (config.label_sigma * math.sqrt(size[0] * size[1]) * scale)) ** 2)
             labels[index, 0] = profile[:, None] * profile
-        return torch.from_numpy(views).to(self.device), torch.from_numpy(labels).to(self.device)
+        return moved(views, self.device), moved(labels, self.device)
 
     def __call__(
         self,
-        features: Tensor,
-        gains: Tensor,
-        views: Tensor,
-        labels: Tensor,
-        numerator: Tensor | None = None,
-        denominator: Tensor | None = None,
+        features: Array,
+        gains: Array,
+        views: Array,
+        labels: Array,
+        numerator: Array | None = None,
+        denominator: Array | None = None,
     ) -> Learned:
         """Learns the filters of N targets.
 
@@ -160,9 +160,9 @@ class Learning:
         views, labels: see `views`.
         numerator, denominator: the filters so far; if given, the result is their running average with the new ones.
         """
-        across, down = views.unbind(1)
-        along = (features.flatten(1, 2) @ across.mT).view_as(features)
-        new = acf.learn_bank(down[:, None] @ along, gains, labels, self.sections, self.config.ridge)
+        across, down = cast(Any, views[:, :1]).swapaxes(2, 3), views[:, 1:]
+        # Products of small matrices: for large ones, NumPy's library starts threads that disturb those of the engine.
+        new = acf.learn_bank(down @ (features @ across), gains, labels, self.sections, self.config.ridge)
         if numerator is not None and denominator is not None:
             old = acf.FilterBank(numerator, denominator, self.sections, self.config.ridge)
             new = old.updated(new, self._rate)

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
-
+from ..arrays import Array, as_array, joined, to_numpy
 from ..crops import context_side, cut_crops
 from ..engines import Engine, NetworkSpec, RecordingError, make
-from ..engines.graph import SearchOutput
-from ..engines.recording import Recorded, Step
-from ..model.network import SNSCF
+from ..engines.search_output import SearchOutput
+from ..engines.step import RecordedStep, Step
 from .appearance import Vectors
 from .config import TrackerConfig
 from .filter_bank import joined_filters, joined_kernels
@@ -70,10 +67,10 @@ class Findings:
     """
 
     candidates: list[list[Candidate]]
-    features: Tensor
+    features: Array
     home: list[int]
 
-    def around(self, targets: list[int]) -> Tensor:
+    def around(self, targets: list[int]) -> Array:
         """Returns the features around some of the targets, given by their indices."""
         rows = [self.home[index] for index in targets]
         return self.features if len(rows) == len(self.features) else self.features[rows]
@@ -91,20 +88,19 @@ class Inference:
         self,
         runtime: Engine,
         spec: NetworkSpec,
-        network: SNSCF,
         selector: ProposalSelector,
         config: TrackerConfig,
         mode: Mode,
     ) -> None:
         self.runtime, self.selector, self.config = runtime, selector, config
-        self._spec, self._network, self._mode = spec, network, mode
+        self.spec, self._mode = spec, mode
         self._device = spec.device
         self.step: Step[SearchResult] = runtime.recorded(Search(runtime, selector))
 
     @property
     def recorded(self) -> bool:
         """Whether the engine replays recordings of the steps."""
-        return isinstance(self.step, Recorded)
+        return isinstance(self.step, RecordedStep)
 
     def __call__(self, regions: Sequence[Sequence[Region]], targets: Sequence[Target]) -> Findings:
         """Searches the regions of all targets in one pass through the network."""
@@ -115,25 +111,25 @@ class Inference:
         grouped = [[candidate for one in candidates[start:end] for candidate in one] for start, end in pairwise(home)]
         return Findings(grouped, features, home[:-1])
 
-    def inputs(self, regions: Sequence[Region], targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
+    def inputs(self, regions: Sequence[Region], targets: Sequence[Target]) -> tuple[Array, Array | None]:
         """Returns the engine's inputs, one row a region: crops and kernels as in `Engine.search`."""
-        kernels = joined_kernels(targets, self._network) if self._mode.uses_proposals else None
+        kernels = joined_kernels(targets, self.runtime) if self._mode.uses_proposals else None
         return self.crops(regions), kernels
 
-    def crops(self, regions: Sequence[Region]) -> Tensor:
+    def crops(self, regions: Sequence[Region]) -> Array:
         """Cuts the search crops, N x S x S x 3 uint8, on the device."""
         crops = []
         for _, neighbours in groupby(regions, lambda region: id(region.frame)):
             together = list(neighbours)
             places = [(region.centre, region.side) for region in together]
             crops.append(cut_crops(together[0].frame, places, self.config.search_size, self._device))
-        return crops[0] if len(crops) == 1 else torch.cat(crops)
+        return joined(crops)
 
-    def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
+    def look(self, crops: Array, kernels: Array | None) -> tuple[SearchOutput, Array]:
         """Runs the network alone; returns its output and the filters' input features, N x D x G x G."""
         return self._or_torch(lambda: Search(self.runtime, self.selector).look(crops, kernels))
 
-    def choose(self, region: Region, target: Target, features: Tensor, found: SearchOutput) -> list[Candidate]:
+    def choose(self, region: Region, target: Target, features: Array, found: SearchOutput) -> list[Candidate]:
         """Chooses the candidates of one region from the result of `look`."""
         rows = self.selector(
             features,
@@ -144,27 +140,28 @@ class Inference:
         )
         return self._candidates([region], [target], rows)[0]
 
-    def _found(self, regions: list[Region], targets: list[Target]) -> tuple[Tensor, list[list[Candidate]]]:
+    def _found(self, regions: list[Region], targets: list[Target]) -> tuple[Array, list[list[Candidate]]]:
         """Returns the features of each region and its candidates, the best first."""
         crops, kernels = self.inputs(regions, targets)
         gains = self._on_device([target.gains for target in targets])
         if not self._mode.uses_proposals:
             features = self._searched(crops).features
-            peaks = best_scales(self.config, self.selector, regions, features, joined_filters(targets), gains)
+            filters = joined_filters(targets)
+            peaks = best_scales(self.config, self.selector, regions, features, filters, gains, self._device)
             return features, [[Candidate(region, *peak)] for region, peak in zip(regions, peaks, strict=True)]
-        filters = joined_filters(targets) if self._mode.uses_filters else None
+        bank = joined_filters(targets) if self._mode.uses_filters else None
         features, candidates = self._searched(
             crops,
             kernels,
-            None if filters is None else filters.numerator,
-            None if filters is None else filters.denominator,
+            None if bank is None else bank.numerator,
+            None if bank is None else bank.denominator,
             gains,
             self._on_device(self._reference_shapes(regions, targets)),
         )
         assert candidates is not None
         return features, self._candidates(regions, targets, candidates)
 
-    def _searched(self, crops: Tensor, *others: Tensor | None) -> SearchResult:
+    def _searched(self, crops: Array, *others: Array | None) -> SearchResult:
         """Returns the result of `Search`, which is valid until the next call."""
         return self._or_torch(lambda: self.step(crops, *others))
 
@@ -172,14 +169,14 @@ class Inference:
         """Runs a step of the engine. If it fails but works with torch, torch replaces the engine from now on."""
         try:
             return step()
-        except torch.cuda.OutOfMemoryError:
-            raise  # torch would need as much memory
         except Exception as error:  # runtimes raise exceptions of many kinds
+            if type(error).__name__ == "OutOfMemoryError":
+                raise  # torch would need as much memory
             if self.runtime.name == "torch" and not isinstance(error, RecordingError):
                 raise
             reason = str(error)
         failed = self.runtime, self.step
-        self.runtime = make("torch", self._spec)
+        self.runtime = make("torch", self.spec)
         self.step = Search(self.runtime, self.selector)
         try:
             result = step()
@@ -189,10 +186,10 @@ class Inference:
         _LOG.warning("the engine %s failed, torch runs the network instead: %s", failed[0].name, reason)
         return result
 
-    def _candidates(self, regions: Sequence[Region], targets: Sequence[Target], rows: Tensor) -> list[list[Candidate]]:
+    def _candidates(self, regions: Sequence[Region], targets: Sequence[Target], rows: Array) -> list[list[Candidate]]:
         """Converts rows as in `SearchResult` to candidates in frame pixels."""
         found = []
-        for region, target, ones in zip(regions, targets, rows.cpu().numpy(), strict=True):
+        for region, target, ones in zip(regions, targets, to_numpy(rows), strict=True):
             scale = region.side / self.config.search_size
             fw, fh = target.size_factors
             numbers = zip(ones[:, :NUMBERS].tolist(), ones[:, NUMBERS:], strict=True)
@@ -216,5 +213,5 @@ class Inference:
             found.append((context_side(w, h), w / h))
         return found
 
-    def _on_device(self, values: Any) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self._device)
+    def _on_device(self, values: Any) -> Array:
+        return as_array(values, self._device)

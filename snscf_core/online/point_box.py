@@ -14,12 +14,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
+from ..arrays import to_numpy
 from ..boxes import Array, cxcywh_to_xywh, iou
 from ..crops import TEMPLATE_SIZE, Frame, context_side, cut_crops
-from ..model.network import SNSCF
-from ..model.rpn import decode
+from ..model.geometry import flat_boxes
 from .inference import Inference
 from .motion import Point
 from .search_regions import region
@@ -56,31 +55,29 @@ def square_around(point: Point, width: int, height: int) -> tuple[float, float, 
     return point[0] - side / 2, point[1] - side / 2, side, side
 
 
-def box_around(frame: Frame, point: Point, network: SNSCF, inference: Inference, anchors: Tensor) -> Array:
+def box_around(frame: Frame, point: Point, inference: Inference) -> Array:
     """Returns the box (x, y, w, h) of the object at a point of a frame.
 
     frame: H x W x 3 uint8 BGR.
-    anchors: A x 4 x P x P, of the network's proposals.
     """
     height, width = frame.shape[:2]
     sides = [share * math.sqrt(width * height) for share in _SHARES]
     boxes = np.array([(*point, side, side) for side in sides if side >= _SMALLEST] or [(*point, _SMALLEST, _SMALLEST)])
     for _ in range(_STEPS):
-        boxes = _moved(frame, point, boxes, network, inference, anchors)
+        boxes = _moved(frame, point, boxes, inference)
     return _agreed(_inside(cxcywh_to_xywh(boxes), width, height))
 
 
-def _moved(frame: Frame, point: Point, boxes: Array, network: SNSCF, inference: Inference, anchors: Tensor) -> Array:
+def _moved(frame: Frame, point: Point, boxes: Array, inference: Inference) -> Array:
     """Returns N boxes (cx, cy, w, h): what the network proposes with each of the given boxes as template."""
-    config, device = inference.config, anchors.device
+    config, spec = inference.config, inference.spec
     places = [((cx, cy), context_side(w, h)) for cx, cy, w, h in boxes.tolist()]
-    exemplars = cut_crops(frame, places, TEMPLATE_SIZE, device)
-    template = network.template(network.reduce(network.extract(exemplars.permute(0, 3, 1, 2).float())))
+    template = inference.runtime.template(cut_crops(frame, places, TEMPLATE_SIZE, spec.device))
     regions = [region(frame, (cx, cy), (w, h), config) for cx, cy, w, h in boxes.tolist()]
-    found, _ = inference.look(inference.crops(regions), network.kernels(template))
+    found, _ = inference.look(inference.crops(regions), inference.runtime.kernels(template))
     assert found.scores is not None and found.deltas is not None
-    scores = found.scores.sigmoid().flatten(1).cpu().numpy()
-    proposals = decode(found.deltas, anchors).transpose(1, 2).flatten(2).cpu().numpy()  # N x 4 x M
+    scores = 1 / (1 + np.exp(-to_numpy(found.scores).reshape(len(boxes), -1)))
+    proposals = flat_boxes(to_numpy(found.deltas), spec.anchors)
     moved = boxes.copy()
     for index, one in enumerate(regions):
         proposed = proposals[index] * (one.side / config.search_size)

@@ -3,26 +3,23 @@
 
 """Selects the candidates for the target: the best few proposals in each search region.
 
-All tensors have fixed shapes and stay on one device, so that a GPU can record and replay the step and copies little
-back. On a CPU, `array_choice` does the same in NumPy, because there calls into torch take longer than their arithmetic.
+On a CPU this is done in NumPy, because there calls into torch take longer than their arithmetic; on a GPU by
+`tensor_selection`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy.typing as npt
 
+from ..arrays import Array, as_array, to_numpy
+from ..devices import Device
 from ..engines import Engine
-from ..engines.graph import SearchOutput
+from ..engines.search_output import SearchOutput
 from ..model import acf
-from ..model.backbones import STRIDE
-from ..model.rpn import decode
-from ..model.ssf import spatially_semantic_features
 from .array_choice import ArrayChoice, coverage, unit_vectors
 from .config import TrackerConfig
 from .mode import Mode
@@ -43,8 +40,8 @@ class SearchResult(NamedTuple):
     - D numbers of the embedding, see `embeddings`.
     """
 
-    features: Tensor
-    candidates: Tensor | None
+    features: Array
+    candidates: Array | None
 
 
 class Search:
@@ -55,12 +52,12 @@ class Search:
 
     def __call__(
         self,
-        crops: Tensor,
-        kernels: Tensor | None = None,
-        numerator: Tensor | None = None,
-        denominator: Tensor | None = None,
-        gains: Tensor | None = None,
-        reference_shape: Tensor | None = None,
+        crops: Array,
+        kernels: Array | None = None,
+        numerator: Array | None = None,
+        denominator: Array | None = None,
+        gains: Array | None = None,
+        reference_shape: Array | None = None,
     ) -> SearchResult:
         """Returns the features and candidates of N search crops.
 
@@ -76,58 +73,57 @@ class Search:
             filters = acf.FilterBank(numerator, denominator, self.selector.sections, self.selector.config.ridge)
         return SearchResult(features, self.selector(features, found, filters, gains, reference_shape))
 
-    def look(self, crops: Tensor, kernels: Tensor | None) -> tuple[SearchOutput, Tensor]:
+    def look(self, crops: Array, kernels: Array | None) -> tuple[SearchOutput, Array]:
         """Returns the network's output and the filters' input features, N x D x G x G."""
         found = self.runtime.search(crops, kernels)
-        features, grid = found.features.contiguous(), self.selector.config.grid
-        if features.shape[-1] != grid:
-            (features,) = spatially_semantic_features([features], grid)
+        features, grid = found.features, self.selector.config.grid
+        assert features.shape[-1] == grid
         return found, features
 
 
-class ProposalSelector(nn.Module):
+class ProposalSelector:
     """Ranks proposals by their scores, the filters' response at their centres, and their change of size and ratio.
+
+    This class computes with NumPy arrays, on a CPU.
 
     anchors: A x 4 x P x P, the boxes that the deltas are relative to.
     sections: number of channels of each level of the features.
     level_weights: L, weights of the levels' responses.
+    device: of the features.
     """
 
-    anchors: Tensor
-    window_prior: Tensor
-    window: Tensor
-    level_weights: Tensor
-
     def __init__(
-        self, config: TrackerConfig, mode: Mode, anchors: Tensor, sections: tuple[int, ...], level_weights: Tensor
+        self,
+        config: TrackerConfig,
+        mode: Mode,
+        anchors: npt.NDArray[np.float32],
+        sections: tuple[int, ...],
+        level_weights: npt.ArrayLike,
+        device: Device,
     ) -> None:
-        super().__init__()
         self.config, self.mode, self.sections = config, mode, sections
         self.share = config.response_share if mode.response_share is None else mode.response_share
         self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
-        window_prior = acf.hann_window(anchors.shape[-1]) * config.window_influence
-        for name, value in (
-            ("anchors", anchors),
-            ("window_prior", window_prior.flatten().repeat(len(anchors))),
-            ("window", acf.hann_window(config.grid)),
-            ("level_weights", level_weights),
-        ):
-            self.register_buffer(name, value, persistent=False)
-        arrays = anchors.cpu().numpy(), self.window_prior.cpu().numpy()
-        self._array_choice = ArrayChoice(config, mode.ranks_by_response, self.share, *arrays, self.spacing)
+        window_prior = (acf.hann_window(anchors.shape[-1]) * np.float32(config.window_influence)).ravel()
+        self._anchors, self._window_prior = anchors, np.tile(window_prior, len(anchors))
+        self.window = as_array(acf.hann_window(config.grid), device)
+        self.level_weights = as_array(level_weights, device)
+        self._array_choice = ArrayChoice(
+            config, mode.ranks_by_response, self.share, anchors, self._window_prior, self.spacing
+        )
 
-    def response(self, features: Tensor, filters: acf.FilterBank, gains: Tensor) -> Tensor:
+    def response(self, features: Array, filters: acf.FilterBank, gains: Array) -> Array:
         """Returns the weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
         return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
 
-    def forward(
+    def __call__(
         self,
-        features: Tensor,
+        features: Array,
         found: SearchOutput,
         filters: acf.FilterBank | None,
-        gains: Tensor,
-        reference_shape: Tensor,
-    ) -> Tensor:
+        gains: Array,
+        reference_shape: Array,
+    ) -> Array:
         """Returns the candidates of `SearchResult`.
 
         features: N x D x G x G.
@@ -137,106 +133,25 @@ class ProposalSelector(nn.Module):
             pixels) and its ratio of width to height.
         """
         response = None if filters is None else self.response(features, filters, gains)
-        if features.device.type == "cpu":
-            return self.by_arrays(features, found, response, reference_shape)
-        return self.by_tensors(features, found, response, reference_shape)
+        return self.choose(features, found, response, reference_shape)
 
-    def by_arrays(
-        self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
-    ) -> Tensor:
-        """Returns the candidates, given the response, on a CPU."""
+    def choose(self, features: Array, found: SearchOutput, response: Array | None, reference_shape: Array) -> Array:
+        """Returns the candidates, given the response."""
         assert found.scores is not None and found.deltas is not None
-        scores, deltas, before = (part.numpy() for part in (found.scores, found.deltas, reference_shape))
-        maps: Any = [None] * len(scores) if response is None else response[:, 0].numpy()
+        scores, deltas, before = (to_numpy(part) for part in (found.scores, found.deltas, reference_shape))
+        maps: Any = [None] * len(scores) if response is None else to_numpy(response)[:, 0]
         rows = np.stack([self._array_choice(*parts) for parts in zip(scores, deltas, maps, before, strict=True)])
-        covered = torch.from_numpy(coverage(rows[..., :4], self.config.grid))
-        vectors = unit_vectors((covered @ features.flatten(2).transpose(1, 2)).numpy(), self.sections)
-        return torch.from_numpy(np.concatenate([rows, vectors], 2))
+        return np.concatenate([rows, to_numpy(self.embeddings(features, rows[..., :4]))], 2)
 
-    def by_tensors(
-        self, features: Tensor, found: SearchOutput, response: Tensor | None, reference_shape: Tensor
-    ) -> Tensor:
-        """Returns the candidates, given the response, on any device and without waiting for it."""
-        config = self.config
-        assert found.scores is not None and found.deltas is not None
-        boxes = decode(found.deltas, self.anchors).transpose(1, 2).flatten(2)  # N x 4 x M
-        maps = found.scores.sigmoid()
-        scores = ranking = maps.flatten(1)
-        deciding = maps.amax(1)
-        if response is None:
-            sampled = agreement = torch.full_like(scores, torch.nan)
-        else:
-            # The paper combines eq 9's response with the boxes of eq 3: here, by sampling it at their centres.
-            at = (boxes[:, :2] * (2 / (STRIDE * config.grid))).transpose(1, 2)[:, None]
-            sampled = F.grid_sample(response, at, align_corners=False, padding_mode="zeros").flatten(1).clamp(0, 1)
-            agreement = sampled / response.amax((1, 2, 3)).clamp(1e-6, 1)[:, None]
-            if self.mode.ranks_by_response:
-                ranking, deciding = sampled, response[:, 0]
-            else:
-                ranking = scores.lerp(sampled, self.share)
-                deciding = ranking.view_as(maps).amax(1)
-        spacing = STRIDE if self.mode.ranks_by_response else self.spacing
-        quality = acf.peak_to_sidelobe_ratio(deciding, config.sidelobe // spacing)
+    def embeddings(self, features: Array, boxes: Array) -> Array:
+        """Returns the mean features in boxes as unit vectors, N x K x D, with equal weight for each level.
 
-        widths, heights = boxes[:, 2], boxes[:, 3]
-        context = (widths + heights) / 2
-        extent = ((widths + context) * (heights + context)).sqrt()
-        sizes, ratios = extent / reference_shape[:, :1], widths / heights / reference_shape[:, 1:]
-        change = _at_least_one(sizes) * _at_least_one(ratios)
-        penalty = ((1 - change) * config.anchor_penalty).exp()  # 0 for an infinite change
-        ranked, others = penalty * ranking, penalty * scores
-        weights = (ranked if self.mode.ranks_by_response else others).square()
-        values = torch.stack([ranked * config.size_rate, scores, sampled, agreement], 1)
-        total, numbers = (1 - config.window_influence) * ranked + self.window_prior, []
-        for _ in range(config.candidates):
-            best = total.argmax(1, keepdim=True)
-            box = merged(boxes, weights, best, config.merge_overlap)
-            numbers.append(torch.cat([box, _at(values, best), quality[:, None]], 1))
-            # The next candidate is the best elsewhere, ranked without the cosine window.
-            near = ((boxes[:, :2] - box[:, :2, None]).abs() < box[:, 2:, None] / 2).all(1)
-            total = others = others.masked_fill(near, -1.0)
-        whole = torch.stack(numbers, 1)
-        return torch.cat([whole, embeddings(features, whole[..., :4], self.sections)], 2)
-
-
-def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:
-    """Returns the weighted mean, N x 4, of the boxes whose IoU with the best box is larger than ``overlap``.
-
-    boxes: N x 4 x M (cx, cy, w, h).
-    weights: N x M.
-    best: N x 1, index of the best box.
-    """
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    areas = boxes[:, 2] * boxes[:, 3]
-    sides = torch.minimum(high, _at(high, best)[..., None]) - torch.maximum(low, _at(low, best)[..., None])
-    intersection = sides.clamp(min=0).prod(1)
-    near = intersection > overlap * (areas + areas.gather(1, best) - intersection)
-    shares = weights.clamp(min=1e-12) * near.scatter(1, best, True)
-    return (boxes * shares[:, None]).sum(2) / shares.sum(1, keepdim=True)
-
-
-def embeddings(features: Tensor, boxes: Tensor, sections: Sequence[int]) -> Tensor:
-    """Returns the mean features in boxes as unit vectors, N x K x D, with equal weight for each level.
-
-    features: N x D x G x G.
-    boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
-    sections: number of channels of each level.
-    """
-    grid = features.shape[-1]
-    middles = (torch.arange(grid, dtype=boxes.dtype, device=boxes.device) - (grid - 1) / 2) * STRIDE
-    centre, reach = boxes[..., :2, None], boxes[..., 2:, None] / 2
-    # How much of each column and row of cells the box covers.
-    high, low = (centre + reach).minimum(middles + STRIDE / 2), (centre - reach).maximum(middles - STRIDE / 2)
-    across, down = (high - low).clamp(min=1e-3).unbind(2)
-    means = (down[..., :, None] * across[..., None, :]).flatten(2) @ features.flatten(2).transpose(1, 2)
-    levels = [F.normalize(level, dim=2) for level in means.split(list(sections), 2)]
-    return torch.cat(levels, 2) / len(levels) ** 0.5
-
-
-def _at(values: Tensor, index: Tensor) -> Tensor:
-    """Returns the values (N x C x M) at an index (N x 1), as N x C."""
-    return values.gather(2, index[:, None].expand(-1, values.shape[1], -1))[..., 0]
-
-
-def _at_least_one(ratio: Tensor) -> Tensor:
-    return ratio.maximum(1 / ratio)
+        features: N x D x G x G.
+        boxes: N x K x 4 (cx, cy, w, h) in crop pixels relative to the middle.
+        """
+        maps = to_numpy(features)
+        covered = coverage(to_numpy(boxes), self.config.grid)
+        columns = maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)
+        # A level at a time: for large products, NumPy's library starts threads that disturb those of the engine.
+        means = [covered @ columns[..., start:end] for start, end in pairwise(accumulate(self.sections, initial=0))]
+        return unit_vectors(np.concatenate(means, 2), self.sections)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from ..arrays import Array, as_array, joined, to_numpy
+from ..devices import Device
 from ..model import acf
+from .array_choice import peak_to_sidelobe
 from .config import TrackerConfig
-from .proposals import ProposalSelector, embeddings
+from .proposals import ProposalSelector
 from .search_regions import Region, cell
 
 
@@ -35,9 +36,10 @@ def best_scales(
     config: TrackerConfig,
     selector: ProposalSelector,
     regions: Sequence[Region],
-    features: Tensor,
+    features: Array,
     filters: acf.FilterBank,
-    gains: Tensor,
+    gains: Array,
+    device: Device,
 ) -> list[tuple[Any, ...]]:
     """Returns, for each of N regions, the fields of a `Candidate` that follow its region.
 
@@ -46,24 +48,23 @@ def best_scales(
     gains: N x L.
     """
     steps = config.scale_steps
-    scaled = [torch.from_numpy(resampling(config.grid, step, 0.0)).to(features) for step in steps]
-    responses = torch.cat([selector.response(step @ features @ step.T, filters, gains) for step in scaled], 1)
-    penalties = [1.0 if step == 1 else config.scale_change_penalty for step in steps]
-    peaks = responses.flatten(2).amax(2) * torch.tensor(penalties, dtype=features.dtype, device=features.device)
-    best = peaks.argmax(1)
-    chosen = responses[torch.arange(len(regions), device=features.device), best].cpu()
+    scaled = [as_array(resampling(config.grid, step, 0.0), device) for step in steps]
+    responses = to_numpy(joined([selector.response(step @ features @ step.T, filters, gains) for step in scaled], 1))
+    penalties = np.array([1.0 if step == 1 else config.scale_change_penalty for step in steps], np.float32)
+    best = (responses.max((2, 3)) * penalties).argmax(1)
     found = []
-    qualities, maps = acf.peak_to_sidelobe_ratio(chosen).tolist(), chosen.numpy()
+    maps = responses[np.arange(len(regions)), best]
     for region, index, response in zip(regions, best.tolist(), maps, strict=True):
         row, column = _sub_cell_peak(response)
         pixels = cell(region, config) * steps[index]
         found.append((column * pixels, row * pixels, *(side * steps[index] for side in region.size)))
     scales = np.array([[[region.side / config.search_size]] for region in regions], np.float32)
-    boxes = torch.from_numpy(np.array(found, np.float32)[:, None] / scales).to(features.device)
-    vectors = embeddings(features, boxes, filters.sections).cpu().numpy()
+    boxes = as_array(np.array(found, np.float32)[:, None] / scales, device)
+    vectors = to_numpy(selector.embeddings(features, boxes))
+    exclude = acf.SIDELOBE
     return [
-        ((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, quality, embedding)
-        for (x, y, w, h), response, quality, (embedding,) in zip(found, maps, qualities, vectors, strict=True)
+        ((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, peak_to_sidelobe(response, exclude), embedding)
+        for (x, y, w, h), response, (embedding,) in zip(found, maps, vectors, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..crops import TEMPLATE_SIZE, Frame, context_side
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 from .confidence import TrackState
 from .config import RecoveryConfig, TrackerConfig
 from .mode import Mode

@@ -10,11 +10,13 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
+from ..arrays import Array, joined, moved, to_numpy
+from ..devices import CPU, Device
 from ..model import acf
-from ..tensor_files import read_tensors, write_tensors
+from ..tensor_files import read_arrays, write_tensors
 from .appearance import Memory
 from .confidence import Confidence, TrackState
 from .motion import Distractor, Motion, Point
@@ -60,7 +62,7 @@ class Target:
     last_known: centre and size when it was lost, while a place elsewhere is being verified.
     lost_at: centre and size when the search for it began.
     weights: sha256 of the weights that made the filters and the template; empty if unknown.
-    kernels: the heads' correlation kernels for the template (1 x `SNSCF.kernel_shape`), the same on every frame.
+    kernels: the heads' correlation kernels for the template (1 x `Geometry.kernel_shape`), the same on every frame.
     """
 
     centre: Point
@@ -68,7 +70,7 @@ class Target:
     frame_size: tuple[int, int]
     filters: acf.FilterBank
     gains: list[float]
-    template: list[Tensor] | None
+    template: list[Array] | None
     confidence: Confidence
     colours: Memory
     embedding: Memory
@@ -82,8 +84,8 @@ class Target:
     last_known: tuple[Point, Point] | None = None
     lost_at: tuple[Point, Point] | None = None
     weights: str = ""
-    kernels: Tensor | None = field(default=None, repr=False)
-    given_template: list[Tensor] | None = field(default=None, repr=False)
+    kernels: Array | None = field(default=None, repr=False)
+    given_template: list[Array] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.given_template is None:
@@ -127,20 +129,21 @@ class Target:
 
     def save(self, path: str | Path) -> None:
         """Writes the target to a safetensors file, from which ``load`` makes an equal target on any machine."""
-        tensors: dict[str, Tensor] = {}
-        numerators = self.filters.numerator.split(self.filters.sections, 1)
-        denominators = self.filters.denominator.split(1, 1)
-        for level, (numerator, denominator) in enumerate(zip(numerators, denominators, strict=True)):
-            tensors[f"filters.{level}.numerator"] = torch.view_as_real(numerator).contiguous().cpu()
-            tensors[f"filters.{level}.denominator"] = denominator.contiguous().cpu()
+        tensors: dict[str, Array] = {}
+        numerators = acf.levels_of(to_numpy(self.filters.numerator), self.filters.sections)
+        denominators = to_numpy(self.filters.denominator)
+        for level, numerator in enumerate(numerators):
+            pairs = np.ascontiguousarray(numerator)[..., None].view(np.float32)  # real and imaginary parts
+            tensors[f"filters.{level}.numerator"] = pairs
+            tensors[f"filters.{level}.denominator"] = denominators[:, level : level + 1]
         for level, features in enumerate(self.template or ()):
-            tensors[f"template.{level}"] = features.contiguous().cpu()
+            tensors[f"template.{level}"] = to_numpy(features)
         for level, features in enumerate(self.given_template or ()):
-            tensors[f"given_template.{level}"] = features.contiguous().cpu()
+            tensors[f"given_template.{level}"] = to_numpy(features)
         memories = {"colours": self.colours, "embedding": self.embedding}
         for name, memory in memories.items():
-            tensors[f"{name}.given"] = torch.from_numpy(memory.given)
-            tensors[f"{name}.recent"] = torch.from_numpy(memory.recent)
+            tensors[f"{name}.given"] = memory.given
+            tensors[f"{name}.recent"] = memory.recent
         values = {
             "centre": self.centre,
             "size": self.size,
@@ -163,25 +166,26 @@ class Target:
         write_tensors(path, tensors, {"target": json.dumps(values)})
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Target:
+    def load(cls, path: str | Path, device: Device = CPU) -> Target:
         """Reads a target written by ``save``. Raises ValueError if the file holds no target."""
         try:
-            stored, metadata = read_tensors(path)
+            stored, metadata = read_arrays(path)
             values = json.loads(metadata["target"])
-            # The tensors are copied because the originals map the file, which may change.
-            tensors = {key: tensor.to(device, copy=True) for key, tensor in stored.items()}
+            # The arrays are copied because the originals map the file, which may change.
+            arrays = {key: array.copy() for key, array in stored.items()}
+            tensors = {key: moved(array, device) for key, array in arrays.items()}
             levels = range(len(values["gains"]))
-            numerators = [torch.view_as_complex(tensors[f"filters.{level}.numerator"]) for level in levels]
+            numerators = [_complex(arrays[f"filters.{level}.numerator"]) for level in levels]
             filters = acf.FilterBank(
-                torch.cat(numerators, 1),
-                torch.cat([tensors[f"filters.{level}.denominator"] for level in levels], 1),
+                moved(np.concatenate(numerators, 1), device),
+                joined([tensors[f"filters.{level}.denominator"] for level in levels], 1),
                 tuple(numerator.shape[1] for numerator in numerators),
                 values["regularisation"][0],
             )
             confidence = Confidence(**values["confidence"])
             confidence.state = TrackState(confidence.state)
             colours, embedding = (
-                Memory(tensors[f"{name}.given"].cpu().numpy(), tensors[f"{name}.recent"].cpu().numpy(), **values[name])
+                Memory(arrays[f"{name}.given"], arrays[f"{name}.recent"], **values[name])
                 for name in ("colours", "embedding")
             )
             template, given_template = (
@@ -215,6 +219,11 @@ class Target:
             )
         except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error
+
+
+def _complex(pairs: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+    """Converts (... x 2) real and imaginary parts to complex numbers."""
+    return np.ascontiguousarray(pairs).view(np.complex64)[..., 0]
 
 
 def _placed(values: list | None) -> tuple[Point, Point] | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
+from ..arrays import joined
 from ..crops import TEMPLATE_SIZE, Frame, context_side, cut_crops
-from ..model.network import SNSCF
+from ..devices import Device
+from ..engines import Engine
 from .confidence import TrackState
 from .config import TemplateConfig
 from .target import Target, Track
@@ -30,27 +30,26 @@ def due(track: Track, target: Target, config: TemplateConfig) -> bool:
     )
 
 
-def renew(views: Sequence[tuple[Frame, Target]], network: SNSCF, config: TemplateConfig) -> None:
+def renew(views: Sequence[tuple[Frame, Target]], runtime: Engine, device: Device, config: TemplateConfig) -> None:
     """Mixes the templates of N targets with their features in these frames, and computes their kernels.
 
     The template of the given box keeps its share. So whatever is learned from a wrong box is gone with the next
     renewal.
 
-    views: each target with its frame, H x W x 3 uint8 BGR. Runs in inference mode.
+    views: each target with its frame, H x W x 3 uint8 BGR.
     """
-    device = next(network.parameters()).device
-    crops = torch.cat(
+    crops = joined(
         [
             cut_crops(frame, [(target.centre, context_side(*target.size))], TEMPLATE_SIZE, device)
             for frame, target in views
         ]
     )
-    recent = network.template(network.reduce(network.extract(crops.permute(0, 3, 1, 2).float())))
+    recent = runtime.template(crops)
     for index, (_, target) in enumerate(views):
         assert target.given_template is not None
         target.template = [
-            given.lerp(now[index : index + 1], config.share)
+            given + config.share * (now[index : index + 1] - given)
             for given, now in zip(target.given_template, recent, strict=True)
         ]
-        target.kernels = network.kernels(target.template)
+        target.kernels = runtime.kernels(target.template)
         target.unrenewed = 0

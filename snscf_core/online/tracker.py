@@ -11,22 +11,21 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from ..arrays import Array, as_array, to_numpy, without_gradients
 from ..boxes import check_box
 from ..crops import TEMPLATE_SIZE, Frame, check_frame, context_side, cut_crops
-from ..devices import device_named
+from ..devices import Device, device_named
 from ..engines import Engine, NetworkSpec, make
 from ..engines.threads import ONE_THREAD
 from ..model import acf
-from ..model.checkpoints import load
-from ..model.network import LEVELS
-from ..surroundings import own_arithmetic, own_defaults
+from ..model.checkpoints import describe
+from ..model.geometry import LEVELS
+from ..surroundings import own_arithmetic
 from .appearance import Memory, colours
 from .association import Match, associate
 from .confidence import Confidence
@@ -36,12 +35,15 @@ from .inference import Inference
 from .mode import mode_named
 from .motion import Point
 from .point_box import box_around, check_point, square_around
-from .proposals import ProposalSelector, embeddings
+from .proposals import ProposalSelector
 from .search_regions import plan, region
 from .state_update import update_state
 from .target import Target, Track
 from .template_update import due, renew
 from .tuning import tuning_of
+
+if TYPE_CHECKING:
+    from ..model.network import SNSCF
 
 
 class Tracker:
@@ -64,7 +66,6 @@ class Tracker:
     instead.
     """
 
-    @own_defaults()
     @own_arithmetic()
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Tracker:
         self.device = device_named(device)
         if mode != "auto":
             mode_named(mode, trained=True)
-        network, self.weights = load(model)
+        self.weights = describe(model)
         self._mode = mode_named(mode, trained=self.weights.trained, source=self.weights.files[0])
         self.model = self.weights.model
         tuning = tuning_of(self.weights.files)
@@ -87,7 +88,6 @@ class Tracker:
         weighted = tuple(level for level in self.weights.levels if self.config.level_weights[level] > 0)
         levels = LEVELS if self.weights.trained else weighted
         self.spec = NetworkSpec(
-            network,
             self.weights,
             levels,
             proposals=self._mode.uses_proposals,
@@ -96,14 +96,11 @@ class Tracker:
         )
         self._digest = hashlib.sha256("".join(self.spec.digests).encode()).hexdigest()
         runtime = make(engine, self.spec)
-        self.network = network.to(self.device)
-        if self.device.type == "cpu":
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sections = self.spec.sections
-        anchors = network.anchors_on(network.places(self.config.search_size))
-        level_weights = torch.tensor(self._response_weights(levels), dtype=torch.float32)
-        selector = ProposalSelector(self.config, self._mode, anchors, sections, level_weights).to(self.device)
-        self.inference = Inference(runtime, self.spec, self.network, selector, self.config, self._mode)
+        weights = self._response_weights(levels)
+        kind = _selector_on(self.device)
+        selector = kind(self.config, self._mode, self.spec.anchors, sections, weights, self.device)
+        self.inference = Inference(runtime, self.spec, selector, self.config, self._mode)
         self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
         # Called with each target and its match before the target changes. Calibrations are fitted to these matches.
         self.on_match: Callable[[Target, Match], None] | None = None
@@ -132,7 +129,7 @@ class Tracker:
         target.unlearned = self.config.learning_interval - 1
         self.update(frame, target)
         if self.inference.recorded:
-            with torch.inference_mode():
+            with without_gradients(self.device):
                 # A recording has 1, 2 or 4 rows. A lost target has three regions, so it uses 4 rows.
                 for count in (1, 2, 4):
                     targets = [copy.deepcopy(target) for _ in range(count)]
@@ -140,7 +137,6 @@ class Tracker:
                     found = self.inference(regions, targets)
                     if self._mode.adapts:
                         self.filter_update([Lesson(one, 1.0, (0.0, 0.0)) for one in targets], found.features)
-        self.runtime.prepare()
 
     @own_arithmetic()
     def box_around(self, frame: Frame, point: npt.ArrayLike) -> tuple[float, float, float, float]:
@@ -159,8 +155,8 @@ class Tracker:
         at = check_point(point, width, height)
         if not self._mode.uses_proposals:
             return square_around(at, width, height)
-        with torch.inference_mode(), self._threads():
-            x, y, w, h = box_around(frame, at, self.network, self.inference, self.inference.selector.anchors).tolist()
+        with without_gradients(self.device), self._threads():
+            x, y, w, h = box_around(frame, at, self.inference).tolist()
         return x, y, w, h
 
     @own_arithmetic()
@@ -176,17 +172,16 @@ class Tracker:
         height, width = frame.shape[:2]
         x, y, w, h = check_box(box, width, height)
         centre, size = (x + w / 2, y + h / 2), (w, h)
-        with torch.inference_mode(), self._threads():
+        with without_gradients(self.device), self._threads():
             template = kernels = None
             if self._mode.uses_proposals:
                 exemplar = cut_crops(frame, [(centre, context_side(w, h))], TEMPLATE_SIZE, self.device)
-                taps = self.network.extract(exemplar.permute(0, 3, 1, 2).float())
-                template = self.network.template(self.network.reduce(taps))
-                kernels = self.network.kernels(template)
+                template = self.runtime.template(exemplar)
+                kernels = self.runtime.kernels(template)
             around = region(frame, centre, size, self.config)
             found, features = self.inference.look(self.inference.crops([around]), kernels)
-            parts = features.split(self.spec.sections, 1)
-            gains = [float(part.square().sum(1).mean().clamp(min=1e-12).rsqrt()) for part in parts]
+            parts = acf.levels_of(features, self.spec.sections)
+            gains = [max(float((part**2).sum(1).mean()), 1e-12) ** -0.5 for part in parts]
             scale = self.config.search_size / around.side
             target = Target(
                 centre,
@@ -238,7 +233,7 @@ class Tracker:
         for frame, target in pairs:
             target.rescale(frame.shape[1], frame.shape[0])
         config, mode = self.config, self._mode
-        with torch.inference_mode(), self._threads():
+        with without_gradients(self.device), self._threads():
             regions = [plan(frame, target, config, mode) for frame, target in pairs]
             found = self.inference(regions, targets)
             matches = [
@@ -256,31 +251,32 @@ class Tracker:
                 seen = zip(pairs, tracks, strict=True)
                 renewed = [pair for pair, track in seen if due(track, pair[1], config.template)]
                 if renewed:
-                    renew(renewed, self.network, config.template)
+                    renew(renewed, self.runtime, self.device, config.template)
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]
 
     @own_arithmetic()
-    def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Tensor, Tensor | None]:
+    def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Array, Array | None]:
         """Returns the engine's inputs for these targets in this frame: crops and kernels, see `Engine.search`."""
         regions = [region(frame, target.centre, target.size, self.config) for target in targets]
         return self.inference.inputs(regions, targets)
 
-    def _first_filters(self, features: Tensor, gains: list[float], size: Point) -> acf.FilterBank:
+    def _first_filters(self, features: Array, gains: list[float], size: Point) -> acf.FilterBank:
         """Returns the filters of a target in the middle of its search region."""
         learning = self.filter_update.learning
-        factors = torch.tensor([gains], dtype=torch.float32, device=self.device)
+        factors = as_array([gains], self.device)
         learned = learning(features, factors, *learning.views([size], [1.0], [(0.0, 0.0)]))
         return acf.FilterBank(*learned, self.spec.sections, self.config.ridge)
 
-    def _embedding(self, features: Tensor, width: float, height: float) -> npt.NDArray[np.float32]:
+    def _embedding(self, features: Array, width: float, height: float) -> npt.NDArray[np.float32]:
         """Returns the embedding of a box in the middle of the search crop, crop pixels."""
-        box = torch.tensor([[(0.0, 0.0, width, height)]], dtype=torch.float32, device=self.device)
-        return embeddings(features, box, self.spec.sections)[0, 0].cpu().numpy()
+        box = as_array([[(0.0, 0.0, width, height)]], self.device)
+        return to_numpy(self.inference.selector.embeddings(features, box))[0, 0]
 
     def _response_weights(self, levels: Sequence[int]) -> list[float]:
         if self.weights.trained:
-            return [float(w) for w in self.network.response_weights.softmax(0)]
+            shares = np.exp(self.weights.array("response_weights"))
+            return [float(share) for share in shares / shares.sum()]
         weights = [self.config.level_weights[level] for level in levels]
         return [w / sum(weights) for w in weights]
 
@@ -302,12 +298,34 @@ class Tracker:
                 raise ValueError(f"the target has no template, which mode {self.mode!r} needs: make it in this mode")
             if target.weights not in ("", self._digest):
                 raise ValueError("the target was made with other weights than this tracker's")
-            if filters.numerator.device != self.device:
-                raise ValueError(f"the target is on {filters.numerator.device}, the tracker on {self.device}")
+            if self._is_elsewhere(filters.numerator):
+                raise ValueError(f"the target is on {_place_of(filters.numerator)}, the tracker on {self.device}")
+
+    def _is_elsewhere(self, array: Array) -> bool:
+        if self.device.uses_arrays or isinstance(array, np.ndarray):
+            return self.device.uses_arrays != isinstance(array, np.ndarray)
+        return bool(array.device != self.device.torch)
+
+    @property
+    def network(self) -> SNSCF:
+        """The network itself, which is loaded when first asked for. Imports torch."""
+        return self.spec.network
 
     def _threads(self) -> AbstractContextManager[object]:
         """Limits torch to one thread while the engine uses a pool of its own; two pools would compete."""
         return ONE_THREAD if self.runtime.threads else nullcontext()
+
+
+def _selector_on(device: Device) -> type[ProposalSelector]:
+    if device.uses_arrays:
+        return ProposalSelector
+    from .tensor_selection import TensorSelector
+
+    return TensorSelector
+
+
+def _place_of(array: Array) -> str:
+    return "cpu" if isinstance(array, np.ndarray) else str(array.device)
 
 
 def _size_factors(given: Point, proposed: Point, config: TrackerConfig) -> Point:

@@ -181,7 +181,7 @@ def _precise(values: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _hann_window(cells: int, device: torch.device) -> Tensor:
     """Caches the window on its device: every copy to a GPU would wait for it."""
-    return acf.hann_window(cells).to(device)
+    return torch.from_numpy(acf.hann_window(cells)).to(device)
 
 
 def response_label(box: Tensor, positive: Tensor, sigma: Tensor, grid: int) -> Tensor:

@@ -57,9 +57,7 @@ def processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
     Raises ValueError for a device that does not exist.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    own = device_named(device, int(os.environ.get("LOCAL_RANK", 0)))
-    if own.type not in ("cpu", "cuda"):
-        raise ValueError(f"training runs on cpu or cuda, not on {device!r}")
+    own = device_named(device, int(os.environ.get("LOCAL_RANK", 0))).torch
     if own.type == "cuda":
         torch.cuda.set_device(own)
     if count == 1:

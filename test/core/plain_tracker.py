@@ -38,9 +38,14 @@ class PlainStep:
             self.taps = network.extract(image[None].permute(0, 3, 1, 2).float(), tracker.spec.levels)
             self.reduced = network.reduce(self.taps)
             self.features = network.filter_features(self.taps, self.reduced)
-            parts = target.filters.numerator.split(target.filters.sections, 1), target.filters.denominator.split(1, 1)
+            bank = target.filters
+            levels = (
+                acf.levels_of(bank.numerator, bank.sections),
+                acf.levels_of(bank.denominator, [1] * len(bank.sections)),
+            )
+            parts = [[torch.from_numpy(level) for level in some] for some in levels]
             self.old = [acf.CorrelationFilter(n, d, target.filters.regularisation) for n, d in zip(*parts, strict=True)]
-            self.window = acf.hann_window(self.cells)
+            self.window = torch.from_numpy(acf.hann_window(self.cells))
             if tracker.mode == "correlation_filter":
                 self._best_scale()
             else:
@@ -62,7 +67,8 @@ class PlainStep:
     def _choose(self) -> None:
         tracker, config, target = self.tracker, self.config, self.target
         assert target.template is not None
-        proposals = tracker.network.propose(target.template, self.reduced)
+        template = [torch.from_numpy(level) for level in target.template]
+        proposals = tracker.network.propose(template, self.reduced)
         places = tracker.network.places(self.crop_size)
         anchors = tracker.network.anchors_on(places)
         boxes = decode(proposals.deltas, anchors)[0].permute(1, 0, 2, 3).flatten(1)
@@ -80,7 +86,7 @@ class PlainStep:
         scale = self.side / self.crop_size
         w, h = (side / (factor * scale) for side, factor in zip(target.size, target.size_factors, strict=True))
         chosen, penalties = -1, []
-        marks = (acf.hann_window(places).flatten().repeat(len(anchors)) * config.window_influence).tolist()
+        marks = (np.tile(acf.hann_window(places).ravel(), len(anchors)) * config.window_influence).tolist()
         marked = []
         for (bw, bh), rank, mark in zip(boxes[2:].T.tolist(), ranking.tolist(), marks, strict=True):
             extent, ratio = context_side(bw, bh) / context_side(w, h), (bw / bh) / (w / h)

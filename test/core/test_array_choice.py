@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from snscf_core import TrackerConfig
-from snscf_core.engines.graph import SearchOutput
+from snscf_core.devices import CPU, Device
+from snscf_core.engines.search_output import SearchOutput
 from snscf_core.model import acf
 from snscf_core.model.rpn import anchors, cell_boxes
 from snscf_core.online.array_choice import ArrayChoice
 from snscf_core.online.mode import mode_named
 from snscf_core.online.proposals import ProposalSelector
+from snscf_core.online.tensor_selection import TensorSelector
 
 SECTIONS = (16, 24, 8)
 
@@ -28,7 +30,8 @@ def both(mode: str, boxes: torch.Tensor, config: TrackerConfig, *, flat: bool = 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    selector = ProposalSelector(config, mode_named(mode, trained=True), boxes, SECTIONS, torch.tensor([0.5, 0.3, 0.2]))
+    given = config, mode_named(mode, trained=True), boxes.numpy(), SECTIONS, [0.5, 0.3, 0.2]
+    arrays, tensors = ProposalSelector(*given, CPU), TensorSelector(*given, Device(uses_arrays=False))
     count, places, grid = len(boxes), boxes.shape[-1], config.grid
     period = acf.fft_size(grid)
     features, gains = noise(3, sum(SECTIONS), grid, grid), noise(3, 3).exp()
@@ -38,12 +41,13 @@ def both(mode: str, boxes: torch.Tensor, config: TrackerConfig, *, flat: bool = 
     if flat:
         scores.zero_()
     label = acf.gaussian_label(grid, period, torch.full((3, 2), 2.0))
-    filters = acf.learn_bank(features * selector.window, gains, label, SECTIONS, config.ridge)
+    filters = acf.learn_bank(features * tensors.window, gains, label, SECTIONS, config.ridge)
     features = features + 0.3 * noise(*features.shape)
-    response = None if mode == "siamese" else selector.response(features, filters, gains)
+    response = None if mode == "siamese" else tensors.response(features, filters, gains)
     reference_shape = torch.tensor([[120.0, 1.3], [90.0, 0.4], [64.0, 1.0]])
     found = SearchOutput(features, scores, deltas)
-    return [choose(features, found, response, reference_shape) for choose in (selector.by_arrays, selector.by_tensors)]
+    chosen = arrays.choose(features, found, response, reference_shape)
+    return [torch.from_numpy(chosen), tensors.choose(features, found, response, reference_shape)]
 
 
 @pytest.mark.parametrize("mode", ["snscf", "paper", "siamese", "naive_fusion"])

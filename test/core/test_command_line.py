@@ -26,7 +26,7 @@ import torch
 from snscf_core.commands.cli import main
 from snscf_core.commands.running import prepared
 from snscf_core.commands.video_output import VideoOutput
-from snscf_core.devices import device_named
+from snscf_core.devices import CPU, device_named
 from snscf_core.files import write_file
 from snscf_core.model import checkpoints
 from snscf_core.model.network import create
@@ -98,7 +98,7 @@ def test_a_device_that_nothing_runs_on_is_refused_and_cpu_0_is_the_cpu():
     for name in ("mps", "meta", "xpu", "CPU", "cuda:-1", "cuda:99"):
         with pytest.raises(ValueError, match=name):
             device_named(name)
-    assert device_named("cpu:0") == torch.device("cpu")
+    assert device_named("cpu:0") == device_named("cpu") == CPU
 
 
 def test_a_refused_box_leaves_the_earlier_output(film, model, tmp_path, capsys):

@@ -113,8 +113,9 @@ def test_engines_follow(engine, tmp_path):
         torch.set_num_threads(4)  # as on a machine with four cores
         use_available_cores()
         runtime = Tracker("snscf_nano", engine={engine!r}, device="cpu").runtime
-        session = getattr(runtime, "_session", None)
-        asked = session.get_session_options().intra_op_num_threads if session else getattr(runtime, "_threads", 1)
+        asked = getattr(runtime, "_threads", 1)
+        for session in getattr(runtime, "_sessions", {{}}).values():
+            asked = session.get_session_options().intra_op_num_threads
         print(runtime.name, torch.get_num_threads(), cv2.getNumThreads(), asked)
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}

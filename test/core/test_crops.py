@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opencv_places import exact_side
 
 from snscf_core.crops import check_frame, context_side, crop, cut_crops, sample_crops
+from snscf_core.devices import CPU, device_named
 
 
 def smooth_frame(height: int = 120, width: int = 160) -> np.ndarray:
@@ -52,10 +53,10 @@ def places(most: int):
 @given(places(5))
 def test_crops_that_are_sampled_together_are_those_of_opencv(wanted):
     frame = smooth_frame()
-    found = sample_crops(frame, wanted, 63, torch.device("cpu"))
+    found = sample_crops(frame, wanted, 63, CPU)
     assert found.shape == (len(wanted), 63, 63, 3) and found.dtype == torch.uint8 and found.is_contiguous()
     one_by_one = np.stack([crop(frame, *place, 63) for place in wanted])
-    assert np.array_equal(cut_crops(frame, wanted, 63, torch.device("cpu")).numpy(), one_by_one)
+    assert np.array_equal(cut_crops(frame, wanted, 63, CPU), one_by_one)
     difference = np.abs(found.numpy() - one_by_one.astype(int))
     assert difference.max() < 2.5 and difference.mean() < 0.5
 
@@ -68,7 +69,7 @@ def test_crops_that_touch_the_border_are_those_of_opencv(side, size):
     middles = [(side / 2, length - side / 2, length / 3) for length in (330, 210)]
     wanted = [((x, y), side) for x in middles[0] for y in middles[1]]
     one_by_one = np.stack([crop(frame, *place, size) for place in wanted]).astype(int)
-    difference = np.abs(sample_crops(frame, wanted, size, torch.device("cpu")).numpy() - one_by_one)
+    difference = np.abs(sample_crops(frame, wanted, size, CPU).numpy() - one_by_one)
     # Between pixels that are up to 255 apart, weights in steps of 1 / 32 in both directions make 8 levels.
     assert difference.max() <= 9 and difference.mean() < 0.7
 
@@ -77,7 +78,7 @@ def test_crops_that_touch_the_border_are_those_of_opencv(side, size):
 @given(st.floats(50, 110), st.floats(40, 80), st.floats(10, 70))
 def test_crops_that_are_sampled_together_are_exact(cx, cy, side):
     frame, size = smooth_frame(), 63
-    first, again = sample_crops(frame, [((cx, cy), side), ((-50.0, 60.0), 200.0)], size, torch.device("cpu")).numpy()
+    first, again = sample_crops(frame, [((cx, cy), side), ((-50.0, 60.0), 200.0)], size, CPU).numpy()
     step = (np.arange(size) + 0.5 - size / 2) * side / size
     x, y = np.meshgrid(cx + step, cy + step)
     assert np.abs(first - bilinear(frame, x, y)).max() < 0.51
@@ -89,7 +90,7 @@ def test_crops_that_are_sampled_together_are_exact(cx, cy, side):
 def test_crops_on_a_gpu_are_those_of_the_cpu():
     frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     wanted = [((320.5, 200.25), 180.0), ((10.0, 470.0), 300.0), ((300.0, 200.0), 700.0), ((-900.0, 0.0), 40.0)]
-    expected, found = (sample_crops(frame, wanted, 255, torch.device(kind)).cpu().int() for kind in ("cpu", "cuda"))
+    expected, found = (sample_crops(frame, wanted, 255, device_named(kind)).cpu().int() for kind in ("cpu", "cuda"))
     assert (expected - found).abs().max() <= 1
 
 

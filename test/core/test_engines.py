@@ -21,16 +21,18 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core import ENGINES, MODELS, Tracker, TrackerConfig, TrackState
+from snscf_core import ENGINES, MODELS, Target, Tracker, TrackerConfig, TrackState
 from snscf_core.boxes import iou
 from snscf_core.commands.cli import main
 from snscf_core.commands.quantisation_data import collect, sources
+from snscf_core.devices import CPU, Device
 from snscf_core.engines import Engine, NetworkSpec, engine_cache, engine_selection, make
 from snscf_core.engines.comparison import Comparison, compare
 from snscf_core.engines.export import export
 from snscf_core.engines.exported import MANIFEST, VERSION, DamagedExport
-from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph, SearchOutput, output
+from snscf_core.engines.graph import LightProposalGraph, ProposalGraph, SearchGraph
 from snscf_core.engines.recording import Recorded, RecordingError, Result, Step
+from snscf_core.engines.search_output import SearchOutput, output
 from snscf_core.engines.torch_engine import TorchEngine
 from snscf_core.model import acf
 from snscf_core.model.checkpoints import IMAGENET_FILES, Weights, save
@@ -39,10 +41,11 @@ from snscf_core.model.rpn import anchors
 from snscf_core.model.ssf import spatially_semantic_features
 from snscf_core.online.filter_update import Learning, Lesson
 from snscf_core.online.mode import mode_named
-from snscf_core.online.proposals import ProposalSelector
+from snscf_core.online.tensor_selection import TensorSelector
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
-CPU = torch.device("cpu")
+# what a GPU does, on the CPU: with tensors
+TENSORS = Device(uses_arrays=False)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -331,7 +334,7 @@ def test_each_size_of_search_crops_has_its_own_export(runtime, heads, tmp_path, 
     crops, kernels = spec.example(2)
     assert crops.shape == (2, 191, 191, 3)
     found = make(runtime, spec).search(crops, kernels)
-    assert found.features.shape[-2:] == (23, 23) and found.scores.shape[-2:] == (17, 17)
+    assert found.features.shape[-2:] == (23, 23) and found.scores.shape[-2:] == (11, 11)
     of_255 = next(file.parent for file in folders if json.loads(file.read_text())["search_size"] == 255)
     with pytest.raises(ValueError, match="for search crops of 255 pixels, the tracker's have 191"):
         Tracker(heads, device="cpu", engine=of_255, config=small)
@@ -559,7 +562,7 @@ def test_exports_of_weights_that_nobody_used_of_late_are_discarded(runtime, head
         os.utime(folder, (1e9 - age, 1e9 - age))
     spec = Tracker(heads, device="cpu", engine="torch").spec
     make(runtime, spec)
-    left = set(engines.iterdir())
+    left = {path for path in engines.iterdir() if path.is_dir()}
     (new,) = left - {*old, calibrated}
     assert left == {new, calibrated, *old[:7]}, "8 bits take a user's frames and minutes: they stay"
     os.utime(new, (1e8, 1e8))
@@ -579,8 +582,11 @@ def test_the_real_clock_is_read(runtime, heads):
 def test_without_a_cache_an_engine_is_made_for_once(runtime, heads, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert Tracker(heads, device="cpu", engine=runtime).engine == runtime
-    assert Tracker(heads, device="cpu").engine in ENGINES
+    tracker = Tracker(heads, device="cpu", engine=runtime)
+    ((frame, box),) = pictures(1)
+    tracker.init(frame, box)  # reads the graphs of templates from the folder that it was made in
+    assert tracker.engine == runtime
+    assert Tracker(heads, device="cpu").engine.partition("-")[0] in ENGINES
 
 
 @pytest.mark.slow
@@ -687,6 +693,7 @@ def test_eight_bits_that_are_too_far_from_torch_are_refused(scene, tmp_path, mon
     for library in ("onnxruntime", "onnx"):
         pytest.importorskip(library)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(engine_selection.TOLERANCE, "int8", 0.05)
     command = ["export", "--format", "onnx", "--precision", "int8", "--calibrate", str(tmp_path / "scene")]
     assert main([*command, "--model", "snscf_nano", "--frames", "12"]) == 1
     said = capsys.readouterr()
@@ -699,12 +706,12 @@ def test_calibration_sees_what_the_tracker_sees(heads, tmp_path):
     (frame, box), *rest = pictures(8)
     items = collect(tracker, [([frame, *(frame for frame, _ in rest)], box)], 2)
     assert len(items) == 2
-    seen: list[torch.Tensor] = []
+    seen: list[np.ndarray] = []
     target, search = tracker.init(frame, box), tracker.runtime.search
     tracker.runtime.search = lambda crops, kernels: (seen.append(crops), search(crops, kernels))[1]  # type: ignore[method-assign]
     for frame, _ in rest[:4]:
         tracker.update(frame, target)
-    assert torch.equal(items[0][0], seen[0]) and torch.equal(items[1][0], seen[3])
+    assert np.array_equal(items[0][0], seen[0]) and np.array_equal(items[1][0], seen[3])
     with pytest.raises(ValueError, match="nothing to calibrate on"):
         collect(tracker, [([frame], box)], 2)
 
@@ -767,6 +774,7 @@ def test_the_speed_benchmark_times_a_recorded_network_alone(heads, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
     import tracking_speed
 
+    monkeypatch.setattr("snscf_core.online.tracker.device_named", lambda _: TENSORS)
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
     tracker = Tracker(heads, device="cpu", engine="torch")
     one = tracking_speed.Ours(tracker, tracking_speed.Scene(160, 120, 2))
@@ -858,7 +866,7 @@ def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, ca
     (frame, box), (later, _) = pictures(2)
     target = tracker.init(frame, box)
     search = tracker.inference.step
-    monkeypatch.setattr("snscf_core.online.proposals.ProposalSelector.forward", lambda *_: 1 / 0)
+    monkeypatch.setattr("snscf_core.online.proposals.ProposalSelector.__call__", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracker.update(later, target)
     assert tracker.engine == runtime and tracker.inference.step is search and not caplog.text
@@ -867,12 +875,12 @@ def test_an_engine_is_kept_where_torch_fails_too(runtime, heads, monkeypatch, ca
 def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
     spec = Tracker(heads, device="cpu", engine="torch").spec
     reference, other = TorchEngine(spec), TorchEngine(spec)
-    search, crops = reference.search, spec.example()
+    search, crops = reference.search, [part.numpy() for part in spec.example()]
     place = int(search(*crops).scores[0].argmax())
 
     def moved(crops, kernels):
         found = search(crops, kernels)
-        deltas = found.deltas.clone()
+        deltas = found.deltas.copy()
         anchor, row, column = np.unravel_index(place, found.scores.shape[1:])
         deltas[0, anchor, 0, row, column] += 0.07  # of the anchor's width: next to nothing among all numbers
         return found._replace(deltas=deltas)
@@ -882,6 +890,12 @@ def test_an_engine_that_finds_another_box_is_replaced(heads, monkeypatch):
     assert engine_selection.check(reference, reference, spec) == 0
     with pytest.raises(engine_selection.Disagreement, match="box overlaps torch's by"):
         engine_selection.check(other, reference, spec)
+
+
+def with_tensors(target: Target, folder: Path) -> Target:
+    """The same target as a tracker on a GPU would have it."""
+    target.save(folder / "target.safetensors")
+    return Target.load(folder / "target.safetensors", TENSORS)
 
 
 class Replayed(Recorded[Result]):
@@ -910,9 +924,10 @@ class Replayed(Recorded[Result]):
     ("model", "mode"),
     [("heads", "snscf"), ("heads", "paper"), ("heads", "siamese"), ("imagenet", "correlation_filter")],
 )
-def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet, monkeypatch):
+def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet, monkeypatch, tmp_path):
     file = heads if model == "heads" else imagenet / IMAGENET_FILES["snscf_nano"]
     plain = Tracker(file, device="cpu", engine="torch", mode=mode)
+    monkeypatch.setattr("snscf_core.online.tracker.device_named", lambda _: TENSORS)
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step))
     tracker = Tracker(file, device="cpu", engine="torch", mode=mode)
     tracker.warm_up()
@@ -923,18 +938,18 @@ def test_a_recorded_step_gives_what_the_step_gives(model, mode, heads, imagenet,
     targets = [plain.init(frame, given) for given in (box, (200.0, 100.0, 50.0, 60.0), (90.0, 20.0, 30.0, 80.0))]
     for frame, _ in rest:
         for count in (3, 1):
-            twins = copy.deepcopy(targets[:count]), copy.deepcopy(targets[:count])
+            twins = copy.deepcopy(targets[:count]), [with_tensors(one, tmp_path) for one in targets[:count]]
             expected, found = plain.update(frame, twins[0]), tracker.update(frame, twins[1])
             for a, b, one, other in zip(expected, found, *twins, strict=True):
                 assert np.allclose(a.box, b.box, atol=0.02) and a.score == pytest.approx(b.score, abs=1e-3)
-                assert torch.allclose(one.filters.numerator, other.filters.numerator, rtol=1e-3, atol=1e-3)
+                assert np.allclose(one.filters.numerator, other.filters.numerator.numpy(), rtol=1e-3, atol=1e-3)
         plain.update(frame, targets)
 
 
 @pytest.mark.parametrize("fault", ["", "refused", "stale", "copied"])
 def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads, monkeypatch, caplog):
-    plain = Tracker(heads, device="cpu", engine="torch")
-    recorded = Tracker(heads, device="cpu", engine="torch")
+    monkeypatch.setattr("snscf_core.online.tracker.device_named", lambda _: TENSORS)
+    plain, recorded = (Tracker(heads, device="cpu", engine="torch") for _ in range(2))
     recorded.filter_update.step = Replayed(recorded.filter_update.learning, fault)
     ((frame, box),) = pictures(1)
     target = plain.init(frame, box)
@@ -957,6 +972,7 @@ def test_filters_that_learn_from_a_recording_keep_what_they_learned(fault, heads
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refused", "stale", "copied", "mixed"])
 def test_what_cannot_be_recorded_is_left_to_torch_with_a_warning(fault, heads, monkeypatch, caplog):
+    monkeypatch.setattr("snscf_core.online.tracker.device_named", lambda _: TENSORS)
     plain = Tracker(heads, device="cpu", engine="torch")
     monkeypatch.setattr(TorchEngine, "recorded", lambda self, step: Replayed(step, fault))
     tracker = Tracker(heads, device="cpu", engine="torch")
@@ -985,7 +1001,7 @@ def test_a_tracker_is_gone_as_soon_as_nobody_uses_it(heads):
 
 def test_learning_needs_no_values_on_the_host():
     meta = torch.device("meta")
-    learning = Learning(TrackerConfig(), (32,) * 3, meta)
+    learning = Learning(TrackerConfig(), (32,) * 3, Device("meta", uses_arrays=False))
     views, labels = learning.views([(20.0, 30.0)] * 2, [1.0, 1.1], [(0.0, 0.0), (1.0, -1.0)])
     old = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)
     features, gains = torch.empty(2, 96, 31, 31, device=meta), torch.empty(2, 3, device=meta)
@@ -1001,9 +1017,8 @@ def test_learning_needs_no_values_on_the_host():
 def test_the_choice_needs_no_values_on_the_host(mode):
     # On the device "meta" tensors have no values: whatever would wait for one, or mix devices, fails.
     meta = torch.device("meta")
-    selection = ProposalSelector(
-        TrackerConfig(), mode_named(mode, trained=True), anchors(25), (32,) * 3, torch.ones(3)
-    ).to(meta)
+    given = TrackerConfig(), mode_named(mode, trained=True), anchors(25).numpy(), (32,) * 3, [1.0] * 3
+    selection = TensorSelector(*given, Device("meta", uses_arrays=False))
     found = SearchOutput(*(torch.empty(2, *s, device=meta) for s in ((96, 31, 31), (5, 25, 25), (5, 4, 25, 25))))
     parts = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)
     filters = None if mode == "siamese" else acf.FilterBank(*parts, (32,) * 3, 0.1)
@@ -1014,7 +1029,7 @@ def test_the_choice_needs_no_values_on_the_host(mode):
 def test_only_what_is_needed_is_in_a_graph():
     network = SNSCF("snscf_r50", channels=16).eval().requires_grad_(False)
     weights = Weights("snscf_r50", (), False, (0, 1), {})
-    spec = NetworkSpec(network, weights, (0, 1), False, CPU)
+    spec = NetworkSpec(weights, (0, 1), False, CPU, loaded=network)
     graph = spec.graph()
     assert spec.sections == (512, 1024)
     with torch.inference_mode():

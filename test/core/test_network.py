@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from snscf_core.model.backbones import FIRST_CELL, STRIDE
 from snscf_core.model.checkpoints import IMAGENET_FILES, load
+from snscf_core.model.geometry import FIRST_CELL, STRIDE
 from snscf_core.model.network import MODELS, NANO, SNSCF, create
 from snscf_core.model.rpn import (
     RATIOS,

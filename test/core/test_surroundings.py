@@ -14,6 +14,7 @@ import torch
 
 from snscf_core import Tracker
 from snscf_core.crops import sample_crops
+from snscf_core.devices import CPU
 from snscf_core.model.checkpoints import save
 from snscf_core.model.network import create
 
@@ -83,9 +84,9 @@ def test_the_caller_keeps_its_settings(heads):
 @pytest.mark.parametrize("setting", [nullcontext, *SETTINGS.values()])
 def test_crops_for_other_devices_neither(setting):
     places = [((10.0, 20.0), 90.0), ((80.0, 60.0), 70.0)]
-    expected = sample_crops(FRAMES[0], places, 127, torch.device("cpu"))
+    expected = sample_crops(FRAMES[0], places, 127, CPU)
     with setting():
-        assert torch.equal(sample_crops(FRAMES[0], places, 127, torch.device("cpu")), expected)
+        assert torch.equal(sample_crops(FRAMES[0], places, 127, CPU), expected)
 
 
 def test_a_forked_process_is_refused_in_one_sentence(heads):

@@ -149,8 +149,8 @@ def test_filters_are_learned_and_respond_as_they_do_online(tracker):
         size = torch.tensor([[w, h]]) * SEARCH_SIZE / side
         found, sigma = responses([f[:1] for f in features], [f[1:] for f in features], size, TrackerConfig())
         selection = tracker.inference.selector
-        whole = torch.cat([f[1:] for f in features], 1)
-        expected = selection.response(whole, target.filters, torch.tensor([target.gains]))
+        whole = np.concatenate([f[1:].numpy() for f in features], 1)
+        expected = torch.from_numpy(selection.response(whole, target.filters, np.array([target.gains], np.float32)))
     weighted = sum(r * w for r, w in zip(found, selection.level_weights, strict=True))
     assert float(expected.abs().max()) > 0.01
     assert torch.allclose(weighted, expected, atol=1e-4 * float(expected.abs().max()))

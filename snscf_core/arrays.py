@@ -1,0 +1,97 @@
+# Copyright 2026 snscf maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Computes alike with NumPy arrays on a CPU and with torch tensors on a GPU.
+
+On a CPU, an engine other than torch needs no tensors, and importing torch takes 190 MB and a second or two. So the
+steps of tracking are written once, with operators that arrays and tensors share and the functions here. This module
+imports torch only where it is given tensors or a device of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .devices import Device
+
+# Quoted, so that torch is not needed at run time.
+Array: TypeAlias = "npt.NDArray[Any] | Tensor"
+
+
+def is_tensor(array: Array | None) -> bool:
+    """Says whether this is a torch tensor, and not a NumPy array."""
+    return array is not None and not isinstance(array, np.ndarray)
+
+
+def as_array(values: Any, device: Device) -> Array:
+    """Returns numbers as float32: an array on the CPU, or a tensor on a device of torch."""
+    array = np.asarray(values, np.float32)
+    return array if device.uses_arrays else moved(array, device)
+
+
+def moved(array: npt.NDArray[Any], device: Device) -> Array:
+    """Returns the array itself on the CPU, or a tensor with its content on a device of torch."""
+    if device.uses_arrays:
+        return array
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device.torch)
+
+
+def to_numpy(array: Array) -> npt.NDArray[Any]:
+    """Returns the content as a NumPy array, without a copy where possible."""
+    return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
+
+
+def to_tensor(array: Array) -> Tensor:
+    """Returns the content as a torch tensor, without a copy where possible."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+
+
+def joined(parts: Sequence[Array], axis: int = 0) -> Array:
+    """Concatenates arrays, or tensors."""
+    if len(parts) == 1:
+        return parts[0]
+    if is_tensor(parts[0]):
+        import torch
+
+        return torch.cat(cast(Any, list(parts)), axis)
+    return np.concatenate(cast(Any, parts), axis)
+
+
+def rfft2(array: Array, size: int) -> Array:
+    """Returns the spectrum of real maps (... x H x W), padded with zeros: ... x size x (size // 2 + 1), complex64."""
+    if is_tensor(array):
+        import torch
+
+        return torch.fft.rfft2(cast(Any, array), s=(size, size))
+    spectrum = np.fft.rfft2(cast(Any, array), s=(size, size), axes=(-2, -1))
+    return spectrum.astype(np.complex64, copy=False)  # before version 2, NumPy computes in double precision
+
+
+def irfft2(spectrum: Array, size: int) -> Array:
+    """Returns the real maps, ... x size x size float32, of a spectrum as from `rfft2`."""
+    if is_tensor(spectrum):
+        import torch
+
+        return torch.fft.irfft2(cast(Any, spectrum), s=(size, size))
+    return np.fft.irfft2(cast(Any, spectrum), s=(size, size), axes=(-2, -1)).astype(np.float32, copy=False)
+
+
+def without_gradients(device: Device) -> AbstractContextManager[object]:
+    """Returns a context in which tensors on this device keep no record for gradients; arrays never do."""
+    if device.uses_arrays:
+        return nullcontext()
+    import torch
+
+    return torch.inference_mode()
