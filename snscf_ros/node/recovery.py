@@ -60,7 +60,7 @@ def _moved(target: Target, spare: Tracker, newest: ReceivedImage | None) -> Targ
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "target.safetensors")
             target.save(file)
-            return Target.load(file, "cpu")
+            return Target.load(file)
     except (OSError, RuntimeError, ValueError):
         pass
     if newest is None:
