@@ -3,8 +3,8 @@
 
 """Computes alike with NumPy arrays on a CPU and with torch tensors on a GPU.
 
-On a CPU, an engine other than torch needs no tensors, and importing torch takes 190 MB and a second or two. So the
-steps of tracking are written once, with operators that arrays and tensors share and the functions here. This module
+On a CPU, an engine other than torch needs no tensors, and importing torch is the slowest part of a start. So the steps
+of tracking are written once, with the operators that arrays and tensors share and the functions here. This module
 imports torch only where it is given tensors or a device of torch.
 """
 

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
     success: whether it did what was asked.
     message: what it did, or why not.
-    target_id: of the target; empty where there is none.
+    target_id: the target that the answer is about; empty if it names no target.
     """
 
     success: bool

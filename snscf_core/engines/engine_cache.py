@@ -109,7 +109,8 @@ def has_agreed(key: str) -> bool:
 
 def note_agreement(key: str) -> None:
     """Remembers that an export agrees with torch, if that can be written."""
-    _write(key, _AGREES)
+    with choosing():  # another process may be writing its choice into the same file
+        _write(key, _AGREES)
 
 
 def _write(key: str, values: object) -> None:

@@ -125,7 +125,8 @@ def make(wanted: str | Path, spec: NetworkSpec) -> Engine:
             _run_once(engine, spec)
         else:
             check(engine, _torch(spec), spec)
-            engine_cache.note_agreement(key)
+            if _mark(engine):
+                engine_cache.note_agreement(key)
     except (ValueError, FileNotFoundError):
         raise
     except Exception as error:  # whatever a runtime may raise

@@ -75,7 +75,7 @@ class Weights:
         return Geometry(self.model, _channels(self.files[0], self.metadata))
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """Reads one tensor, as float32. Raises KeyError if there is none of that name."""
+        """Reads the tensor with this name, as float32. Raises KeyError if no file has it."""
         for file in self.files:
             arrays, _ = read_arrays(file)
             if name in arrays:

@@ -73,7 +73,7 @@ class TargetActions:
         return _DONE
 
     async def stop(self) -> Outcome:
-        """Remove the target that ground stations see. Where there is none, all is as it should be."""
+        """Remove the target that ground stations see. Succeed if nothing is followed."""
         async with self._turn:  # a start that is under way is stopped, too
             target_id = self._view.primary_id
             if not target_id:

@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
     status: CAMERA_TRACKING_STATUS_FLAGS.
     corners: left, top, right and bottom of the target in fractions of the image; None where they are not known.
-    target_id: the primary target; empty if there is none.
+    target_id: the primary target; empty if nothing is followed.
     """
 
     status: int
@@ -108,7 +108,7 @@ class TrackedView:
 
     @property
     def primary_id(self) -> str:
-        """The primary target, as far as it is followed in this camera; empty if there is none."""
+        """Return the name of the target that ground stations see; empty if nothing is followed."""
         name = self._started or (self._primary.target_id if self._primary is not None else "")
         return "" if name == self._removed else name
 

@@ -363,7 +363,7 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(runtime, heads, not
     monkeypatch.setattr(engine_selection, "check", lambda *_: checks.append(_) or 0.0)
     assert Tracker(heads, device="cpu").engine == runtime
     assert len(compared) == 1 and not checks, "nothing is timed or compared with torch again"
-    # An export that was made again is not the one that was compared with torch.
+    # A new export must be compared with torch, even if it replaces one that agreed.
     choices = engine_cache.choices_file()
     values = json.loads(choices.read_text())
     next(iter(values.values()))["exports"][runtime] = "another"

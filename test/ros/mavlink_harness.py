@@ -9,7 +9,6 @@ import math
 import os
 import random
 import select
-import signal
 import socket
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pymavlink.dialects.v20 import common as dialect
-from ros_harness import Box, wait_for
+from ros_harness import Box, end_process, wait_for
 
 from snscf_ros import bringup
 
@@ -58,14 +57,7 @@ class CameraProcess:
 
     def close(self) -> int:
         """End it as Ctrl-C does, and return the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return self.process.returncode
+        return end_process(self.process)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import tempfile
@@ -26,7 +25,7 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile
-from ros_harness import Box, Peer, Scene, compressed_message, image_message, iou, wait_for
+from ros_harness import Box, Peer, Scene, compressed_message, end_process, image_message, iou, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
 from snscf_ros import bringup
@@ -84,14 +83,7 @@ class PageProcess:
 
     def close(self) -> int:
         """End it as Ctrl-C does, and return the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return self.process.returncode
+        return end_process(self.process)
 
 
 class RunningCamera:

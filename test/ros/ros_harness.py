@@ -99,6 +99,18 @@ def _bounce(position: int, reach: int) -> int:
     return position if position <= reach else 2 * reach - position
 
 
+def end_process(process: subprocess.Popen) -> int:
+    """End a process as Ctrl-C does, and return its exit code. A killed process would leave its shared memory behind."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    return process.returncode
+
+
 def image_message(pixels: np.ndarray, encoding: str, stamp: Time | None = None, frame_id: str = "camera") -> Image:
     """An Image of an H x W [x C] array, with the array's own row length as step."""
     height, width = pixels.shape[:2]
@@ -235,14 +247,7 @@ class TrackerProcess:
         return self.process.wait(DEADLINE)
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            # a killed process would leave its shared memory behind
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end_process(self.process)
         self._log.close()
 
 
