@@ -179,6 +179,7 @@ choose_python_and_ros
 base_hash=$(printf '%s\n' "$recipe" "$root" "$base" "$kind" "$distro" "$(cat "$wheels")" | hash_of)
 python_hash=$(printf '%s\n' "$base_hash" "$torch_version" "${SNSCF_TORCH:-}" "$(cat "$root/setup.py")" | hash_of)
 vision_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files environment/vision_msgs)" | hash_of)
+tf2_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files environment/tf2_msgs)" | hash_of)
 foxglove_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files environment/foxglove_msgs)" | hash_of)
 msgs_hash=$(printf '%s\n' "$vision_hash" "$(hash_of_files msg/package.xml msg/CMakeLists.txt msg/msg msg/srv)" | hash_of)
 project_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files setup.py setup.cfg pyproject.toml package.xml)" | hash_of)
@@ -186,6 +187,7 @@ project_hash=$(printf '%s\n' "$base_hash" "$(hash_of_files setup.py setup.cfg py
 up_to_date() {
   is_made base "$base_hash" && is_made python "$base" && is_made requirements "$python_hash" \
     && is_made vision_msgs "$vision_hash" && is_made foxglove_msgs "$foxglove_hash" \
+    && is_made tf2_msgs "$tf2_hash" \
     && is_made snscf_msgs "$msgs_hash" && is_made project "$project_hash" && [ -x "$venv/bin/python" ]
 }
 
@@ -230,6 +232,10 @@ fi
 if ! is_made foxglove_msgs "$foxglove_hash"; then
   [ "$kind" = system ] || part 'building foxglove_msgs' build_interfaces foxglove_msgs "$here/foxglove_msgs"
   echo "$foxglove_hash" >"$made/foxglove_msgs"
+fi
+if ! is_made tf2_msgs "$tf2_hash"; then
+  [ "$kind" = system ] || part 'building tf2_msgs' build_interfaces tf2_msgs "$here/tf2_msgs"
+  echo "$tf2_hash" >"$made/tf2_msgs"
 fi
 if ! is_made snscf_msgs "$msgs_hash"; then
   if [ "$kind" = wheels ] || [ -f "$made/snscf_msgs.files" ] || ! has_interfaces snscf_msgs; then

@@ -21,9 +21,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("snscf_core", "snscf_ros")
 
-# Of the official definitions: vision_msgs 4.1.1 and foxglove_msgs 3.4.3.
+# Of the official definitions: vision_msgs 4.1.1, foxglove_msgs 3.4.3, and tf2_msgs of every ROS 2 so far.
 TYPE_HASHES = {
     "vision_msgs/msg/Detection2DArray": "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
+    "vision_msgs/msg/Detection3DArray": "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
+    "tf2_msgs/msg/TFMessage": "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
     "foxglove_msgs/msg/ImageAnnotations": "RIHS01_bc4e578b1ef80953415d6f966a4cab305c8a44c8b64fc405312b6f06a08fc45e",
 }
 
