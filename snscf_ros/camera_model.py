@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Turns pixels into directions: where a target is as seen from the camera, by the camera's calibration.
+"""Turns pixels into directions and back: where a target is as seen from the camera, by the camera's calibration.
 
 Directions are unit vectors in the optical frame (x right, y down, z forward) that the image's `frame_id` names. Lenses:
 none, `plumb_bob`, `rational_polynomial` (OpenCV's `undistortPoints`) and `equidistant` (OpenCV's fisheye model).
@@ -90,19 +90,55 @@ class CameraModel:
 
         Raises CalibrationError as `check_size` does.
         """
-        self.check_size(width, height)
         x, y, w, h = box
         points = np.array(
             [(x + w / 2, y + h / 2), (x, y + h / 2), (x + w, y + h / 2), (x + w / 2, y), (x + w / 2, y + h)]
         )
-        # boxes count from the image's corner, calibrations from the middle of the first pixel
-        pixels = points * (self._extent[0] / width, self._extent[1] / height) + self._offset - 0.5
-        # a CameraInfo may hold numbers of any size; the result is tested below, so NumPy need not warn
-        with np.errstate(all="ignore"):
-            centre, left, right, top, bottom = self._directions(pixels)
+        centre, left, right, top, bottom = self.directions(points, width, height)
         if np.isnan(centre).any():
             return None
         return Bearing((float(centre[0]), float(centre[1]), float(centre[2])), _angle(left, right), _angle(top, bottom))
+
+    def directions(self, points: _Rays, width: int, height: int) -> _Rays:
+        """Return N x 3 unit vectors to N x 2 points of an image of that size, counted from the image's corner.
+
+        They are NaN where no direction leads to the point. Raises CalibrationError as `check_size` does.
+        """
+        self.check_size(width, height)
+        # images count from their corner, calibrations from the middle of the first pixel
+        pixels = points * self._scale(width, height) + self._offset - 0.5
+        # a CameraInfo may hold numbers of any size; the result is tested below, so NumPy need not warn
+        with np.errstate(all="ignore"):
+            return self._directions(pixels)
+
+    def points(self, directions: _Rays, width: int, height: int) -> _Rays:
+        """Return the N x 2 points at which N x 3 directions (of any length) are seen in an image of that size.
+
+        They are NaN for what is behind the camera; a point may be outside the image. Raises CalibrationError as
+        `check_size` does.
+        """
+        self.check_size(width, height)
+        with np.errstate(all="ignore"):
+            pixels = self._pixels(np.asarray(directions, np.float64))
+        return np.asarray((pixels + 0.5 - self._offset) / self._scale(width, height))
+
+    def _scale(self, width: int, height: int) -> tuple[float, float]:
+        """Return how many pixels of the calibrated image one pixel of an image of that size is, across and down."""
+        return (self._extent[0] / width, self._extent[1] / height)
+
+    def _pixels(self, rays: _Rays) -> _Rays:
+        x, y, z = rays.T
+        if self._model == "equidistant":
+            across = np.hypot(x, y)
+            theta = np.arctan2(across, z)
+            powers = np.arange(1, 10, 2)
+            distorted = (np.concatenate([[1.0], self._coefficients]) * theta[:, None] ** powers).sum(axis=1)
+            along = np.column_stack([x, y]) / np.where(across > 0, across, 1.0)[:, None]
+            plane = np.column_stack([along * distorted[:, None], np.ones(len(rays))])
+            return np.asarray((plane @ self._matrix.T)[:, :2])
+        imaged = cv2.projectPoints(rays[:, None], np.zeros(3), np.zeros(3), self._matrix, self._coefficients)[0][:, 0]
+        imaged[~(z > 0)] = np.nan
+        return np.asarray(imaged)
 
     def _directions(self, pixels: _Rays) -> _Rays:
         """Turn N x 2 pixels into N x 3 unit vectors, NaN where no direction leads to the pixel."""

@@ -60,6 +60,18 @@ def test_direction_is_the_one_that_the_lens_images_there(model, x, y):
     assert math.isclose(np.linalg.norm(bearing.direction), 1.0, abs_tol=1e-9)
 
 
+@pytest.mark.parametrize("model", LENSES)
+@given(x=st.floats(-0.6, 0.6), y=st.floats(-0.45, 0.45), length=st.floats(0.1, 50.0))
+def test_point_of_a_direction_is_where_the_lens_images_it_in_a_scaled_image_too(model, x, y, length):
+    camera = CameraModel(info(model))
+    ray = length * np.array([[x, y, 1.0]])
+    point = imaged(model, ray)
+    assert camera.points(ray, 640, 480)[0] == pytest.approx(point, abs=1e-6)
+    assert camera.points(ray, 320, 240)[0] == pytest.approx(np.array(point) / 2, abs=1e-6)
+    if model != "equidistant":
+        assert np.isnan(camera.points(-ray, 640, 480)).all()
+
+
 def test_angular_size_is_the_angle_between_the_sides():
     # 2 atan(s/2f) across the principal point of a lens without distortion
     bearing = CameraModel(info()).bearing((318.8 - 50, 242.2 - 30, 100, 60), 640, 480)
