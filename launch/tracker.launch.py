@@ -34,6 +34,9 @@ ARGUMENTS = {
     "mavlink": ("false", "whether to be a MAVLink camera too, whose targets a drone's ground station chooses"),
     "mavlink_params_file": (str(bringup.mavlink_params_file()), "YAML file of the MAVLink camera's parameters"),
     "mavlink_connection": ("", "link of the MAVLink camera, in place of its parameter file's"),
+    "follow": ("false", "whether to start the follower too, which steers a robot after the target once it is enabled"),
+    "follow_params_file": (str(bringup.follow_params_file()), "YAML file of the follower's parameters"),
+    "follow_output": ("", "ground, multirotor or gimbal, in place of its parameter file's"),
 }
 CHOICES = {"log_level": list(bringup.LOG_LEVELS)}
 
@@ -73,7 +76,8 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     ends_launch = bringup.truth("required", given["required"]) and not respawn
     page = [_operator_page(given)] if bringup.truth("operator", given["operator"]) else []
     camera = [_mavlink_camera(given)] if bringup.truth("mavlink", given["mavlink"]) else []
-    return [*_handlers(node, ends_launch), node, *page, *camera]
+    follower = [_follower(given)] if bringup.truth("follow", given["follow"]) else []
+    return [*_handlers(node, ends_launch), node, *page, *camera, *follower]
 
 
 def _operator_page(given: dict[str, str]) -> Node:
@@ -102,6 +106,22 @@ def _mavlink_camera(given: dict[str, str]) -> Node:
         name=bringup.MAVLINK_NAME,
         namespace=given["namespace"],
         parameters=[bringup.existing_params_file(given["mavlink_params_file"], "mavlink_params_file"), parameters],
+        ros_arguments=["--log-level", given["log_level"]],
+        additional_env=bringup.launch_environment(),
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def _follower(given: dict[str, str]) -> Node:
+    """Make the follower's node. It stops the robot while there is no tracker, and the tracker goes on without it."""
+    parameters = bringup.follow_launch_parameters(given)
+    return Node(
+        package=bringup.PACKAGE,
+        executable=bringup.FOLLOW_EXECUTABLE,
+        name=bringup.FOLLOW_NAME,
+        namespace=given["namespace"],
+        parameters=[bringup.existing_params_file(given["follow_params_file"], "follow_params_file"), parameters],
         ros_arguments=["--log-level", given["log_level"]],
         additional_env=bringup.launch_environment(),
         output="screen",

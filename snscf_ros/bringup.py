@@ -34,6 +34,9 @@ OPERATOR_NAME = "operator"
 MAVLINK_EXECUTABLE = "mavlink_camera"
 MAVLINK_MODULE = "snscf_ros.mavlink.command"
 MAVLINK_NAME = "mavlink_camera"
+FOLLOW_EXECUTABLE = "follow"
+FOLLOW_MODULE = "snscf_ros.follow.command"
+FOLLOW_NAME = "follow"
 IMAGE_TOPIC = "image_raw"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
@@ -74,6 +77,11 @@ def operator_params_file() -> Path:
 def mavlink_params_file() -> Path:
     """Return the path of `config/mavlink.yaml`, the one place of the MAVLink camera's default parameter values."""
     return share_directory() / "config" / "mavlink.yaml"
+
+
+def follow_params_file() -> Path:
+    """Return the path of `config/follow.yaml`, the one place of the follower's default parameter values."""
+    return share_directory() / "config" / "follow.yaml"
 
 
 def profile_file() -> Path:
@@ -162,6 +170,19 @@ def mavlink_launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]
     return parameters
 
 
+def follow_launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
+    """Return the follower's parameters that launch arguments set, by name. They override its parameter file.
+
+    Raises ValueError for an argument that should be true or false and is neither.
+    """
+    parameters: dict[str, str | bool] = {}
+    if given["follow_output"]:
+        parameters["output"] = given["follow_output"]
+    if given["use_sim_time"]:
+        parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
+    return parameters
+
+
 def truth(name: str, text: str) -> bool:
     """Read a launch argument as true or false. Raises ValueError if it is neither."""
     if text.lower() not in ("true", "false", "1", "0"):
@@ -232,6 +253,20 @@ def mavlink_command(
     `parameters` override those of `params_file`, which override `config/mavlink.yaml`.
     """
     return _node_command(MAVLINK_MODULE, MAVLINK_NAME, params_file, parameters, (), namespace, log_level)
+
+
+def follow_command(
+    params_file: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    remappings: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    namespace: str = "",
+    log_level: str = "",
+) -> list[str]:
+    """Return the command line that runs the follower with this Python, for the tracker in `namespace`.
+
+    `parameters` override those of `params_file`, which override `config/follow.yaml`.
+    """
+    return _node_command(FOLLOW_MODULE, FOLLOW_NAME, params_file, parameters, remappings, namespace, log_level)
 
 
 def _node_command(

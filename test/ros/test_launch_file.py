@@ -68,7 +68,8 @@ def test_every_argument_is_described(module):
     started = {"image_topic", "params_file", "namespace", "autostart", "log_level", "use_sim_time", "model", "device"}
     page = {"operator", "operator_params_file", "operator_host", "operator_port"}
     mavlink = {"mavlink", "mavlink_params_file", "mavlink_connection"}
-    assert set(arguments) == started | page | mavlink | {"respawn", "respawn_delay", "required"}
+    follow = {"follow", "follow_params_file", "follow_output"}
+    assert set(arguments) == started | page | mavlink | follow | {"respawn", "respawn_delay", "required"}
     for argument in arguments.values():
         assert argument.description != "no description given"
 
@@ -118,6 +119,16 @@ def test_there_is_a_mavlink_camera_only_where_it_is_wanted(module):
     file, chosen = parameters_of(camera, context)
     assert Path(file) == bringup.mavlink_params_file()
     assert chosen == {"connection": "udpin:0.0.0.0:14550"}
+
+
+def test_there_is_a_follower_only_where_it_is_wanted(module):
+    from launch_ros.actions import Node
+
+    _, actions, context = visit(module, follow="true", follow_output="gimbal")
+    _, follower = [action for action in actions if isinstance(action, Node)]
+    file, chosen = parameters_of(follower, context)
+    assert Path(file) == bringup.follow_params_file()
+    assert chosen == {"output": "gimbal"}
 
 
 @pytest.mark.parametrize(
