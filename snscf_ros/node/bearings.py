@@ -65,6 +65,11 @@ class Bearings:
         self._report(result.camera, problem)
         return bearings
 
+    def calibration(self, camera: str) -> CameraModel | None:
+        """Return a camera's calibration; None where it has sent none, or none that can be used."""
+        info = self._infos.get(camera)
+        return None if info is None else self._calibration(camera, info).calibration
+
     def state(self, camera: str) -> str:
         """Describe a camera's calibration for the diagnostics: known, none, or what is wrong with it."""
         if camera not in self._infos:

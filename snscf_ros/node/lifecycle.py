@@ -32,6 +32,7 @@ from snscf_ros.node.bearings import Bearings
 from snscf_ros.node.events import Event, FellBack, TrackedFrame
 from snscf_ros.node.health import HealthMonitor, Running
 from snscf_ros.node.parameters import Parameters, Settings
+from snscf_ros.node.position.positions import Positions
 from snscf_ros.node.publishers import Publishers
 from snscf_ros.node.services import TargetServices
 from snscf_ros.node.start_requests import StartRequests
@@ -82,6 +83,7 @@ class TrackerNode(LifecycleNode):
         self._tracker: Tracker | None = None
         self._targets = TargetRegistry()
         self._result_publishers: Publishers | None = None
+        self._positions: Positions | None = None
         self._worker: TrackingWorker | None = None
         self._image_subscriptions: dict[str, Subscription] = {}  # by camera
         self._info_subscriptions: list[Subscription] = []
@@ -160,12 +162,15 @@ class TrackerNode(LifecycleNode):
         if self._result_publishers is None:
             return
         try:
+            shown = result
             if self.settings.clip_boxes and result.frame is not None:
                 height, width = result.frame.shape[:2]
                 targets = tuple(target.clipped(width, height) for target in result.targets)
-                result = dataclasses.replace(result, targets=targets)
+                shown = dataclasses.replace(result, targets=targets)
             problem = self._health.problem(result.camera)
-            self._result_publishers.publish(result, self._bearings.of(result), problem)
+            self._result_publishers.publish(shown, self._bearings.of(shown), problem)
+            if self._positions is not None:
+                self._positions.tracked(result.camera, result.header, result.size, result.received, result.targets)
         except Exception as error:  # Fast DDS may refuse a message it has no room for; RCLError
             if self.context.ok():
                 self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
@@ -175,6 +180,8 @@ class TrackerNode(LifecycleNode):
 
     def _parameters_changed(self, settings: Settings) -> None:
         self._health.set_rate(settings.diagnostics_rate)
+        if self._positions is not None and self._worker is not None:
+            self._positions.set_rate(settings.prediction_rate)
 
     # --- life cycle ---
 
@@ -218,6 +225,7 @@ class TrackerNode(LifecycleNode):
             return _FAILURE
         find_bridge()
         self._result_publishers = Publishers(self, settings.cameras, lambda: self.settings, self._restarts)
+        self._positions = Positions(self, settings.cameras, lambda: self.settings, self._bearings.calibration)
         self._tracker = tracker
         self.get_logger().info(
             f"loaded {tracker.model} in {time.monotonic() - started:.1f} s:"
@@ -255,6 +263,8 @@ class TrackerNode(LifecycleNode):
             self._image_subscriptions[camera] = image
             info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
             self._info_subscriptions.append(info)
+        assert self._positions is not None
+        self._positions.activate()
         topics = ", ".join(image.topic_name for image in self._image_subscriptions.values())
         self.get_logger().info(f"active: reading {topics}")
 
@@ -315,6 +325,8 @@ class TrackerNode(LifecycleNode):
         if worker is not None and not worker.stop(_LONGEST_FRAME):
             self._left_behind = True
             self.get_logger().error(f"the current frame is not done after {_LONGEST_FRAME:.0f} s; left behind")
+        if self._positions is not None:
+            self._positions.deactivate()
 
     def _free(self) -> None:
         if self._left_behind:
@@ -323,5 +335,8 @@ class TrackerNode(LifecycleNode):
         if self._result_publishers is not None:
             self._result_publishers.destroy()
             self._result_publishers = None
+        if self._positions is not None:
+            self._positions.destroy()
+            self._positions = None
         self._targets.clear()
         self._tracker = None

@@ -57,6 +57,22 @@ class Settings:
     publish_lost: bool
     clip_boxes: bool
     overlay_jpeg_quality: int
+    position_source: str
+    use_depth: bool
+    target_width: float
+    target_height: float
+    target_size_error: float
+    plane_frame: str
+    plane_contact: str
+    position_frame: str
+    position_hold: float
+    box_error: float
+    direction_error: float
+    depth_error: float
+    target_acceleration: float
+    target_frames: bool
+    prediction_rate: float
+    prediction_lead: float
     diagnostics_rate: float
     camera_timeout: float
     autostart_node: bool
@@ -200,6 +216,71 @@ DECLARATIONS: Mapping[str, Declaration] = {
         " part that is outside the image."
     ),
     "overlay_jpeg_quality": Declaration("JPEG quality of overlay/compressed.", minimum=1, maximum=100),
+    "position_source": Declaration(
+        "What the positions of targets are computed from: depth images, the known size, or a plane; auto takes the"
+        " first of these that gives a position.",
+        choices=("auto", "depth", "size", "plane"),
+    ),
+    "use_depth": Declaration(
+        "Whether depth images are read from depth/image_raw beside the camera's images ('front': from"
+        " front/depth/image_raw). They must show the same view.",
+        read_only=True,
+    ),
+    "target_width": Declaration("Width of the target in metres; 0: not known.", minimum=0.0, maximum=1000.0),
+    "target_height": Declaration("Height of the target in metres; 0: not known.", minimum=0.0, maximum=1000.0),
+    "target_size_error": Declaration(
+        "Standard deviation of the target's known width and height, as a share of them.", minimum=0.0, maximum=1.0
+    ),
+    "plane_frame": Declaration(
+        "TF frame whose x and y axes lie in the plane, mostly the ground, that targets are on; empty: none.",
+        read_only=True,
+    ),
+    "plane_contact": Declaration(
+        "What of the box is in the plane: bottom for a target that stands on it, or centre.",
+        choices=("bottom", "centre"),
+    ),
+    "position_frame": Declaration(
+        "TF frame in which positions are published and targets move evenly, such as odom; z must be up. Empty: the"
+        " frame of the camera.",
+        read_only=True,
+    ),
+    "position_hold": Declaration(
+        "Seconds for which the position of a target that is not found is continued, and predictions are made.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    "box_error": Declaration(
+        "Factor on the errors of boxes that were measured on many videos; less than 1 suits rigid targets.",
+        minimum=0.01,
+        maximum=100.0,
+    ),
+    "direction_error": Declaration(
+        "Standard deviation in rad of all directions: of the camera's calibration, its mount and its transform.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    "depth_error": Declaration(
+        "Standard deviation in metres of a depth of 1 m. It grows with the square of the depth.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    "target_acceleration": Declaration(
+        "By how many m/s the velocity of a target changes within a second, as standard deviation.",
+        minimum=0.001,
+        maximum=1000.0,
+    ),
+    "target_frames": Declaration(
+        "Whether each target whose position is known is a TF frame too: tracker/ID, with the node's name.",
+        read_only=True,
+    ),
+    "prediction_rate": Declaration(
+        "Predictions a second on ~/prediction, made while somebody is subscribed; 0: none.", minimum=0.0, maximum=1000.0
+    ),
+    "prediction_lead": Declaration(
+        "Seconds after the moment of publishing for which predictions are made: how long the robot takes to react.",
+        minimum=0.0,
+        maximum=5.0,
+    ),
     "diagnostics_rate": Declaration("Messages on /diagnostics a second.", minimum=0.01, maximum=100.0),
     "camera_timeout": Declaration(
         "Seconds without a usable image after which the status and the diagnostics say that the camera is silent.",

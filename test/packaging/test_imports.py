@@ -37,7 +37,14 @@ ALLOWED: Mapping[str, set[str]] = {
     },
     "snscf_ros": {"snscf_core", "snscf_core/evaluation", "snscf_core/pictures"},
     "snscf_ros/position": {"snscf_ros"},
-    "snscf_ros/node": {"snscf_core", "snscf_core/engines", "snscf_core/online", "snscf_ros"},
+    "snscf_ros/node": {
+        "snscf_core",
+        "snscf_core/engines",
+        "snscf_core/online",
+        "snscf_ros",
+        "snscf_ros/node/position",
+    },
+    "snscf_ros/node/position": {"snscf_core", "snscf_ros", "snscf_ros/position"},
     "snscf_ros/bags": {
         "snscf_core",
         "snscf_core/commands",

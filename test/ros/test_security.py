@@ -36,15 +36,16 @@ def test_the_tracker_may_do_exactly_what_it_does(tracker):
         return {name for name, _ in names_and_types("tracker", "/")}
 
     publishes = allowed("tracker", "topic", "publish")
-    # without foxglove_msgs there are none
-    optional = {"/tracker/annotations"}
+    # without foxglove_msgs there are no annotations, and targets are frames of /tf only where that is asked for
+    optional = {"/tracker/annotations", "/tf"}
     wait_for(
         lambda: used(node.get_publisher_names_and_types_by_node) | optional == publishes,
         f"publishers of {sorted(publishes)}",
     )
-    # raw or compressed, simulated time, and topics that start targets are a matter of parameters
+    # raw or compressed, simulated time, depth, transforms, and topics that start targets are a matter of parameters
     starts = ("roi", "point", "pixel", "detection", "detections")
-    by_choice = {"/image_raw/compressed", "/clock", *(f"/tracker/init_from_{name}" for name in starts)}
+    places = ("/depth/image_raw", "/tf", "/tf_static")
+    by_choice = {"/image_raw/compressed", "/clock", *places, *(f"/tracker/init_from_{name}" for name in starts)}
     assert used(node.get_subscriber_names_and_types_by_node) == allowed("tracker", "topic", "subscribe") - by_choice
     assert used(node.get_service_names_and_types_by_node) == allowed("tracker", "service", "reply")
     assert used(node.get_client_names_and_types_by_node) == set()
