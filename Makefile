@@ -1,4 +1,5 @@
 # make demo [ARGS="--sequence DIR"]   the tracker node and a camera as real ROS 2 processes, result in demo_output/
+# make follow [ARGS="--runs 50"]      robots in a simulated world follow a target: videos, errors, counts: follow_output/
 # make accuracy ARGS="--root NAME=DIR ..."   success and precision under conditions, result in accuracy_output/
 # make speed ARGS="--validation DIR --peers ..."   times of our engines and of peers, accuracy, latency: speed_output/
 # make test                           lint and the quick tests
@@ -17,10 +18,13 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo accuracy speed test test-all lint docs figures animation environment wheels clean
+.PHONY: demo follow accuracy speed test test-all lint docs figures animation environment wheels clean
 
 demo:
 	@$(RUN) python -m snscf_ros.demo $(ARGS)
+
+follow:
+	@$(RUN) python -m snscf_ros.simulation $(ARGS)
 
 accuracy:
 	@$(RUN) python -m snscf_core eval accuracy $(ARGS)
@@ -61,5 +65,5 @@ wheels:
 	@$(RUN) python environment/renew.py jazzy kilted
 
 clean:
-	rm -rf .venv demo_output speed_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo_output follow_output speed_output build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find snscf_core snscf_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

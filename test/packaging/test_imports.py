@@ -65,7 +65,7 @@ ALLOWED: Mapping[str, set[str]] = {
         "snscf_ros/operator",
     },
     "snscf_ros/follow": {"snscf_core", "snscf_ros"},
-    "snscf_ros/simulation": {"snscf_core", "snscf_core/scenes", "snscf_ros"},
+    "snscf_ros/simulation": {"snscf_core", "snscf_core/scenes", "snscf_ros", "snscf_ros/follow"},
     "snscf_ros/demo": {"snscf_core", "snscf_core/pictures", "snscf_core/scenes", "snscf_core/evaluation", "snscf_ros"},
 }
 # What users import and call. They gather what is below them, so the rules do not hold for them.
