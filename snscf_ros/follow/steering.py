@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
 from snscf_core import TrackState
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from snscf_msgs.msg import FollowStatus, TrackStatusArray
 
 _ZEROS = 1.0  # s for which it sends zeros after it has been disabled; then others may drive
+_FAREWELL = 0.5  # s that the last command may take to arrive
 _NOTHING = Velocity()
 
 
@@ -40,6 +42,7 @@ class Steering:
         self._follower = Follower(settings)
         self._clock = node.get_clock()
         self._logger = node.get_logger()
+        self._camera_frame = ""
         self._said: tuple[Mode, tuple[str, ...]] | None = None
         self._zeros_until = math.inf if settings.enabled else -math.inf
         self._lock, self._closed = threading.Lock(), False
@@ -61,6 +64,8 @@ class Steering:
         with self._lock:
             self._closed = True
             self._publish(_NOTHING, self._clock.now().to_msg())
+        # a process that ends at once may take the message with it
+        self._commands.wait_for_all_acked(Duration(seconds=_FAREWELL))
 
     def _enable(self, request: Any, response: Any) -> Any:
         self._follower.enable(request.data)
@@ -73,9 +78,18 @@ class Steering:
     def _take_status(self, message: TrackStatusArray) -> None:
         if message.camera != self._settings.camera:
             return
+        self._camera_frame = message.header.frame_id
         self._follower.see(sighting_of(message), self._now(), time.monotonic())
 
     def _take_positions(self, message: Any) -> None:
+        if message.header.frame_id != self._camera_frame:
+            if self._camera_frame:
+                self._logger.warning(
+                    f"positions are in the frame '{message.header.frame_id}', not in the camera's,"
+                    f" '{self._camera_frame}', so the distance is not known: leave the tracker's position_frame empty",
+                    once=True,
+                )
+            return
         for detection in message.detections:
             if not detection.results:
                 continue

@@ -154,7 +154,12 @@ def new(messages: list[Any]) -> Any:
 
 
 def test_robot_turns_to_its_target_and_stops_when_it_must(tracker, robot):
-    with following() as process, tracker.peer.received(FollowStatus, "/follow/status") as statuses:
+    size = {"target_width": robot.world.target_size[0], "target_height": robot.world.target_size[1]}
+    assert all(result.successful for result in tracker.set_parameters(size))
+    with (
+        following(distance_from="position") as process,
+        tracker.peer.received(FollowStatus, "/follow/status") as statuses,
+    ):
         start_on_target(tracker, robot)
         wait_for(lambda: statuses and statuses[-1].target_id == "cup", "a status about the target")
         assert statuses[-1].reasons == ["not_enabled"] and not statuses[-1].enabled
@@ -165,6 +170,10 @@ def test_robot_turns_to_its_target_and_stops_when_it_must(tracker, robot):
         turned = [command.twist.angular.z for command in robot.commands]
         assert min(turned) < -0.1, "to the right"
         assert robot.commands[-1].header.frame_id == "base_link"
+
+        far = float(robot.view.pose.to_camera(robot.view.target)[2])
+        assert abs(wait_for(lambda: new(statuses), "a status").distance / far - 1) < 0.2
+        assert any(command.twist.linear.x > 0.05 for command in robot.commands), "it drives to its distance"
 
         robot.paused = True
         wait_for(lambda: {"no_status", "old_image"} & set(statuses[-1].reasons), "no image")
