@@ -26,6 +26,7 @@ class FollowedTarget:
     frame_id: of the image that it was started in. Images of others show something else.
     size: width and height of that image.
     class_id: what kind of thing it is; empty if that is not known.
+    start: counts the starts of targets, also of those of the same name.
     """
 
     target_id: str
@@ -34,6 +35,7 @@ class FollowedTarget:
     frame_id: str = ""
     size: tuple[int, int] = (0, 0)
     class_id: str = ""
+    start: int = 0
 
     def is_seen_in(self, frame_id: str, size: tuple[int, int], alternating: Collection[tuple[int, int]] = ()) -> bool:
         """Return whether the target is followed in an image of that frame_id and size.
@@ -45,12 +47,17 @@ class FollowedTarget:
 
 @dataclass(frozen=True)
 class TrackedTarget:
-    """The track of one target in one frame. class_id: what kind of thing it is; empty if that is not known."""
+    """The track of one target in one frame.
+
+    class_id: what kind of thing it is; empty if that is not known.
+    start: another number under the same name is another object.
+    """
 
     target_id: str
     primary: bool
     track: Track
     class_id: str = ""
+    start: int = 0
 
     def clipped(self, width: int, height: int) -> TrackedTarget:
         """Return the target with the part of its box that is inside an image of that size; at least a pixel is."""
@@ -72,6 +79,7 @@ class TargetRegistry:
         self._tracks: dict[str, Track] = {}
         self._chosen = ""
         self._last_number = 0
+        self._starts = 0
 
     def check(self, target_id: str, most: int) -> None:
         """Raise Refused if `target_id` is no name for a target, or would exceed `most` targets."""
@@ -109,7 +117,10 @@ class TargetRegistry:
                     target_id = name
             if (before := self._followed.get(target_id)) is not None:
                 class_id = class_id or before.class_id
-            self._followed[target_id] = FollowedTarget(target_id, camera, target, frame_id, size, class_id)
+            self._starts += 1
+            self._followed[target_id] = FollowedTarget(
+                target_id, camera, target, frame_id, size, class_id, self._starts
+            )
             self._tracks.pop(target_id, None)
             if track is not None:
                 self._tracks[target_id] = track
@@ -181,7 +192,9 @@ class TargetRegistry:
             primary = self._primary()
             current = [(f, track) for f, track in tracks if self._followed.get(f.target_id) is f]
             self._tracks.update((f.target_id, track) for f, track in current)
-            return tuple(TrackedTarget(f.target_id, f.target_id == primary, track, f.class_id) for f, track in current)
+            return tuple(
+                TrackedTarget(f.target_id, f.target_id == primary, track, f.class_id, f.start) for f, track in current
+            )
 
     def latest(self) -> dict[str, Track | None]:
         """Return the last track of each target, None before its first frame."""

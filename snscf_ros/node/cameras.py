@@ -41,9 +41,10 @@ def overlay_topic(camera: str) -> str:
     return private_topic(camera, "overlay")
 
 
-def check(node: Node, names: Sequence[str], transport: str) -> None:
+def check(node: Node, names: Sequence[str], transport: str, others: Sequence[str] = ()) -> None:
     """Check that the cameras can be subscribed to as the node's parameters and remappings say, before it does so.
 
+    others: relative topics that the node reads too.
     Logs warnings of what has no effect. Raises SettingRefused.
     """
     images: dict[str, str] = {}
@@ -58,6 +59,7 @@ def check(node: Node, names: Sequence[str], transport: str) -> None:
                 raise SettingRefused(f"cameras: '{taken[own]}' and '{name}' would both {what} {own}")
             taken[own] = name
     topics = [*images, *(info_topic(node, name, own) for own, name in images.items())]
+    topics += [node.resolve_topic_name(other) for other in others]
     given = rclpy_private.parameter_overrides(node)
     if reason := qos_overrides.refused(given, topics):
         raise SettingRefused(reason)

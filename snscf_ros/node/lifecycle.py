@@ -32,6 +32,7 @@ from snscf_ros.node.bearings import Bearings
 from snscf_ros.node.events import Event, FellBack, TrackedFrame
 from snscf_ros.node.health import HealthMonitor, Running
 from snscf_ros.node.parameters import Parameters, Settings
+from snscf_ros.node.position.inputs import depth_topic
 from snscf_ros.node.position.positions import Positions
 from snscf_ros.node.publishers import Publishers
 from snscf_ros.node.services import TargetServices
@@ -110,7 +111,8 @@ class TrackerNode(LifecycleNode):
             self._restarts,
         )
         try:
-            cameras.check(self, self.settings.cameras, self.settings.image_transport)
+            depths = map(depth_topic, self.settings.cameras) if self.settings.use_depth else ()
+            cameras.check(self, self.settings.cameras, self.settings.image_transport, tuple(depths))
         except cameras.SettingRefused:
             self.destroy_node()  # its shared memory would stay behind
             raise

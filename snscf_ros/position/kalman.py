@@ -19,8 +19,9 @@ from snscf_ros.stamps import SECOND
 _OUT_OF_ORDER = SECOND // 2
 # a measurement is far off if its squared distance in deviations is above this (probability 1e-4 in 3 dimensions)
 _FAR = 21.1
-# so many far measurements in a row are no outliers: the target is elsewhere
+# far measurements in a row, so many and for so long, are no outliers: the target is elsewhere
 _MOST_FAR = 3
+_LONGEST_FAR = SECOND
 
 
 class Moving(NamedTuple):
@@ -52,18 +53,20 @@ class ConstantVelocity:
         self._longest_gap = round(longest_gap * SECOND)
         self._moving: Moving | None = None
         self._stamp = 0
-        self._far = 0
+        self._far: list[int] = []  # stamps of the far measurements since the last one that was near
 
     @property
     def stamp_ns(self) -> int | None:
         """Return when the last measurement was taken; None without one."""
         return self._stamp if self._moving is not None else None
 
-    def update(self, stamp_ns: int, place: Array, covariance: Array) -> bool:
+    def update(self, stamp_ns: int, place: Array, covariance: Array, found_again: bool = False) -> bool:
         """Take in a place (N,) and its covariance (N x N). Return False if it was left out.
 
-        Left out is what is not finite, older than the last measurement, or far from what is expected. If stamps go back
-        by more than half a second, or three places in a row are far off, the filter starts anew.
+        Left out is what is not finite, older than the last measurement, or far from what is expected: a surface that
+        hides the target, mostly. If stamps go back by more than half a second, or all places of a second are far off,
+        the filter starts anew.
+        found_again: whether the target had been lost before, and so may well be far off.
         """
         if not (np.isfinite(place).all() and np.isfinite(covariance).all()):
             return False
@@ -79,8 +82,9 @@ class ConstantVelocity:
         spread = predicted.covariance[:count, :count] + covariance
         gain = np.linalg.solve(spread, predicted.covariance[:count]).T
         if float(innovation @ np.linalg.solve(spread, innovation)) > _FAR:
-            self._far += 1
-            if self._far < _MOST_FAR:
+            self._far.append(stamp_ns)
+            lasting = len(self._far) >= _MOST_FAR and stamp_ns - self._far[0] >= _LONGEST_FAR
+            if not (found_again or lasting):
                 return False
             self._start(stamp_ns, place, covariance)
             return True
@@ -91,8 +95,17 @@ class ConstantVelocity:
             predicted.state + gain @ innovation,
             rest @ predicted.covariance @ rest.T + gain @ covariance @ gain.T,
         )
-        self._stamp, self._far = stamp_ns, 0
+        self._stamp, self._far = stamp_ns, []
         return True
+
+    def known(self) -> tuple[Moving | None, int]:
+        """Return all that is known, for `restore`."""
+        return self._moving, self._stamp
+
+    def restore(self, known: tuple[Moving | None, int]) -> None:
+        """Go back to what was known before."""
+        self._moving, self._stamp = known
+        self._far = []
 
     def at(self, stamp_ns: int) -> Moving | None:
         """Return what is expected at a time, before the last measurement with its velocity too; None if not known."""
@@ -106,7 +119,7 @@ class ConstantVelocity:
         whole = np.zeros((2 * count, 2 * count))
         whole[:count, :count] = covariance
         whole[count:, count:] = np.eye(count) * self._speed**2
-        self._moving, self._stamp, self._far = Moving(state, whole), stamp_ns, 0
+        self._moving, self._stamp, self._far = Moving(state, whole), stamp_ns, []
 
     def _predicted(self, moving: Moving, nanoseconds: int) -> Moving:
         seconds = nanoseconds / SECOND

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,9 @@ _PIXEL_SPEED = 2.0
 # of a unit vector's length, which means nothing
 _RADIAL = 1e-4
 _SOON = 0.02  # s; over which angular rates are taken
+# What covers a target first covers a side of it: its box shrinks to the other side, and the target seems to move there.
+# So what was seen in this time before it was lost is not believed.
+_COVERED = SECOND // 2
 
 Points = Callable[[Array], Array]  # from N x 3 directions to N x 2 points of the image
 Camera = Callable[[int], Rigid]  # from the optical frame to that of the motion, at a time in nanoseconds
@@ -83,6 +87,8 @@ class TargetMotion:
         self._sizes = ConstantVelocity(*_GROWTH)
         self._centre: ConstantVelocity | None = None
         self._last: Sighting | None = None
+        self._found_again = False
+        self._before: deque[tuple[int, Any, Any]] = deque()  # what the filters knew in the last moments, by stamp
         self._placed_ns: int | None = None
         self._spread = np.zeros((3, 3))
 
@@ -91,23 +97,44 @@ class TargetMotion:
         """Return the last sighting that was taken in."""
         return self._last
 
+    def hidden(self) -> None:
+        """Note that the target was not seen, and forget the moments in which it vanished."""
+        if self._before:
+            _, place, sight = self._before[0]
+            self._place.restore(place)
+            self._sight.restore(sight)
+            self._before.clear()
+
+    def lost(self) -> None:
+        """Note the same, and that the target may be found again anywhere."""
+        self.hidden()
+        self._found_again = True
+
     def update(self, seen: Sighting) -> bool:
         """Take in a sighting. Return whether its position was near what is expected; False without a position."""
         x, y, w, h = seen.box
+        found_again, self._found_again = self._found_again, False
         if self._last is None or seen.stamp_ns >= self._last.stamp_ns or self._began_anew(seen):
             self._last = seen
         centre = np.array([x + w / 2, y + h / 2])
         relative = seen.deviations[2:] / (w, h)
-        self._sizes.update(seen.stamp_ns, np.log([w, h]), np.diag(relative**2))
+        self._sizes.update(seen.stamp_ns, np.log([w, h]), np.diag(relative**2), found_again)
         if self._centre is None:
             side = math.sqrt(w * h)
             self._centre = ConstantVelocity(_PIXEL_ACCELERATION * side, _PIXEL_SPEED * side)
-        self._centre.update(seen.stamp_ns, centre, np.diag(seen.deviations[:2] ** 2))
+        self._centre.update(seen.stamp_ns, centre, np.diag(seen.deviations[:2] ** 2), found_again)
         if seen.directions is not None and (sight := _sight(seen, centre)) is not None:
-            self._sight.update(seen.stamp_ns, *sight)
+            self._sight.update(seen.stamp_ns, *sight, found_again)
+        near = self._placed(seen, found_again)
+        self._before.append((seen.stamp_ns, self._place.known(), self._sight.known()))
+        while len(self._before) > 1 and self._before[1][0] <= seen.stamp_ns - _COVERED:
+            self._before.popleft()
+        return near
+
+    def _placed(self, seen: Sighting, found_again: bool) -> bool:
         if seen.position is None:
             return False
-        near = self._place.update(seen.stamp_ns, seen.position.point, seen.position.covariance)
+        near = self._place.update(seen.stamp_ns, seen.position.point, seen.position.covariance, found_again)
         if near:
             self._placed_ns, self._spread = seen.stamp_ns, seen.position.covariance
         return near

@@ -62,16 +62,22 @@ def test_filter_survives_every_stamp_and_number(events):
         assert (np.diag(moving.covariance) >= 0).all()
 
 
-def test_late_measurement_and_an_outlier_are_left_out_and_a_new_place_is_believed_the_third_time():
-    filter_, spread = ConstantVelocity(0.5, 1.0), np.eye(3) * 1e-4
-    for i in range(20):
-        assert filter_.update(50 * i * MS, np.array([0.05 * i, 0, 5.0]), spread)
+def test_late_measurement_and_an_outlier_are_left_out_until_a_second_of_them_or_a_loss():
+    def moved() -> ConstantVelocity:
+        filter_ = ConstantVelocity(0.5, 1.0)
+        for i in range(20):
+            assert filter_.update(50 * i * MS, np.array([0.05 * i, 0, 5.0]), spread)
+        return filter_
+
+    spread, elsewhere = np.eye(3) * 1e-4, np.array([9.0, 0, 5.0])
+    filter_ = moved()
     assert not filter_.update(900 * MS, np.zeros(3), spread)
-    assert not filter_.update(1000 * MS, np.array([9.0, 0, 5.0]), spread)
-    assert filter_.at(1000 * MS).place == pytest.approx([1.0, 0, 5.0], abs=0.02)
-    assert not filter_.update(1050 * MS, np.array([9.0, 0, 5.0]), spread)
-    assert filter_.update(1100 * MS, np.array([9.0, 0, 5.0]), spread)
-    assert filter_.at(1100 * MS).place == pytest.approx([9.0, 0, 5.0])
+    assert not any(filter_.update(stamp * MS, elsewhere, spread) for stamp in range(1000, 1960, 50))
+    assert filter_.at(1950 * MS).place == pytest.approx([1.95, 0, 5.0], abs=0.05)
+    assert filter_.update(2000 * MS, elsewhere, spread)
+    assert filter_.at(2000 * MS).place == pytest.approx(elsewhere)
+
+    assert moved().update(1000 * MS, elsewhere, spread, found_again=True)
 
 
 def test_time_that_goes_back_begins_anew():
@@ -146,6 +152,23 @@ def test_prediction_is_less_certain_the_later_and_ends_after_the_hold():
     assert sorted(found.angle_covariance[0, 0] for found in spreads) == [f.angle_covariance[0, 0] for f in spreads]
     assert sorted(np.trace(f.moving.covariance) for f in spreads) == [np.trace(f.moving.covariance) for f in spreads]
     assert motion.predict(2600 * MS, camera_at, points, 1.0) is None
+
+
+def test_position_of_a_hidden_target_goes_on_as_before_it_was_covered():
+    """While something slides over it, its box shrinks to one side, and it seems to move there."""
+    motion = TargetMotion(True, 1.0)
+    for i in range(41):
+        seconds = 0.05 * i
+        drift = -1.0 * max(0.0, seconds - 1.6)
+        place = Position(np.array([0.3 * seconds + drift, 0.2, 6.0]), np.eye(3) * 1e-3, "depth")
+        spread = np.array([1.0, 1.0, 2.0, 2.0])
+        motion.update(
+            Sighting(50 * i * MS, box_of(place.point, 0.5, 0.8), spread, directions, 0.001, Rigid.identity(), place)
+        )
+    motion.hidden()
+    found = motion.position_at(2900 * MS, 1.0)
+    assert found.place == pytest.approx([0.3 * 2.9, 0.2, 6.0], abs=0.1)
+    assert motion.position_at(3100 * MS, 1.0) is None
 
 
 def test_without_a_calibration_the_box_alone_is_predicted():

@@ -205,8 +205,8 @@ def test_positions_by_size_and_by_a_plane_in_the_frame_of_the_camera(start):
 
         results = tracker.set_parameters({"target_width": 0.5, "target_height": 0.5, "position_source": "size"})
         assert all(result.successful for result in results)
-        for _ in range(4):  # elsewhere than before: believed the third time
-            number = robot.next()
+        assert tracker.init(robot.camera.truth, "it").success  # another object, whose place is believed at once
+        number = robot.next()
         robot.next()
         width, height = box_of(robot.status(number))[2:]
         distance = np.linalg.norm(place(of(poses, number).pose.pose))

@@ -26,11 +26,11 @@ from snscf_ros.node.position import inputs, position_messages
 from snscf_ros.node.position.outputs import PositionOutputs
 from snscf_ros.node.position.position_messages import Place
 from snscf_ros.node.position.settings import PositionSettings, gives_positions
-from snscf_ros.position.box_errors import box_deviations
+from snscf_ros.position.box_errors import LEAST_SCORE, box_deviations
 from snscf_ros.position.depth import DepthImage, DepthRefused
 from snscf_ros.position.estimate import Directions, Errors, PositionUnknown
 from snscf_ros.position.locating import Evidence, locate
-from snscf_ros.position.motion import Sighting, TargetMotion
+from snscf_ros.position.motion import Points, Sighting, TargetMotion
 from snscf_ros.position.rigid import Array, Rigid
 from snscf_ros.position.transform_buffer import TransformBuffer, TransformMissing
 from snscf_ros.stamps import SECOND, nanoseconds
@@ -61,18 +61,27 @@ class TrackedImage:
 
 @dataclass(eq=False)
 class _Followed:
-    """What is known of one target. frame: of its motion. view: the last image, and the target in it."""
+    """What is known of one target.
+
+    frame: of its motion. view: the last image, and the target in it. points: of the camera; None where not known.
+    """
 
     motion: TargetMotion
     frame: str
     view: tuple[TrackedImage, TrackedTarget]
+    points: Points | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Moment:
-    """What holds for all targets of one image. camera: from the optical frame to `frame`."""
+    """What holds for all targets of one image.
+
+    directions, points: of the camera; None where its calibration is not known. camera: from the optical frame to
+    `frame`.
+    """
 
     directions: Directions | None
+    points: Points | None
     camera: Rigid
     frame: str
     plane: Rigid | None
@@ -102,6 +111,7 @@ class Positions:
         self._followed: dict[str, _Followed] = {}  # by target id
         self._subscriptions: list[Subscription] = []
         self._timer: Timer | None = None
+        self._process_ready = self._guarded(self._process_what_is_ready)
 
     # --- life cycle ---
 
@@ -182,16 +192,16 @@ class Positions:
     def _depth(self, camera: str, message: Image) -> None:
         with self._lock:
             self._depths[camera].add(message)
-            self._guarded(self._process_ready)()
+            self._process_ready()
 
     def _transform(self, message: TFMessage, static: bool) -> None:
         with self._lock:
             if problem := inputs.keep(self._transforms, message, static):
                 self._warn(problem)
             if self._waiting:
-                self._guarded(self._process_ready)()
+                self._process_ready()
 
-    def _process_ready(self) -> None:
+    def _process_what_is_ready(self) -> None:
         for camera, image in list(self._waiting.items()):
             if self._is_ready(image):
                 del self._waiting[camera]
@@ -217,15 +227,8 @@ class Positions:
         for target_id in [i for i, one in self._followed.items() if one.view[0].camera == image.camera]:
             if not any(target.target_id == target_id for target in image.targets):
                 del self._followed[target_id]
-        places = []
-        for target in image.targets:
-            try:
-                place = self._place(image, target, moment, settings)
-            except CalibrationError as reason:
-                self._warn(f"no positions: {reason}")
-                continue
-            if place is not None:
-                places.append(place)
+        found = [self._place(image, target, moment, settings) for target in image.targets]
+        places = [place for place in found if place is not None]
         # in another frame than the one that was asked for, nobody could use them
         if gives_positions(settings) and moment.frame == (settings.position_frame or image.header.frame_id):
             header = Header(stamp=image.header.stamp, frame_id=moment.frame)
@@ -233,7 +236,6 @@ class Positions:
 
     def _moment(self, image: TrackedImage, settings: PositionSettings) -> _Moment:
         """Collect what is known at the time of an image; warn of what is missing."""
-        model = self._calibration(image.camera)
         optical = image.header.frame_id
         camera, frame, plane, depth = Rigid.identity(), optical, None, None
         try:
@@ -249,10 +251,18 @@ class Positions:
                 depth = DepthImage(message)
             except DepthRefused as reason:
                 self._warn(f"no depth: {reason}")
-        if model is None and gives_positions(settings) and image.targets:
-            self._warn(f"no positions: camera_info of '{image.header.frame_id}' is not known")
-        directions = None if model is None else functools.partial(_directions, model, image.size)
-        return _Moment(directions, camera, frame, plane, depth)
+        model = self._calibration(image.camera)
+        if model is not None:
+            try:
+                model.check_size(*image.size)
+            except CalibrationError:  # the bearings warn of it
+                model = None
+        if model is None:
+            if gives_positions(settings) and image.targets:
+                self._warn(f"no positions: no calibration is known that fits the images of '{optical}'")
+            return _Moment(None, None, camera, frame, plane, depth)
+        directions = functools.partial(_directions, model, image.size)
+        return _Moment(directions, functools.partial(_points, model, image.size), camera, frame, plane, depth)
 
     def _place(
         self, image: TrackedImage, target: TrackedTarget, moment: _Moment, settings: PositionSettings
@@ -260,20 +270,23 @@ class Positions:
         """Take in one target of an image. Return where it is; None where that is not known."""
         fixed = bool(settings.position_frame) and moment.frame == settings.position_frame
         known = self._followed.get(target.target_id)
-        if (
-            known is not None
-            and known.frame != moment.frame
-            and known.motion.position_at(image.stamp_ns, settings.position_hold)
-        ):
-            # its transform is missing for the moment; the motion in the fixed frame goes on meanwhile
-            known.view = (image, target)
-            return None
-        if known is None or known.frame != moment.frame:
-            motion = TargetMotion(fixed, settings.target_acceleration)
-            known = self._followed[target.target_id] = _Followed(motion, moment.frame, (image, target))
-        known.view = (image, target)
+        if known is not None and known.view[1].start != target.start:
+            known = None
+        if known is not None and known.frame != moment.frame:
+            if known.motion.position_at(image.stamp_ns, settings.position_hold) is not None:
+                # its transform is missing for the moment; the motion in the fixed frame goes on meanwhile
+                return None
+            known = None
+        if known is None:
+            known = _Followed(TargetMotion(fixed, settings.target_acceleration), moment.frame, (image, target), None)
+            self._followed[target.target_id] = known
+        known.view, known.points = (image, target), moment.points
         point = covariance = None
-        if target.track.state != TrackState.LOST:
+        if target.track.state == TrackState.LOST:
+            known.motion.lost()
+        elif target.track.score < LEAST_SCORE:
+            known.motion.hidden()
+        else:
             sighting = self._sighting(image, target, moment, settings, known.motion)
             if known.motion.update(sighting) and sighting.position is not None:
                 point, covariance = sighting.position.point, sighting.position.covariance
@@ -343,10 +356,8 @@ class Positions:
                 return
             image, target = known.view
             stamp_ns = self._time_of(image) + round(settings.prediction_lead * SECOND)
-            model = self._calibration(image.camera)
-            points = None if model is None else functools.partial(_points, model, image.size)
             camera = functools.partial(self._camera_at, known, image)
-            found = known.motion.predict(stamp_ns, camera, points, settings.position_hold)
+            found = known.motion.predict(stamp_ns, camera, known.points, settings.position_hold)
             measured_ns = known.motion.last.stamp_ns
         if found is not None:
             optical = image.header.frame_id
