@@ -29,7 +29,6 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,12 +255,9 @@ def root_mean_square(values: list[float]) -> float:
 
 
 def summary(runs: list[dict[str, Any]], hidden: list[list[float]]) -> dict[str, Any]:
-    def over(get: Callable[[dict[str, Any]], float]) -> Any:
-        return np.array([get(one) for one in runs])
-
     positions = {}
     for source in SOURCES:
-        errors, nees = over(lambda one, s=source: one["errors"][s]), over(lambda one, s=source: one["nees"][s])
+        errors, nees = (np.array([one[name][source] for one in runs]) for name in ("errors", "nees"))
         known = np.isfinite(nees)
         positions[source] = {
             "runs_with_positions": int(np.isfinite(errors).sum()),
