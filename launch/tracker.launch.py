@@ -17,6 +17,7 @@ from snscf_ros import bringup, supervision
 
 ARGUMENTS = {
     "image_topic": (bringup.IMAGE_TOPIC, "topic of the images of a camera without a name; if compressed, its base"),
+    "depth_topic": ("", "topic of depth images that show the same view; where it is given, the node reads them"),
     "params_file": (str(bringup.params_file()), "YAML file of the node's parameters"),
     "namespace": ("", "namespace of the node"),
     "autostart": ("true", "whether to configure and activate the node, or leave it to 'ros2 lifecycle set'"),
@@ -65,7 +66,10 @@ def _tracker(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name=bringup.NODE_NAME,
         namespace=given["namespace"],
         parameters=[bringup.existing_params_file(given["params_file"]), parameters],
-        remappings=bringup.image_remappings(given["image_topic"]),
+        remappings=[
+            *bringup.image_remappings(given["image_topic"]),
+            *bringup.depth_remappings(given["depth_topic"]),
+        ],
         ros_arguments=["--log-level", given["log_level"]],
         additional_env=bringup.launch_environment(),
         respawn=respawn,

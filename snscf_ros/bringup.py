@@ -38,6 +38,7 @@ FOLLOW_EXECUTABLE = "follow"
 FOLLOW_MODULE = "snscf_ros.follow.command"
 FOLLOW_NAME = "follow"
 IMAGE_TOPIC = "image_raw"
+DEPTH_TOPIC = "depth/image_raw"
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 _GREET_AGAIN = 2.0  # s
@@ -136,6 +137,8 @@ def launch_parameters(given: Mapping[str, str]) -> dict[str, str | bool]:
     parameters: dict[str, str | bool] = {name: given[name] for name in ("model", "device") if given[name]}
     if given["use_sim_time"]:
         parameters["use_sim_time"] = truth("use_sim_time", given["use_sim_time"])
+    if given["depth_topic"]:
+        parameters["use_depth"] = True
     parameters["autostart_node"] = truth("autostart", given["autostart"])
     return parameters
 
@@ -211,6 +214,11 @@ def image_remappings(image_topic: str) -> list[tuple[str, str]]:
     if not image_topic or image_topic == IMAGE_TOPIC:
         return []
     return [(IMAGE_TOPIC, image_topic), (f"{IMAGE_TOPIC}/compressed", f"{image_topic}/compressed")]
+
+
+def depth_remappings(depth_topic: str) -> list[tuple[str, str]]:
+    """Return the remappings that make the unnamed camera's depth images come from `depth_topic`; empty for none."""
+    return [(DEPTH_TOPIC, depth_topic)] if depth_topic else []
 
 
 def tracker_command(

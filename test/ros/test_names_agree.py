@@ -168,3 +168,11 @@ def test_remapped_image_topic_holds_for_both_transports():
         "image_raw": "/cam/image",
         "image_raw/compressed": "/cam/image/compressed",
     }
+
+
+def test_depth_topic_is_read_where_it_is_given():
+    given = {"model": "", "device": "", "use_sim_time": "", "autostart": "true"}
+    assert bringup.launch_parameters({**given, "depth_topic": ""}) == {"autostart_node": True}
+    assert bringup.depth_remappings("") == []
+    assert bringup.launch_parameters({**given, "depth_topic": "/cam/depth"})["use_depth"] is True
+    assert bringup.depth_remappings("/cam/depth") == [("depth/image_raw", "/cam/depth")]

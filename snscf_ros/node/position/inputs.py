@@ -18,12 +18,12 @@ from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
 from snscf_ros import qos_overrides
+from snscf_ros.bringup import DEPTH_TOPIC
 from snscf_ros.image_topics import sensor_qos
 from snscf_ros.position.rigid import Rigid
 from snscf_ros.position.transform_buffer import TransformBuffer
 from snscf_ros.stamps import SECOND, nanoseconds
 
-DEPTH_TOPIC = "depth/image_raw"
 # depth images that are kept of a camera: some more than come while an image is tracked
 _KEPT = 12
 # stamps of an image and its depth image that differ by no more belong together
