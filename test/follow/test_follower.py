@@ -172,10 +172,19 @@ def test_nothing_that_comes_in_moves_it_where_or_faster_than_it_may(happened, ou
             if stop_time > 0 and before is not None:
                 assert abs(forward) <= abs(before[0]) + 1e-12, "it only brakes"
         if before is not None and order.mode == Mode.FOLLOWING:
-            steps = (pause + STEP) * (1 + 1e-6)
+            # what it did not do in a pause is not made up for
+            steps = (min(pause, 0.1) + STEP) * (1 + 1e-6)
             assert abs(forward - before[0]) <= limits.max_acceleration * steps + 1e-9
             assert abs(turn - before[1]) <= limits.max_turn_acceleration * steps + 1e-9
         before = order.velocity
+
+
+def test_a_pause_is_not_made_up_for():
+    run = Run()
+    before = run.go(0.3, left=1.0)[-1].velocity.turn
+    run.tick += 60
+    after = run.step(seen(1.0, run.time)).velocity.turn
+    assert 0 < after - before <= 3.0 * 0.1 + 1e-9
 
 
 # --- when it moves ---

@@ -24,6 +24,7 @@ from snscf_msgs.msg import FollowStatus
 from std_srvs.srv import SetBool
 
 from snscf_ros import bringup
+from snscf_ros.follow.follower import Mode
 from snscf_ros.simulation import Pinhole, Unicycle, Velocity, World
 from snscf_ros.stamps import nanoseconds
 
@@ -210,6 +211,10 @@ def test_its_last_command_is_to_stop(tracker, robot):
         assert end_process(process.process) == 0
         time.sleep(0.2)  # what was sent before comes before
         assert zero(robot.commands[-1])
+
+
+def test_modes_are_those_of_the_message():
+    assert {name: getattr(FollowStatus, name) for name in Mode.__members__} == dict(Mode.__members__)
 
 
 def test_wrong_parameter_ends_it_with_its_name():
