@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", metavar="N", type=int, default=1, help="of each robot (default: %(default)s)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first run (default: %(default)s)")
     parser.add_argument("--seconds", metavar="S", type=float, default=25.0, help="of a run (default: %(default)g)")
+    parser.add_argument("--scan", action="store_true", help="look around for a lost target")
     parser.add_argument("--size", metavar="WxH", type=_size, default=(480, 360), help="of images (default: 480x360)")
     parser.add_argument("--model", default="snscf_nano", help="of the tracker (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="of the tracker (default: %(default)s)")
@@ -104,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "size": arguments.size,
         "seconds": arguments.seconds,
         "first_seed": arguments.seed,
+        "scan": arguments.scan,
         "delays": asdict(Delays()),
     }
     write_file(arguments.output / "follow.json", json.dumps({**about, "robots": results}, indent=1) + "\n")
@@ -118,7 +120,7 @@ def _one(
     tracker: Tracker,
     video: Path | None,
 ) -> tuple[list[Moment], Measures]:
-    setup = set_up(robot, seed, arguments.size, arguments.seconds, occlusions)
+    setup = set_up(robot, seed, arguments.size, arguments.seconds, occlusions, arguments.scan)
     film = Film(video, Delays().image_rate, arguments.size) if video else None
     run = []
     for moment in follow(setup, tracker, arguments.seconds, seed):
@@ -148,6 +150,7 @@ def summary(found: list[Measures]) -> dict[str, Any]:
         "found_again": round(sum(one.found_again for one in found) / occlusions, 4) if occlusions else None,
         "seconds_to_find": round(float(np.median(times)), 2) if times else None,
         "moved_untracked": sum(one.moved_untracked for one in found),
+        "looked_around": sum(one.looked_around for one in found),
         "over_limits": sum(one.over_limits for one in found),
         "commands": sum(one.commands for one in found),
         "wrong": sum(one.wrong for one in found),

@@ -32,7 +32,8 @@ class Measures:
     in_view: those in which the target's centre is in the middle half of the picture, in width and in height.
     occlusions, found_again: how often the target was hidden, and was tracked again within five seconds.
     seconds_to_find: how long that took, for those found again.
-    moved_untracked: commands other than zero while the newest track was not `tracked`.
+    moved_untracked: commands other than zero while the newest track was not `tracked`, without those to look around.
+    looked_around: commands to look around for a lost target.
     over_limits: commands beyond a limit of speed, acceleration or jerk.
     commands: all of them.
     wrong: images in which a box that is off the target was called tracked.
@@ -44,6 +45,7 @@ class Measures:
     found_again: int
     seconds_to_find: tuple[float, ...]
     moved_untracked: int
+    looked_around: int
     over_limits: int
     commands: int
     wrong: int
@@ -63,7 +65,11 @@ def measure(
         len(occlusions),
         len(times),
         tuple(times),
-        sum(any(order.velocity) and (track is None or track.state != TrackState.TRACKED) for _, order, track in orders),
+        sum(
+            any(order.velocity) and order.mode != Mode.SCANNING and (track is None or track.state != TrackState.TRACKED)
+            for _, order, track in orders
+        ),
+        sum(order.mode == Mode.SCANNING for _, order, _ in orders),
         _over_limits([(time, order) for time, order, _ in orders], settings),
         len(orders),
         sum(not _on_target(track, view) for track, view in tracked),

@@ -68,7 +68,9 @@ def test_found_again_is_tracked_on_the_target_within_five_seconds():
 def test_movement_without_a_tracked_target_is_counted():
     tracked, lost = moment(0.0).track, moment(0.0, state=TrackState.LOST).track
     orders = [(0.0, order(0.0), None), (0.05, order(0.1), tracked), (0.1, order(0.1), lost), (0.15, order(0.1), None)]
-    assert counted([moment(0.0, orders=orders)]).moved_untracked == 2
+    orders += [(0.2, order(0.1, Mode.SCANNING), lost)]
+    measures = counted([moment(0.0, orders=orders)])
+    assert (measures.moved_untracked, measures.looked_around) == (2, 1)
 
 
 def test_commands_beyond_limits_are_counted_but_a_stop_is_not():
