@@ -55,7 +55,7 @@ class Limiter:
 
     def hold(self, speed: float) -> None:
         """Have this speed from now on, without acceleration: 0 is a stop at once."""
-        self.speed, self._acceleration = speed, 0.0
+        self.speed, self._acceleration = speed or 0.0, 0.0  # and not -0.0
 
 
 def _steepest(gap: float, jump: float) -> float:

@@ -87,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
     first: dict[str, list[Moment]] = {}
     hidden: dict[str, list[Occlusion]] = {}
     results: dict[str, Any] = {}
+    about = {name: getattr(arguments, name) for name in ("model", "size", "seconds", "seed", "scan")}
     for robot in robots:
         found = []
         for seed in range(arguments.seed, arguments.seed + arguments.runs):
@@ -99,16 +100,9 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"follow: {robot} {seed}: {_sentence(measures)}", flush=True)
         results[robot] = {**summary(found), "runs": [asdict(one) for one in found]}
         print(f"follow: {robot}: {json.dumps(summary(found))}", flush=True)
-    about = {
-        "model": arguments.model,
-        "engine": tracker.engine,
-        "size": arguments.size,
-        "seconds": arguments.seconds,
-        "first_seed": arguments.seed,
-        "scan": arguments.scan,
-        "delays": asdict(Delays()),
-    }
-    write_file(arguments.output / "follow.json", json.dumps({**about, "robots": results}, indent=1) + "\n")
+        # after each robot, because a long run may be interrupted
+        content = {**about, "engine": tracker.engine, "delays": asdict(Delays()), "robots": results}
+        write_file(arguments.output / "follow.json", json.dumps(content, indent=1) + "\n")
     plots.draw(first, hidden, arguments.size, arguments.output / "errors.png")
 
 

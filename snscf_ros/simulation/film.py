@@ -64,7 +64,7 @@ class Film:
             why = ", ".join(reason.code for reason in order.reasons)
             lines = [
                 f"{view.time:4.1f} s  {order.mode.name.lower().replace('_', ' ')}{': ' if why else ''}{why}",
-                f"{forward + 0.0:+.2f} m/s  {turn + 0.0:+.2f} rad/s" + (f"  tilt {tilt:+.2f}" if tilt else ""),
+                f"{forward:+.2f} m/s  {turn:+.2f} rad/s" + (f"  tilt {tilt:+.2f}" if tilt else ""),
             ]
             picture[-44:] //= 3
             for number, line in enumerate(lines):
