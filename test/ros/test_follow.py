@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 from geometry_msgs.msg import TwistStamped
+from rclpy.node import NodeNameNonExistentError
 from ros_harness import end_process, image_message, wait_for
 from sensor_msgs.msg import CameraInfo, Image
 from snscf_msgs.msg import FollowStatus
 from std_srvs.srv import SetBool
+from test_security import allowed
 
 from snscf_ros import bringup
 from snscf_ros.follow.follower import Mode
@@ -211,6 +213,23 @@ def test_its_last_command_is_to_stop(tracker, robot):
         assert end_process(process.process) == 0
         time.sleep(0.2)  # what was sent before comes before
         assert zero(robot.commands[-1])
+
+
+def test_policy_allows_what_the_follower_does_and_no_more(peer):
+    def used(names_and_types) -> set[str]:
+        try:
+            return {name for name, _ in names_and_types("follow", "/")}
+        except NodeNameNonExistentError:
+            return set()
+
+    node = peer.node
+    with following(distance_from="position"):
+        publishes = allowed("follow", "topic", "publish")
+        wait_for(lambda: used(node.get_publisher_names_and_types_by_node) == publishes, "the publishers")
+        subscribes = allowed("follow", "topic", "subscribe") - {"/clock"}
+        wait_for(lambda: used(node.get_subscriber_names_and_types_by_node) == subscribes, "the subscriptions")
+        answers = allowed("follow", "service", "reply")
+        wait_for(lambda: used(node.get_service_names_and_types_by_node) == answers, "the services")
 
 
 def test_modes_are_those_of_the_message():
