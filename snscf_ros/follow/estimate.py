@@ -22,7 +22,7 @@ class Told:
 
     @property
     def total(self) -> float:
-        """All of it until now."""
+        """Return all of it until now."""
         return self._sums[-1]
 
     def add(self, time: float, amount: float) -> None:

@@ -223,9 +223,8 @@ class Follower:
         since, speeds = self._stopping
         limit = self._settings.stop_time
         share = max(1.0 - (steady - since) / limit, 0.0) if limit > 0 else 0.0
-        for limiter, estimate, speed in zip(self._limiters, self._estimates, speeds, strict=True):
+        for limiter, speed in zip(self._limiters, speeds, strict=True):
             limiter.hold(share * speed)
-            estimate.told.add(steady, 0.0)
         return Mode.STOPPING if share > 0 and any(abs(speed) > _AT_REST for speed in speeds) else Mode.WAITING
 
     def _advance(self, axis: int, wanted: float, steps: int, steady: float) -> float:

@@ -31,7 +31,7 @@ class Scan:
         self.begun = None
 
     def over(self, time: float) -> bool:
-        """Whether it has looked around for long enough."""
+        """Return whether it has looked around for long enough."""
         settings = self._settings
         return self.begun is not None and time - self.begun > settings.scan_after + settings.scan_time
 

@@ -79,7 +79,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
     ),
     "output": Declaration("What is steered: ground, multirotor or gimbal."),
     "frame_id": Declaration("Frame of the commands."),
-    "rate": Declaration("Commands a second, Hz.", 1.0, 100.0),
+    "rate": Declaration("Commands a second, Hz.", 10.0, 100.0),
     "enabled": Declaration("Whether it may move from the start, without being told so by ~/enable."),
     "target_id": Declaration("Target to follow; empty: the primary one at the time of enabling.", empty=True),
     "max_age": Declaration("Age of the newest image of the target in s, up to which the robot moves.", 0.02, 10.0),

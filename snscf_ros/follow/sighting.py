@@ -36,7 +36,7 @@ class Sighting:
 
     @property
     def has_direction(self) -> bool:
-        """Whether the direction is one."""
+        """Return whether the direction is a unit vector."""
         return all(map(math.isfinite, self.direction)) and abs(math.hypot(*self.direction) - 1.0) < 0.01
 
 

@@ -81,7 +81,7 @@ class Standing:
 
     @property
     def middle(self) -> Array:
-        """The middle of its height, (3,)."""
+        """Return the point in the middle of the board, (3,)."""
         return np.asarray(self.foot + _UP * self.board.size[1] / 2)
 
     def draw(self, lens: Pinhole, pose: Pose, depth: Array) -> Drawn | None:

@@ -43,7 +43,7 @@ class Body(ABC):
 
 
 class Unicycle(Body):
-    """A ground robot that drives forward and turns; its camera looks ahead."""
+    """Drives forward and turns, as a ground robot does; its camera looks ahead."""
 
     def __init__(
         self, x: float, y: float, yaw: float, *, lag: float = 0.2, camera_height: float = 0.6, pitch: float = 0.0
@@ -70,7 +70,7 @@ class Unicycle(Body):
 
 
 class Multirotor(Body):
-    """A drone that keeps its altitude. It leans to accelerate, and its camera leans with it."""
+    """Flies at one altitude, as a drone does. It leans to accelerate, and its camera leans with it."""
 
     def __init__(
         self, x: float, y: float, yaw: float, *, altitude: float = 4.0, lag: float = 0.4, pitch: float = 0.6
@@ -105,7 +105,7 @@ class Multirotor(Body):
 
 
 class PanTilt(Body):
-    """A head on a post that pans without end and tilts between its stops."""
+    """Pans without end and tilts between stops, as a camera's head on a post does."""
 
     def __init__(
         self,

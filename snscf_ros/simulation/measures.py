@@ -77,7 +77,7 @@ def measure(
 
 
 def counts(view: View, occlusions: Sequence[Occlusion], size: tuple[int, int]) -> bool:
-    """Whether the robot should have the target in view: nothing hides it, wherever the camera looks."""
+    """Return whether the robot should have the target in view: nothing hides it, wherever the camera looks."""
     if view.visible >= _SEEN:
         return True
     x, y, w, h = view.box
@@ -87,7 +87,7 @@ def counts(view: View, occlusions: Sequence[Occlusion], size: tuple[int, int]) -
 
 
 def in_middle(view: View, size: tuple[int, int]) -> bool:
-    """Whether the target's centre is in the middle half of the picture."""
+    """Return whether the target's centre is in the middle half of the picture."""
     x, y, w, h = view.box
     return abs(x + w / 2 - size[0] / 2) <= size[0] / 4 and abs(y + h / 2 - size[1] / 2) <= size[1] / 4
 

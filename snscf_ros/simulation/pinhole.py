@@ -35,13 +35,13 @@ class Pinhole:
 
     @property
     def matrix(self) -> Array:
-        """The 3x3 calibration K as `CameraInfo` has it: (0, 0) is the middle of the first pixel."""
+        """Return the 3x3 calibration K as `CameraInfo` has it: (0, 0) is the middle of the first pixel."""
         width, height = self.size
         return np.array([[self.focal, 0, width / 2 - 0.5], [0, self.focal, height / 2 - 0.5], [0, 0, 1.0]])
 
     @property
     def corner_matrix(self) -> Array:
-        """The same for coordinates in which (0, 0) is the corner of the first pixel, as boxes have them."""
+        """Return the same for coordinates in which (0, 0) is the corner of the first pixel, as boxes have them."""
         return self.matrix + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 
 
