@@ -19,6 +19,8 @@ size, and the height of the ground. Each pixel of the depth image errs by as muc
   of the box as it was in this image. The same without the transforms, and with the direction alone.
 - Hidden: as before, but the target is hidden for a second, while the camera goes on swinging. The error of the
   continued position, as long as it is published.
+- Turns: the camera turns by half a radian on the spot while the target is hidden for two seconds, and two look-alikes
+  pass. How soon the target is tracked again after 70 % of it can be seen, with its places carried along and without.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ import yaml
 from tqdm import tqdm
 
 from snscf_core import Tracker, TrackState
+from snscf_core.boxes import iou
 from snscf_core.cores import use_available_cores
 from snscf_ros import bringup
 from snscf_ros.position.box_errors import LEAST_SCORE, box_deviations
@@ -56,6 +59,7 @@ WIDTH = 0.5  # m, of the target
 AIMS = {"depth": 0.03, "size": 0.10, "plane": 0.10}
 GROUND_ERROR = 0.03  # m
 LATENCIES = (0.0, 0.1, 0.2, 0.3)  # s
+TURN, TURNED_HIDDEN, TURN_RATE = 0.5, 2.0, 10.0  # rad, s, images a second
 CHI_SQUARE = (0.216, 9.348)  # of 3 degrees of freedom, quantiles 0.025 and 0.975
 HIDDEN = 1.0  # s
 WARM = 1.0  # s; the filters need as long to know a velocity
@@ -250,6 +254,71 @@ def hidden_run(seed: int, tracker: Tracker, options: argparse.Namespace, default
     return errors
 
 
+def turned_run(seed: int, tracker: Tracker, carried: bool) -> tuple[float, int] | None:
+    """Let the camera turn while the target is hidden; None where the target is not in view before and after.
+
+    Returns the seconds until it is tracked again (infinite if it is not in the time that is left), and in how many
+    images something else is tracked.
+    """
+    random, start = np.random.default_rng([seed, 5]), 2.0
+    lens = Pinhole.with_view(SIZE, ANGLE)
+    world = World(
+        seed,
+        lens,
+        reach=3.0,
+        speed=0.5,
+        target_width=WIDTH,
+        look_alikes=2,
+        occlusions=[Occlusion(start, TURNED_HIDDEN)],
+        seconds=7.0,
+    )
+    bearing, side = random.uniform(0, 2 * math.pi), random.choice((-1, 1))
+    ahead = np.array([math.cos(bearing), math.sin(bearing), 0.0])
+    place = world.course.at(start + TURNED_HIDDEN / 2) - DISTANCE * ahead + np.array([0.0, 0.0, HEIGHT])
+    target, before, seen, wrong = None, None, None, 0
+    for number in range(int(7.0 * TURN_RATE)):
+        time = number / TURN_RATE
+        share = min(max((time - start) / TURNED_HIDDEN, 0.0), 1.0)
+        turn = TURN * (share * share * (3 - 2 * share) - 0.5)
+        pose = Pose.looking(place, bearing + side * turn, 0.05 * math.sin(3 * time))
+        view = world.view(pose, time)
+        if target is None or before is None:
+            if not np.isfinite(view.box).all():
+                return None
+            target, before = tracker.init(view.image, view.box), pose
+            continue
+        if carried:
+            turned = pose.rotation.T @ before.rotation
+            target.carry(functools.partial(carried_to, lens, turned))
+        before = pose
+        track = tracker.update(view.image, target)
+        if view.visible < 0.7 or time < start + TURNED_HIDDEN / 2:
+            continue
+        seen = time if seen is None else seen
+        right = track.state == TrackState.TRACKED and iou(np.array(track.box), np.array(view.box)) > 0.5
+        if right:
+            return time - seen, wrong
+        wrong += track.state == TrackState.TRACKED
+    return None if seen is None else (math.inf, wrong)
+
+
+def carried_to(lens: Pinhole, turned: Any, place: tuple[float, float]) -> tuple[float, float]:
+    x, y = points(lens, directions(lens, np.array([place])) @ turned.T)[0]
+    return float(x), float(y)
+
+
+def turns_summary(found: list[tuple[float, int]]) -> dict[str, Any]:
+    waits = [wait for wait, _ in found]
+    return {
+        "runs": len(waits),
+        "within_0.5_s": sum(wait <= 0.5 for wait in waits),
+        "within_1_s": sum(wait <= 1.0 for wait in waits),
+        "at_all": sum(math.isfinite(wait) for wait in waits),
+        "median_s": round(float(np.median(waits)), 2),
+        "images_of_something_else": sum(wrong for _, wrong in found),
+    }
+
+
 def root_mean_square(values: list[float]) -> float:
     return float(np.sqrt(np.nanmean(np.square(values))))
 
@@ -294,6 +363,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50, help="with another world each (default 50)")
     parser.add_argument("--hidden-runs", type=int, default=15, help="in which the target is hidden (default 15)")
+    parser.add_argument("--turned-runs", type=int, default=25, help="in which the camera turns meanwhile (default 25)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of a run (default 6)")
     parser.add_argument("--rate", type=float, default=15.0, help="images a second (default 15)")
     parser.add_argument("--model", default="snscf_nano", help="(default snscf_nano)")
@@ -309,8 +379,18 @@ def main() -> int:
         hidden_run(1000 + seed, tracker, options, defaults)
         for seed in tqdm(range(options.hidden_runs), "hidden", disable=None)
     ]
+    turned = {
+        "carried": [
+            turned_run(seed, tracker, True) for seed in tqdm(range(options.turned_runs), "carried", disable=None)
+        ],
+        "left": [turned_run(seed, tracker, False) for seed in tqdm(range(options.turned_runs), "left", disable=None)],
+    }
     figures = {"model": options.model, "seconds": options.seconds, "rate": options.rate, "set": options.set}
-    figures.update(summary(runs, hidden))
+    if runs:
+        figures.update(summary(runs, hidden))
+    for name, found in turned.items():
+        if known := [one for one in found if one is not None]:
+            figures[f"turns_{name}"] = turns_summary(known)
     print(json.dumps(figures, indent=1))
     if options.output:
         options.output.write_text(json.dumps(figures, indent=1) + "\n")

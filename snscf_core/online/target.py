@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -126,6 +127,20 @@ class Target:
         if self.lost_at is not None:
             self.lost_at = scaled(self.lost_at[0]), scaled(self.lost_at[1])
         self.frame_size = (width, height)
+
+    def carry(self, move: Callable[[Point], Point]) -> None:
+        """Moves all places that it remembers to where they are in the next frame, because the camera has moved.
+
+        Its velocity stays: from then on it is that of the target against its surroundings.
+        move: returns where a place of the last frame is in the next one; both in pixels.
+        """
+        self.centre = move(self.centre)
+        for one in self.distractors:
+            one.centre = move(one.centre)
+        if self.last_known is not None:
+            self.last_known = move(self.last_known[0]), self.last_known[1]
+        if self.lost_at is not None:
+            self.lost_at = move(self.lost_at[0]), self.lost_at[1]
 
     def save(self, path: str | Path) -> None:
         """Writes the target to a safetensors file, from which ``load`` makes an equal target on any machine."""

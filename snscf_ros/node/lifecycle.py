@@ -32,14 +32,16 @@ from snscf_ros.node.bearings import Bearings
 from snscf_ros.node.events import Event, FellBack, TrackedFrame
 from snscf_ros.node.health import HealthMonitor, Running
 from snscf_ros.node.parameters import Parameters, Settings
+from snscf_ros.node.position.camera_turns import CameraTurns
 from snscf_ros.node.position.inputs import depth_topic
 from snscf_ros.node.position.positions import Positions
 from snscf_ros.node.publishers import Publishers
+from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.node.services import TargetServices
 from snscf_ros.node.start_requests import StartRequests
 from snscf_ros.node.start_topics import StartTopics
 from snscf_ros.node.tracking_worker import TrackingWorker
-from snscf_ros.target_registry import TargetRegistry
+from snscf_ros.target_registry import FollowedTarget, TargetRegistry
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -85,6 +87,7 @@ class TrackerNode(LifecycleNode):
         self._targets = TargetRegistry()
         self._result_publishers: Publishers | None = None
         self._positions: Positions | None = None
+        self._turns: CameraTurns | None = None
         self._worker: TrackingWorker | None = None
         self._image_subscriptions: dict[str, Subscription] = {}  # by camera
         self._info_subscriptions: list[Subscription] = []
@@ -180,6 +183,10 @@ class TrackerNode(LifecycleNode):
     def _wants_pixels(self, camera: str) -> bool:
         return self._result_publishers is not None and self._result_publishers.wants_overlay(camera)
 
+    def _carry(self, image: ReceivedImage, followed: list[FollowedTarget]) -> None:
+        if self._turns is not None and self.settings.compensate_turns:
+            self._turns.carry(image.camera, image.header.frame_id, image.stamp_ns, followed)
+
     def _parameters_changed(self, settings: Settings) -> None:
         self._health.set_rate(settings.diagnostics_rate)
         if self._positions is not None and self._worker is not None:
@@ -256,8 +263,16 @@ class TrackerNode(LifecycleNode):
         """Start the worker and subscribe to the cameras."""
         settings = self.settings
         self._health.activated()
+        assert self._positions is not None
+        self._turns = CameraTurns(self._positions.transforms, settings.position_frame, self._bearings.calibration)
         self._worker = TrackingWorker(
-            tracker, settings.cameras, self._targets, lambda: self.settings, self.on_event, self._wants_pixels
+            tracker,
+            settings.cameras,
+            self._targets,
+            lambda: self.settings,
+            self.on_event,
+            self._wants_pixels,
+            self._carry,
         )
         self._worker.start()
         for camera in settings.cameras:
@@ -265,7 +280,6 @@ class TrackerNode(LifecycleNode):
             self._image_subscriptions[camera] = image
             info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
             self._info_subscriptions.append(info)
-        assert self._positions is not None
         self._positions.activate()
         topics = ", ".join(image.topic_name for image in self._image_subscriptions.values())
         self.get_logger().info(f"active: reading {topics}")

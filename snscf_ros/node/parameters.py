@@ -71,6 +71,7 @@ class Settings:
     depth_error: float
     target_acceleration: float
     target_frames: bool
+    compensate_turns: bool
     prediction_rate: float
     prediction_lead: float
     diagnostics_rate: float
@@ -272,6 +273,10 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "target_frames": Declaration(
         "Whether each target whose position is known is a TF frame too: tracker/ID, with the node's name.",
         read_only=True,
+    ),
+    "compensate_turns": Declaration(
+        "Whether targets are looked for where the camera's own turning has moved them in the image, hidden ones too. It"
+        " needs position_frame and camera_info."
     ),
     "prediction_rate": Declaration(
         "Predictions a second on ~/prediction, made while somebody is subscribed; 0: none.", minimum=0.0, maximum=1000.0

@@ -51,6 +51,10 @@ def _never(camera: str) -> bool:
     return False
 
 
+def _leave(image: ReceivedImage, followed: list[FollowedTarget]) -> None:
+    pass
+
+
 class TrackingWorker:
     """Runs from `start` to `stop`. Cannot be started again.
 
@@ -65,17 +69,20 @@ class TrackingWorker:
         settings: Callable[[], Settings],
         on_event: EventHandler,
         wants_pixels: Callable[[str], bool] = _never,
+        carry: Callable[[ReceivedImage, list[FollowedTarget]], None] = _leave,
     ) -> None:
         """Prepare the thread.
 
         on_event: called with each event, from this thread or from the thread that offers an image.
         wants_pixels: whether a camera's frames are needed even where nothing is followed.
+        carry: called before targets are looked for in an image. It may move them by what is known of the camera.
         """
         self._tracker = tracker
         self._targets = targets
         self._settings = settings
         self._on_event = on_event
         self._wants_pixels = wants_pixels
+        self._carry = carry
         # guards the streams, the requests and their answers
         self._news = threading.Condition()
         self._requests = InitRequests(self._news)
@@ -256,7 +263,9 @@ class TrackingWorker:
         with self._news:
             alternating = self.streams[image.camera].observe_size(size)
         followed = self._targets.of_camera(image.camera)
-        return [one for one in followed if one.is_seen_in(image.header.frame_id, size, alternating)]
+        seen = [one for one in followed if one.is_seen_in(image.header.frame_id, size, alternating)]
+        self._carry(image, seen)
+        return seen
 
     def _tracks(self, views: list[_View], followed: list[list[FollowedTarget]]) -> list[_Tracks]:
         """Track what is followed in each image."""

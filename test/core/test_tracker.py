@@ -27,6 +27,7 @@ from snscf_core.online.config import changed
 from snscf_core.online.filter_update import FilterUpdate
 from snscf_core.online.inference import Candidate
 from snscf_core.online.mode import mode_named
+from snscf_core.online.motion import Distractor, Motion
 from snscf_core.online.search_regions import plan
 from snscf_core.online.tensor_selection import merged
 from snscf_core.scenes import Scene
@@ -200,6 +201,27 @@ def test_without_places_to_search_a_lost_target_is_waited_for_where_it_was():
     assert {tracker.update(far, target).state for _ in range(20)} == {TrackState.LOST}
     near, truth = picture(106, 94)
     assert iou([tracker.update(near, target) for _ in range(8)][-1].box, truth) > 0.7
+
+
+@pytest.mark.slow
+def test_a_lost_target_is_waited_for_where_a_turn_of_the_camera_has_carried_it():
+    tracker = Tracker("snscf_nano", device="cpu", config=TrackerConfig(search_places=0))
+    target = lost(tracker)
+    target.carry(lambda place: (place[0] + 150, place[1] - 60))
+    elsewhere, truth = picture(250, 30)
+    assert iou([tracker.update(elsewhere, target) for _ in range(8)][-1].box, truth) > 0.7
+
+
+def test_a_turn_of_the_camera_moves_every_place_that_a_target_remembers():
+    tracker = Tracker("snscf_nano", device="cpu")
+    target = tracker.init(*picture(100, 90))
+    target.distractors = [Distractor((10.0, 20.0), Motion((1.0, 0.0)))]
+    target.last_known, target.lost_at = ((30.0, 40.0), (5.0, 6.0)), ((50.0, 60.0), (7.0, 8.0))
+    centre, size = target.centre, target.size
+    target.carry(lambda place: (place[0] + 3, place[1] - 2))
+    assert target.centre == (centre[0] + 3, centre[1] - 2) and target.size == size
+    assert target.distractors[0].centre == (13.0, 18.0)
+    assert target.last_known == ((33.0, 38.0), (5.0, 6.0)) and target.lost_at == ((53.0, 58.0), (7.0, 8.0))
 
 
 @pytest.mark.slow

@@ -31,6 +31,10 @@ def calibration() -> CameraInfo:
     return message
 
 
+def about_z(angle: float):
+    return (0.0, 0.0, math.sin(angle / 2), math.cos(angle / 2))
+
+
 def transform(parent: str, child: str, shift, quaternion=(0.0, 0.0, 0.0, 1.0), stamp=None) -> TransformStamped:
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
@@ -57,6 +61,7 @@ class Robot:
         node = tracker.peer.node
         self.scene = Scene(WIDTH, HEIGHT, 48)
         self.tracker, self.moving = tracker, moving
+        self.yaw = 0.0  # to the left, rad
         self.statuses = stack.enter_context(tracker.peer.received(TrackStatusArray, f"{tracker.name}/status"))
         space = tracker.process.namespace
         self.depth = node.create_publisher(Image, f"{space}/depth/image_raw", 10) if depth else None
@@ -79,7 +84,8 @@ class Robot:
         """Publish one more moment, until it has been tracked; returns the number of its frame."""
         number, stamp = self.camera.number, stamp_of(self.camera.number)
         if self.moving:
-            self.tf.publish(TFMessage(transforms=[transform("odom", "base", self.drive(number), stamp=stamp)]))
+            moved = transform("odom", "base", self.drive(number), about_z(self.yaw), stamp)
+            self.tf.publish(TFMessage(transforms=[moved]))
         self.info.publish(calibration())
         if self.depth is not None:
             depths = np.full((HEIGHT, WIDTH), FAR, np.float32)
@@ -240,3 +246,35 @@ def test_box_is_predicted_without_a_calibration_at_the_rate_and_lead_that_are_se
         camera.next()
         camera.next()
         assert len(predictions) == count
+
+
+@pytest.mark.slow
+def test_hidden_target_is_looked_for_where_the_turning_camera_has_left_it(start):
+    parameters = {"position_frame": "odom", "search_places": 0, "coast_frames": 0}
+    tracker = start(namespace="turning", parameters=parameters)
+    tracker.activate()
+    with ExitStack() as stack:
+        robot = Robot(stack, tracker, depth=False, moving=True)
+        robot.next()
+        assert tracker.init(robot.camera.truth, "it").success
+        robot.next()
+        wait_for(lambda: robot.status(robot.next()).bearing_valid, "a calibration")
+        blank = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+        wait_for(lambda: robot.status(robot.next(blank)).state == TrackStatus.LOST, "a loss")
+
+        def azimuth(number):
+            x, _, w, _ = box_of(robot.status(number))
+            return math.atan2(x + w / 2 - WIDTH / 2, FOCAL)
+
+        robot.next(blank)
+        before = azimuth(robot.next(blank))
+        away = -1 if before > 0 else 1  # turned so that it stays in the image
+        for _ in range(10):
+            robot.yaw -= away * 0.02
+            number = robot.next(blank)
+        assert azimuth(number) - before == pytest.approx(-0.2 * away, abs=0.02)
+
+        assert tracker.set_parameter("compensate_turns", False).successful
+        robot.yaw += away * 0.2
+        robot.next(blank)
+        assert azimuth(robot.next(blank)) == pytest.approx(azimuth(number), abs=0.01)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +26,8 @@ from snscf_ros.position.rigid import Rigid
 from snscf_ros.position.transform_buffer import TransformBuffer
 from snscf_ros.stamps import SECOND, nanoseconds
 
+# ns after the last transform for which the camera's movement is continued, for an image
+BEYOND_IMAGE = SECOND // 10
 # depth images that are kept of a camera: some more than come while an image is tracked
 _KEPT = 12
 # stamps of an image and its depth image that differ by no more belong together
@@ -77,15 +81,37 @@ def subscribe_depth(node: Node, camera: str, received: Callable[[str, Image], No
     )
 
 
-def subscribe_transforms(node: Node, received: Callable[[TFMessage, bool], None]) -> list[Subscription]:
-    """Subscribe to /tf and /tf_static. received: called with each message, and whether it is of the latter."""
-    group = MutuallyExclusiveCallbackGroup()
-    return [
-        node.create_subscription(
-            TFMessage, topic, lambda message, static=static: received(message, static), qos, callback_group=group
-        )
-        for topic, qos, static in (("/tf", _TF_QOS, False), ("/tf_static", _STATIC_QOS, True))
-    ]
+class Transforms:
+    """The transforms of /tf and /tf_static. Safe to use from several threads."""
+
+    def __init__(self, received: Callable[[str], None]) -> None:
+        """Start without any. received: called after each message with what is wrong in it; empty if nothing is."""
+        self._received = received
+        self._lock = threading.Lock()
+        self._buffer = TransformBuffer()
+
+    def subscribe(self, node: Node) -> list[Subscription]:
+        """Receive what comes from now on."""
+        group = MutuallyExclusiveCallbackGroup()
+        return [
+            node.create_subscription(TFMessage, topic, functools.partial(self._take, static), qos, callback_group=group)
+            for topic, qos, static in (("/tf", _TF_QOS, False), ("/tf_static", _STATIC_QOS, True))
+        ]
+
+    def forget(self) -> None:
+        """Forget everything that came."""
+        with self._lock:
+            self._buffer = TransformBuffer()
+
+    def find(self, target: str, source: str, stamp_ns: int, beyond_ns: int = 0) -> Rigid:
+        """Return what takes points of `source` to those of `target`, as `TransformBuffer.find` does."""
+        with self._lock:
+            return self._buffer.find(target, source, stamp_ns, beyond_ns)
+
+    def _take(self, static: bool, message: TFMessage) -> None:
+        with self._lock:
+            problem = keep(self._buffer, message, static)
+        self._received(problem)
 
 
 def keep(buffer: TransformBuffer, message: TFMessage, static: bool) -> str:

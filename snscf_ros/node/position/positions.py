@@ -18,7 +18,6 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from tf2_msgs.msg import TFMessage
 
 from snscf_core import TrackState
 from snscf_ros.camera_model import CalibrationError, CameraModel
@@ -32,12 +31,11 @@ from snscf_ros.position.estimate import Directions, Errors, PositionUnknown
 from snscf_ros.position.locating import Evidence, locate
 from snscf_ros.position.motion import Points, Sighting, TargetMotion
 from snscf_ros.position.rigid import Array, Rigid
-from snscf_ros.position.transform_buffer import TransformBuffer, TransformMissing
+from snscf_ros.position.transform_buffer import TransformMissing
 from snscf_ros.stamps import SECOND, nanoseconds
 from snscf_ros.target_registry import TrackedTarget
 
-# how long after the last transform the camera's movement is continued
-_BEYOND_IMAGE = SECOND // 10
+# how long after the last transform the camera's movement is continued, for a prediction
 _BEYOND_PREDICTION = SECOND
 # an image whose stamp is further from the node's clock has its stamp from another clock
 _OTHER_CLOCK = 2 * SECOND
@@ -89,7 +87,10 @@ class _Moment:
 
 
 class Positions:
-    """Keeps the motion of each target. Its methods may be called from different threads."""
+    """Keeps the motion of each target. Its methods may be called from different threads.
+
+    transforms: those of /tf.
+    """
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class Positions:
         self._calibration = calibration
         self._outputs = PositionOutputs(node, settings().target_frames)
         self._lock = threading.RLock()
-        self._transforms = TransformBuffer()
+        self.transforms = inputs.Transforms(self._transform)
         self._depths = {camera: inputs.DepthStream() for camera in cameras}
         self._waiting: dict[str, TrackedImage] = {}  # for a depth image or a transform, by camera
         self._followed: dict[str, _Followed] = {}  # by target id
@@ -121,7 +122,7 @@ class Positions:
         if settings.use_depth:
             self._subscriptions += [inputs.subscribe_depth(self._node, name, self._depth) for name in self._cameras]
         if settings.position_frame or settings.plane_frame:
-            self._subscriptions += inputs.subscribe_transforms(self._node, self._transform)
+            self._subscriptions += self.transforms.subscribe(self._node)
         self.set_rate(settings.prediction_rate)
 
     def deactivate(self) -> None:
@@ -132,10 +133,10 @@ class Positions:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+        self.transforms.forget()
         with self._lock:
             self._waiting.clear()
             self._followed.clear()
-            self._transforms = TransformBuffer()
             self._depths = {camera: inputs.DepthStream() for camera in self._cameras}
 
     def destroy(self) -> None:
@@ -194,10 +195,10 @@ class Positions:
             self._depths[camera].add(message)
             self._process_ready()
 
-    def _transform(self, message: TFMessage, static: bool) -> None:
+    def _transform(self, problem: str) -> None:
+        if problem:
+            self._warn(problem)
         with self._lock:
-            if problem := inputs.keep(self._transforms, message, static):
-                self._warn(problem)
             if self._waiting:
                 self._process_ready()
 
@@ -214,7 +215,7 @@ class Positions:
         try:
             for frame in (settings.position_frame, settings.plane_frame):
                 if frame:
-                    self._transforms.find(frame, image.header.frame_id, image.stamp_ns)
+                    self.transforms.find(frame, image.header.frame_id, image.stamp_ns)
         except TransformMissing:
             return False
         return True
@@ -240,10 +241,10 @@ class Positions:
         camera, frame, plane, depth = Rigid.identity(), optical, None, None
         try:
             if settings.position_frame:
-                camera = self._transforms.find(settings.position_frame, optical, image.stamp_ns, _BEYOND_IMAGE)
+                camera = self.transforms.find(settings.position_frame, optical, image.stamp_ns, inputs.BEYOND_IMAGE)
                 frame = settings.position_frame
             if settings.plane_frame:
-                plane = self._transforms.find(optical, settings.plane_frame, image.stamp_ns, _BEYOND_IMAGE)
+                plane = self.transforms.find(optical, settings.plane_frame, image.stamp_ns, inputs.BEYOND_IMAGE)
         except TransformMissing as reason:
             self._warn(f"no positions: {reason}")
         if settings.use_depth and (message := self._depths[image.camera].at(image.stamp_ns)) is not None:
@@ -373,7 +374,7 @@ class Positions:
         if known.frame == optical or known.motion.last is None:
             return Rigid.identity()
         try:
-            return self._transforms.find(known.frame, optical, stamp_ns, _BEYOND_PREDICTION)
+            return self.transforms.find(known.frame, optical, stamp_ns, _BEYOND_PREDICTION)
         except TransformMissing:
             return known.motion.last.camera
 
