@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from snscf_core import Track, Tracker
 from snscf_ros.follow.follower import Follower, Order
 from snscf_ros.follow.sighting import Sighting, Vector
 from snscf_ros.simulation.bodies import Velocity
-from snscf_ros.simulation.pinhole import Pinhole
+from snscf_ros.simulation.pinhole import Pinhole, Pose
 from snscf_ros.simulation.robots import Setup
 from snscf_ros.simulation.world import View
 
@@ -60,17 +60,20 @@ class Moment:
     orders: tuple[tuple[float, Order, Track | None], ...]
 
 
-def follow(setup: Setup, tracker: Tracker, seconds: float, seed: int, delays: Delays | None = None) -> Iterator[Moment]:
+def follow(
+    setup: Setup, tracker: Tracker, seconds: float, seed: int, delays: Delays | None = None, compensate: bool = False
+) -> Iterator[Moment]:
     """Run one loop, and yield each image in order when all about it is known.
 
     The tracker is given the true box in the first image.
+    compensate: whether the tracker is told how the camera has turned since the image before.
     """
-    return _Loop(setup, tracker, seed, delays or Delays()).run(seconds)
+    return _Loop(setup, tracker, seed, delays or Delays(), compensate).run(seconds)
 
 
 class _Loop:
-    def __init__(self, setup: Setup, tracker: Tracker, seed: int, delays: Delays) -> None:
-        self._setup, self._tracker, self._delays = setup, tracker, delays
+    def __init__(self, setup: Setup, tracker: Tracker, seed: int, delays: Delays, compensate: bool) -> None:
+        self._setup, self._tracker, self._delays, self._compensate = setup, tracker, delays, compensate
         self._follower = Follower(setup.settings)
         self._rng = np.random.default_rng([seed, 10])
         self._events: list[tuple[float, int, Any]] = []  # when, number, what arrives
@@ -78,6 +81,7 @@ class _Loop:
         self._asked = Velocity()
         self._newest: Track | None = None
         self._target: Any = None
+        self._pose: Pose | None = None  # of the camera in the last image that the tracker had
 
     def run(self, seconds: float) -> Iterator[Moment]:
         steps_an_image = round(1 / self._delays.image_rate / _STEP)
@@ -109,6 +113,9 @@ class _Loop:
             self._target = self._tracker.init(view.image, view.box)
         elif dropped:
             return view, None
+        if self._compensate and self._pose is not None:
+            self._target.carry(turned(self._setup.world.lens, self._pose, view.pose))
+        self._pose = view.pose
         track = self._tracker.update(view.image, self._target)
         self._later(time + late, (sighting(track, self._setup.world.lens, time), track))
         return view, track
@@ -122,6 +129,20 @@ class _Loop:
             return
         seen, self._newest = what
         self._follower.see(replace(seen, stamp=_START + seen.stamp), _START + time, time)
+
+
+def turned(lens: Pinhole, before: Pose, after: Pose) -> Callable[[tuple[float, float]], tuple[float, float]]:
+    """Return the function from a far point's place in one image to that in another; both in pixels.
+
+    It counts how the camera has turned, and not how it has moved. What gets behind the camera stays in its place.
+    """
+    matrix = lens.corner_matrix @ after.rotation.T @ before.rotation @ np.linalg.inv(lens.corner_matrix)
+
+    def move(place: tuple[float, float]) -> tuple[float, float]:
+        x, y, z = matrix @ (*place, 1.0)
+        return (float(x / z), float(y / z)) if z > 0 else place
+
+    return move
 
 
 def sighting(track: Track, lens: Pinhole, stamp: float) -> Sighting:

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", metavar="N", type=int, default=1, help="of each robot (default: %(default)s)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first run (default: %(default)s)")
     parser.add_argument("--seconds", metavar="S", type=float, default=25.0, help="of a run (default: %(default)g)")
+    parser.add_argument("--compensate", action="store_true", help="tell the tracker how the camera turns")
     parser.add_argument("--scan", action="store_true", help="look around for a lost target")
     parser.add_argument("--size", metavar="WxH", type=_size, default=(480, 360), help="of images (default: 480x360)")
     parser.add_argument("--model", default="snscf_nano", help="of the tracker (default: %(default)s)")
@@ -87,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> None:
     first: dict[str, list[Moment]] = {}
     hidden: dict[str, list[Occlusion]] = {}
     results: dict[str, Any] = {}
-    about = {name: getattr(arguments, name) for name in ("model", "size", "seconds", "seed", "scan")}
+    about = {name: getattr(arguments, name) for name in ("model", "size", "seconds", "seed", "scan", "compensate")}
     for robot in robots:
         found = []
         for seed in range(arguments.seed, arguments.seed + arguments.runs):
@@ -117,7 +118,7 @@ def _one(
     setup = set_up(robot, seed, arguments.size, arguments.seconds, occlusions, arguments.scan)
     film = Film(video, Delays().image_rate, arguments.size) if video else None
     run = []
-    for moment in follow(setup, tracker, arguments.seconds, seed):
+    for moment in follow(setup, tracker, arguments.seconds, seed, compensate=arguments.compensate):
         if film:
             film.add(moment)
         # hundreds of images would fill the memory

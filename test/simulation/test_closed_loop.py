@@ -17,7 +17,7 @@ from snscf_core import Track, TrackState
 from snscf_ros.follow.follower import Mode, Order, Velocity
 from snscf_ros.follow.settings import default_settings
 from snscf_ros.simulation import Occlusion, Pinhole, Pose, View
-from snscf_ros.simulation.closed_loop import Moment, sighting
+from snscf_ros.simulation.closed_loop import Moment, sighting, turned
 from snscf_ros.simulation.command import main
 from snscf_ros.simulation.measures import measure
 from snscf_ros.simulation.robots import set_up
@@ -92,6 +92,20 @@ def test_sighting_has_the_directions_of_the_box():
     seen = sighting(Track((0.0, 40.0, 320.0, 160.0), 0.8, TrackState.TRACKED, 9.0), lens, 3.0)
     assert seen.direction == pytest.approx((0.0, 0.0, 1.0)) and seen.stamp == 3.0
     assert seen.width == pytest.approx(math.pi / 2) and seen.height == pytest.approx(2 * math.atan(0.5))
+
+
+def test_turn_of_the_camera_moves_far_points_as_it_sees_them():
+    lens = Pinhole.with_view(SIZE, 1.2)
+    before, after = Pose.looking((0, 0, 1), 0.1, 0.2), Pose.looking((0, 0, 1), 0.3, 0.1, 0.05)
+    far = np.array([900.0, 150.0, -80.0])
+
+    def place(pose):
+        x, y, z = lens.corner_matrix @ pose.to_camera(far)
+        return x / z, y / z
+
+    assert turned(lens, before, after)(place(before)) == pytest.approx(place(after), abs=1e-6)
+    behind = Pose.looking((0, 0, 1), 3.0)
+    assert turned(lens, before, behind)((160.0, 120.0)) == (160.0, 120.0)
 
 
 def test_wrong_robot_is_named():
