@@ -8,7 +8,7 @@
 #                                     ARGS=--long: soak and fuzz for long, not in slices
 # make docs                           these documents as a site: build/docs/index.html
 # make figures                        draws docs/pictures/*.svg and fills the tables of results from docs/results/*.json
-# make animation                      films the demo's scene: docs/pictures/demo.webp
+# make animation                      films the demo and a robot: docs/pictures/demo.webp, docs/pictures/follow.webp
 # make wheels                         takes the newest wheels of ROS 2: environment/wheels-*.txt from the ranges in *.in
 #
 # Each makes the private environment .venv first where it is missing (environment/create.sh says what it obeys).
@@ -57,6 +57,8 @@ figures:
 animation:
 	@$(RUN) python -m snscf_ros.demo --rate 2 --output build/animation
 	@$(RUN) python docs/animation.py build/animation/overlay.mp4 docs/pictures/demo.webp
+	@$(RUN) python -m snscf_ros.simulation --robot ground --output build/animation
+	@$(RUN) python docs/animation.py build/animation/ground.mp4 docs/pictures/follow.webp --every 4 --milliseconds 200
 
 environment:
 	@bash environment/create.sh
