@@ -82,6 +82,8 @@ def _size(text: str) -> tuple[int, int]:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.runs < 1 or arguments.seconds < 2:
         raise ValueError("runs must be at least 1, and seconds at least 2")
+    import matplotlib  # noqa: F401  its absence is said before the runs, and not after them
+
     arguments.output.mkdir(parents=True, exist_ok=True)
     tracker = Tracker(arguments.model, engine=arguments.engine)
     robots = ROBOTS if arguments.robot == "all" else (arguments.robot,)

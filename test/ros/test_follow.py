@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import NodeNameNonExistentError
 from ros_harness import end_process, image_message, wait_for
 from sensor_msgs.msg import CameraInfo, Image
-from snscf_msgs.msg import FollowStatus
+from snscf_msgs.msg import FollowStatus, TrackStatus, TrackStatusArray
 from std_srvs.srv import SetBool
 from test_security import allowed
 
@@ -212,6 +213,52 @@ def test_its_last_command_is_to_stop(tracker, robot):
         wait_for(lambda: any(not zero(command) for command in robot.commands), "a movement")
         assert end_process(process.process) == 0
         wait_for(lambda: zero(robot.commands[-1]), "a last command of zero")
+
+
+def test_whatever_is_said_of_a_target_commands_stay_within_limits(peer):
+    rng = np.random.default_rng(5)
+    publisher = peer.node.create_publisher(TrackStatusArray, "/liar/status", 50)
+    odd = [math.nan, math.inf, -math.inf, 1e300, -1e30, 0.0]
+
+    def number(low: float, high: float) -> float:
+        return float(rng.choice(odd)) if rng.random() < 0.1 else float(rng.uniform(low, high))
+
+    def status() -> TrackStatusArray:
+        message = TrackStatusArray(camera_silent=bool(rng.random() < 0.05))
+        stamp = peer.node.get_clock().now().nanoseconds + (
+            0 if rng.random() < 0.8 else int(rng.integers(-(10**10), 10**10))
+        )
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+        for _ in range(rng.integers(0, 3)):
+            one = TrackStatus(target_id=str(rng.choice(["a", "a", "a", "b"])), primary=bool(rng.random() < 0.9))
+            one.state = int(rng.choice([0, 0, 0, 0, 1, 2, 9]))
+            one.bearing_valid, angle = bool(rng.random() < 0.95), number(-1.0, 1.0)
+            direction = (math.sin(angle), number(-0.1, 0.1), math.cos(angle)) if math.isfinite(angle) else (angle,) * 3
+            one.bearing.x, one.bearing.y, one.bearing.z = direction
+            with np.errstate(over="ignore"):
+                one.score, one.angular_width, one.angular_height = (
+                    float(np.float32(number(0.0, 1.0))) for _ in range(3)
+                )
+            message.targets.append(one)
+        return message
+
+    with following(tracker="/liar", enabled=True) as process:
+        with (
+            peer.received(TwistStamped, "/cmd_vel", depth=1000) as commands,
+            peer.received(FollowStatus, "/follow/status", depth=1000) as statuses,
+        ):
+            wait_for(publisher.get_subscription_count, "the follower")
+            for _ in range(400):
+                publisher.publish(status())
+                time.sleep(0.01)
+            wait_for(lambda: statuses[-1].reasons[:1] == ["no_status"], "silence")
+            assert any(status.mode == FollowStatus.FOLLOWING for status in statuses)
+            for command in commands:
+                linear, angular = command.twist.linear, command.twist.angular
+                assert 0.0 <= linear.x <= 0.8 and abs(angular.z) <= 1.0
+                assert linear.y == linear.z == angular.x == angular.y == 0.0
+        assert process.process.poll() is None, process.log()
+    peer.node.destroy_publisher(publisher)
 
 
 def test_policy_allows_what_the_follower_does_and_no_more(peer):
