@@ -20,9 +20,11 @@ from ..model import acf
 from ..tensor_files import read_arrays, write_tensors
 from .appearance import Memory
 from .confidence import Confidence, TrackState
-from .motion import Distractor, Motion, Point
+from .motion import Distractor, Motion, MotionConfig, Point
 
 Box = tuple[float, float, float, float]
+
+_GAIN = MotionConfig().velocity_gain
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Target:
     unrenewed: the same since its template was renewed.
     last_known: centre and size when it was lost, while a place elsewhere is being verified.
     lost_at: centre and size when the search for it began.
+    camera_velocity: by which the camera's own movement shifts the picture at its place, pixels a frame; see ``carry``.
+    carried: whether ``motion`` is that against its surroundings, and not in the picture.
     weights: sha256 of the weights that made the filters and the template; empty if unknown.
     kernels: the heads' correlation kernels for the template (1 x `Geometry.kernel_shape`), the same on every frame.
     """
@@ -87,6 +91,8 @@ class Target:
     weights: str = ""
     kernels: Array | None = field(default=None, repr=False)
     given_template: list[Array] | None = field(default=None, repr=False)
+    camera_velocity: Point = (0.0, 0.0)
+    carried: bool = False
 
     def __post_init__(self) -> None:
         if self.given_template is None:
@@ -120,6 +126,7 @@ class Target:
         self.centre, self.size, self.usual_size = scaled(self.centre), scaled(self.size), scaled(self.usual_size)
         for motion in (self.motion, *(one.motion for one in self.distractors)):
             motion.velocity = scaled(motion.velocity)
+        self.camera_velocity = scaled(self.camera_velocity)
         for one in self.distractors:
             one.centre = scaled(one.centre)
         if self.last_known is not None:
@@ -129,12 +136,25 @@ class Target:
         self.frame_size = (width, height)
 
     def carry(self, move: Callable[[Point], Point]) -> None:
-        """Moves all places that it remembers to where they are in the next frame, because the camera has moved.
+        """Takes in how the camera has moved since the last frame. To be called before each update, or never.
 
-        Its velocity stays: from then on it is that of the target against its surroundings.
+        While the target is not tracked, all places that it remembers move with the picture, and its velocity is that
+        against its surroundings. While it is tracked nothing moves, because a camera that turns may well do so to keep
+        it in view.
         move: returns where a place of the last frame is in the next one; both in pixels.
         """
-        self.centre = move(self.centre)
+        (x, y), (vx, vy), (cx, cy) = self.centre, self.motion.velocity, self.camera_velocity
+        moved_x, moved_y = move(self.centre)
+        tracked = self.confidence.state == TrackState.TRACKED
+        if tracked == self.carried:
+            sign = 1 if tracked else -1
+            self.motion.velocity = (vx + sign * cx, vy + sign * cy)
+            self.carried = not tracked
+        # with the gain of the target's own velocity, so that what was learned of both can be taken apart
+        self.camera_velocity = (cx + _GAIN * (moved_x - x - cx), cy + _GAIN * (moved_y - y - cy))
+        if tracked:
+            return
+        self.centre = (moved_x, moved_y)
         for one in self.distractors:
             one.centre = move(one.centre)
         if self.last_known is not None:
@@ -176,6 +196,8 @@ class Target:
             "unrenewed": self.unrenewed,
             "last_known": self.last_known,
             "lost_at": self.lost_at,
+            "camera_velocity": self.camera_velocity,
+            "carried": self.carried,
             "weights": self.weights,
         }
         write_tensors(path, tensors, {"target": json.dumps(values)})
@@ -231,6 +253,8 @@ class Target:
                 _placed(values.get("lost_at")),
                 values.get("weights", ""),
                 given_template=given_template,
+                camera_velocity=tuple(values.get("camera_velocity", (0.0, 0.0))),
+                carried=values.get("carried", False),
             )
         except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error

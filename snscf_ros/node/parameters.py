@@ -275,8 +275,8 @@ DECLARATIONS: Mapping[str, Declaration] = {
         read_only=True,
     ),
     "compensate_turns": Declaration(
-        "Whether targets are looked for where the camera's own turning has moved them in the image, hidden ones too. It"
-        " needs position_frame and camera_info."
+        "Whether targets that are not tracked are looked for where the camera's own turning has moved them in the"
+        " image. It needs position_frame and camera_info."
     ),
     "prediction_rate": Declaration(
         "Predictions a second on ~/prediction, made while somebody is subscribed; 0: none.", minimum=0.0, maximum=1000.0

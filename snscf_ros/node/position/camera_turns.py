@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tells the tracker where the camera's own turning has moved its targets in the image, also those that are hidden."""
+"""Tells the tracker where the camera's own turning has moved what it follows, so that it is found again."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class CameraTurns:
         self._turned: dict[int, tuple[str, Array]] = {}  # camera and rotation, by the target's start
 
     def carry(self, camera: str, frame_id: str, stamp_ns: int, followed: Iterable[FollowedTarget]) -> None:
-        """Move the targets to where they are to be looked for in the image of that stamp.
+        """Tell the targets how the camera has turned until the image of that stamp.
 
-        A target moves from the image in which it was looked for before. If that is the first one, or if it is not known
-        how the camera was turned, it stays.
+        It is told from the image in which a target was looked for before. If there is none, or if it is not known how
+        the camera was turned, nothing is said.
         """
         model, place = self._calibration(camera), self._place(frame_id, stamp_ns)
         before = {start: turned for start, (name, turned) in self._turned.items() if name == camera}
