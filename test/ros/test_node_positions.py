@@ -278,3 +278,20 @@ def test_hidden_target_is_looked_for_where_the_turning_camera_has_left_it(start)
         robot.yaw += away * 0.2
         robot.next(blank)
         assert azimuth(robot.next(blank)) == pytest.approx(azimuth(number), abs=0.01)
+
+
+@pytest.mark.slow
+def test_without_its_transforms_no_position_is_published_in_another_frame_and_it_is_said_why(start):
+    tracker = start(namespace="nowhere", parameters={"position_frame": "odom", "target_width": 0.5})
+    tracker.activate()
+    with ExitStack() as stack:
+        robot = Robot(stack, tracker, depth=False, moving=False)
+        places = stack.enter_context(tracker.peer.received(Detection3DArray, f"{tracker.name}/detections_3d"))
+        predictions = stack.enter_context(tracker.peer.received(TargetPrediction, f"{tracker.name}/prediction"))
+        robot.next()
+        assert tracker.init(robot.camera.truth, "it").success
+        wait_for(lambda: robot.next() and predictions, "a prediction")
+        wait_for(lambda: robot.next() and predictions[-1].bearing_valid, "a bearing")
+        assert predictions[-1].position_frame_id in ("", "camera")
+        assert not places
+        assert "no positions: no transforms connect 'camera' with 'odom'" in tracker.process.log()
