@@ -115,7 +115,7 @@ def watch(node: Any, browser: Any, compressed: bool, options: argparse.Namespace
         found: dict[str, Any] = {"share_no_viewer": round(share(pid, options.seconds), 4)}
         found["nothing_followed"] = with_viewer(browser, address, pid, options.seconds)
         latencies = Latencies(node, tracker)
-        start_on_patch(node, tracker, topic, compressed)
+        rig.start_on_patches(node, tracker, topic, SIZE, compressed=compressed)
         time.sleep(4.0)
         latencies.take()
         time.sleep(options.seconds)
@@ -171,27 +171,6 @@ def with_viewer(
         "share": round(used, 3),
         "processor_ms_per_picture": round(1e3 * used * seconds / max(1, len(shown)), 1),
     }
-
-
-def start_on_patch(node: Any, tracker: str, topic: str, compressed: bool) -> None:
-    """Starts a target on the patch of the newest image."""
-    from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import CompressedImage, Image
-
-    headers: list[Any] = []
-    kind = CompressedImage if compressed else Image
-    heard = node.create_subscription(kind, topic, lambda image: headers.append(image.header), qos_profile_sensor_data)
-    scene = rig.Patches(*SIZE, 1)
-    for _ in range(10):
-        rig.until(lambda: headers, 30, "an image")
-        header = headers[-1]
-        answer = rig.init_target(node, tracker, scene.boxes(rig.number_of(header))[0], "it", header.stamp)
-        if answer.success:
-            break
-        time.sleep(0.5)
-    else:
-        raise RuntimeError(f"init_target: {answer.message}")
-    node.destroy_subscription(heard)
 
 
 # --- clicks over a slow link ---

@@ -176,13 +176,15 @@ def peer(name: str = "peer") -> Iterator[Any]:
         node.destroy_node()
 
 
-def init_target(node: Any, tracker: str, box: Box, target_id: str, stamp: Any = None, timeout: float = 30.0) -> Any:
+def init_target(
+    node: Any, tracker: str, box: Box, target_id: str, stamp: Any = None, timeout: float = 30.0, camera: str = ""
+) -> Any:
     """Calls ~/init_target with a top-left box in the image of that stamp, or the newest; returns the answer."""
     from snscf_msgs.srv import InitTarget
 
     from snscf_ros.messages import box_to_message
 
-    request = InitTarget.Request(bbox=box_to_message(box), target_id=target_id)
+    request = InitTarget.Request(bbox=box_to_message(box), target_id=target_id, camera=camera)
     if stamp is not None:
         request.stamp = stamp
     return bringup.call(node, InitTarget, f"{tracker}/init_target", request, timeout)
@@ -193,6 +195,37 @@ def remove_target(node: Any, tracker: str, target_id: str, timeout: float = 30.0
     from snscf_msgs.srv import RemoveTarget
 
     bringup.call(node, RemoveTarget, f"{tracker}/remove_target", RemoveTarget.Request(target_id=target_id), timeout)
+
+
+def start_on_patches(
+    node: Any,
+    tracker: str,
+    topic: str,
+    size: tuple[int, int],
+    count: int = 1,
+    compressed: bool = False,
+    camera: str = "",
+) -> None:
+    """Starts a target on each of the `count` patches, `patch_0` and so on. Raises RuntimeError if one is refused."""
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import CompressedImage, Image
+
+    headers: list[Any] = []
+    kind = CompressedImage if compressed else Image
+    heard = node.create_subscription(kind, topic, lambda image: headers.append(image.header), qos_profile_sensor_data)
+    scene = Patches(*size, count)
+    for index in range(count):
+        for _ in range(10):
+            until(lambda: headers, 30, "an image")
+            header = headers[-1]
+            box, name = scene.boxes(number_of(header))[index], f"{camera}patch_{index}"
+            answer = init_target(node, tracker, box, name, header.stamp, camera=camera)
+            if answer.success:
+                break
+            time.sleep(0.5)
+        else:
+            raise RuntimeError(f"init_target: {answer.message}")
+    node.destroy_subscription(heard)
 
 
 def publish_camera(options: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def stub() -> None:
 
     Tracker.warm_up = lambda self: None  # type: ignore[method-assign]
     Tracker.init = lambda self, frame, box: object()  # type: ignore[method-assign,assignment,return-value]
-    Tracker.update = lambda self, frame, targets: [track() for _ in targets]  # type: ignore[method-assign,assignment]
+    Tracker.update = lambda self, frame, targets, budget: [track() for _ in targets]  # type: ignore[method-assign,assignment]
     from snscf_ros.node.tracker_node import main
 
     main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -75,8 +76,35 @@ def rfft2(array: Array, size: int) -> Array:
         import torch
 
         return torch.fft.rfft2(cast(Any, array), s=(size, size))
-    spectrum = np.fft.rfft2(cast(Any, array), s=(size, size), axes=(-2, -1))
-    return spectrum.astype(np.complex64, copy=False)  # before version 2, NumPy computes in double precision
+    maps: Any = array
+    across, down = _transforms(*maps.shape[-2:], size)
+    half = size // 2 + 1
+    # Products of small matrices take a fifth of the time of NumPy's transform. For large ones, its library would start
+    # threads that disturb those of the engine.
+    spectrum = np.empty((*maps.shape[:-2], size, half), np.complex64)
+    if not maps.size:
+        return spectrum
+    for some, part in zip(maps.reshape(-1, *maps.shape[-3:]), spectrum.reshape(-1, *spectrum.shape[-3:]), strict=True):
+        both = down @ (some @ across)  # small enough for the cache
+        np.subtract(both[..., :size, :half], both[..., size:, half:], out=part.real)
+        np.add(both[..., :size, half:], both[..., size:, :half], out=part.imag)
+    return spectrum
+
+
+@cache
+def _transforms(rows: int, columns: int, size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Returns the matrices of the discrete Fourier transform, their real and imaginary parts side by side.
+
+    The first transforms rows of ``columns`` values: columns x 2 (size // 2 + 1). The second transforms columns of
+    ``rows`` values: 2 size x rows.
+    """
+    places = np.arange(size)
+    waves = np.exp(-2j * np.pi / size * (places[:, None] * places % size))
+    across, down = waves[:columns, : size // 2 + 1], waves[:, :rows]
+    return (
+        np.concatenate([across.real, across.imag], 1).astype(np.float32),
+        np.concatenate([down.real, down.imag], 0).astype(np.float32),
+    )
 
 
 def irfft2(spectrum: Array, size: int) -> Array:

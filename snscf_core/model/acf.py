@@ -135,6 +135,10 @@ class FilterBank:
     sections: tuple[int, ...]
     regularisation: float
 
+    def of(self, targets: slice) -> FilterBank:
+        """Returns the filters of some of the targets."""
+        return replace(self, numerator=self.numerator[targets], denominator=self.denominator[targets])
+
     def updated(self, new: FilterBank, rate: float) -> FilterBank:
         """Returns the running average of both parts: (1 - rate) * old + rate * new."""
         return replace(

@@ -57,12 +57,12 @@ def associate(
 
     candidates: at least one, those of the region around the target first.
     """
-    home, searching = candidates[0].region, target.confidence.searching
+    searching = target.confidence.searching
     verifying = target.confidence.looking > 0
     ours = [one for one in candidates if not _is_distractor(target, one, config)]
     matches: list[Match] = []  # the top-ranked one first
     for candidate in ours or candidates:
-        expected = candidate.region is home and (not searching or verifying)
+        expected = not candidate.region.elsewhere and (not searching or verifying)
         if expected and searching and matches:
             continue  # in the place that is being verified, only the best candidate counts
         prior = 0.0 if ours else config.distractor_logit
@@ -76,7 +76,7 @@ def associate(
     best = max(matches, key=lambda match: match.presence)
     return replace(
         best,
-        elsewhere=best.candidate.region is not home,
+        elsewhere=best.candidate.region.elsewhere,
         unverified=not searching and best is not matches[0],
         distractors=tuple(
             one.centre

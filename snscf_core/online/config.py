@@ -78,12 +78,13 @@ class TrackerConfig:
     candidates: int = 3  # proposals in different places that are judged in each search region
     distractor_above: float = 0.3  # classification score from which one of them is remembered as a distractor; 1: none
     coast: int = 15  # frames for which a hidden target is expected to keep moving
-    search_places: int = 2  # places searched in each frame for a lost target, besides its last place; 0: none
+    search_places: int = 1  # places searched at once for a lost target, besides its last place; 0: none
+    search_interval: int = 2  # frames from one such search to the next
     distance_penalty: float = 4.0  # on the logit, for each search region of the usual size that a candidate is too far
 
     def __post_init__(self) -> None:
         smallest, largest = SEARCH_SIZES
-        for name in ("search_size", "learning_interval"):
+        for name in ("search_size", "learning_interval", "search_interval"):
             if not isinstance(value := getattr(self, name), int):
                 raise ValueError(f"{name} must be a whole number, got {value!r}")
         if not (smallest <= self.search_size <= largest and self.search_size % 16 == 15):
@@ -91,8 +92,9 @@ class TrackerConfig:
                 f"search_size must be 16 n + 15 pixels in [{smallest}, {largest}] (such as 191, 255 or 319), "
                 f"got {self.search_size}"
             )
-        if self.learning_interval < 1:
-            raise ValueError(f"learning_interval must be at least 1 frame, got {self.learning_interval}")
+        for name in ("learning_interval", "search_interval"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1 frame, got {value}")
 
     @property
     def ridge(self) -> float:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Array, as_array, to_numpy
+from ..arrays import Array, as_array, is_tensor, joined, to_numpy
 from ..devices import Device
 from ..engines import Engine
 from ..engines.search_output import SearchOutput
@@ -114,7 +114,16 @@ class ProposalSelector:
 
     def response(self, features: Array, filters: acf.FilterBank, gains: Array) -> Array:
         """Returns the weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
-        return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
+        if is_tensor(features):
+            return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
+        rows = [slice(index, index + 1) for index in range(len(features))]
+        # One target at a time, because its maps fit into the processor's cache.
+        return joined(
+            [
+                acf.respond_bank(filters.of(row), features[row] * self.window, gains[row], self.level_weights)
+                for row in rows
+            ]
+        )
 
     def __call__(
         self,

@@ -27,16 +27,21 @@ class Region(NamedTuple):
     centre: of the square.
     size: width and height that the target is assumed to have.
     side: of the square.
+    elsewhere: whether it is a place away from the target's own, where a lost target may be.
     """
 
     frame: Frame
     centre: Point
     size: Point
     side: float
+    elsewhere: bool = False
 
 
 def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> list[Region]:
-    """Returns the regions to search: the one around the target first, then those elsewhere for a lost target."""
+    """Returns the regions to search: the one around the target first, then those elsewhere for a lost target.
+
+    A lost target is searched for elsewhere in every ``search_interval``-th frame.
+    """
     if not (target.confidence.searching and mode.uses_proposals):
         return [region(frame, target.centre, target.size, config)]
     _, (w, h) = target.last_known or (target.centre, target.size)
@@ -44,19 +49,22 @@ def plan(frame: Frame, target: Target, config: TrackerConfig, mode: Mode) -> lis
     def scaled(scale: float) -> Point:
         return (w * scale, h * scale)
 
-    size, scales = target.size, config.recovery.scales
+    size = target.size
     if target.confidence.state == TrackState.LOST:
+        scales = config.recovery.scales
         size = scaled(scales[target.searched % len(scales)])
+    around = region(frame, target.centre, size, config)
+    if target.searched % config.search_interval:
+        return [around]
     # The search spreads from where it began; a target saved by an earlier version may not know that place.
     origin, size_there = target.lost_at or target.last_known or (target.centre, target.size)
-    first = target.searched * config.search_places
-    elsewhere = [
+    places = [
         place(number, size_there, target.frame_size, origin, config)
-        for number in range(first, first + config.search_places)
+        for number in range(target.places_searched, target.places_searched + config.search_places)
     ]
     return [
-        region(frame, target.centre, size, config),
-        *(region(frame, centre, scaled(scale), config) for centre, scale in elsewhere),
+        around,
+        *(region(frame, centre, scaled(scale), config)._replace(elsewhere=True) for centre, scale in places),
     ]
 
 

@@ -43,7 +43,6 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
 
 def _coast(target: Target, config: TrackerConfig, *, newly_lost: bool) -> None:
     """Moves a target that was not found along its previous motion."""
-    target.seen = False
     if target.last_known is not None:
         target.centre, target.size = target.last_known
         target.last_known = None
@@ -57,14 +56,13 @@ def _follow_match(
     target: Target, match: Match, state: TrackState, config: TrackerConfig, *, searched_for: bool
 ) -> None:
     """Moves the target to its match. While it is tracked, also remembers what it looks like."""
-    target.seen = True
     if searched_for and (match.elsewhere or target.last_known is None):
         size = _size_at_first_sight(target, match, config)
     else:
         size = _followed_size(target, match, state, config, searched_for=searched_for)
     target.size = _limited(size, target.size, config.min_side, *target.frame_size)
     if not target.confidence.searching:
-        target.last_known, target.lost_at, target.searched = None, None, 0
+        target.last_known, target.lost_at, target.searched, target.places_searched = None, None, 0, 0
     centre = _inside(match.candidate.centre, target.size, target.frame_size)
     displacement = (0.0, 0.0) if searched_for else (centre[0] - target.centre[0], centre[1] - target.centre[1])
     target.motion.update(displacement, config.motion, surely=state == TrackState.TRACKED)

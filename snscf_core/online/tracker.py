@@ -30,8 +30,9 @@ from .appearance import Memory, colours
 from .association import Match, associate
 from .confidence import Confidence
 from .config import TrackerConfig, changed
+from .deadline import Costs, Deadline, Deferred
 from .filter_update import FilterUpdate, Learning, Lesson, lessons_due
-from .inference import Inference
+from .inference import Findings, Inference
 from .mode import mode_named
 from .motion import Point
 from .point_box import box_around, check_point, square_around
@@ -59,6 +60,7 @@ class Tracker:
     engine: ``auto`` (the fastest that is installed and agrees with torch), one of ``ENGINES``, or a folder that
     ``snscf export`` wrote.
     config: None takes the configuration that belongs to the weights, see ``tuning.tuned_config``.
+    deferred: counts the work that was put off because a frame's time was spent, see ``update``.
 
     Raises WeightsError if the weights can't be used. Raises ValueError for an unknown mode, device or engine, for a
     mode that needs trained heads if there are none, and for an engine that is missing, damaged or made from other
@@ -102,6 +104,8 @@ class Tracker:
         selector = kind(self.config, self._mode, self.spec.anchors, sections, weights, self.device)
         self.inference = Inference(runtime, self.spec, selector, self.config, self._mode)
         self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
+        self.deferred = Deferred()
+        self._costs = Costs()
         # Called with each target and its match before the target changes. Calibrations are fitted to these matches.
         self.on_match: Callable[[Target, Match], None] | None = None
 
@@ -130,7 +134,7 @@ class Tracker:
         self.update(frame, target)
         if self.inference.recorded:
             with without_gradients(self.device):
-                # A recording has 1, 2 or 4 rows. A lost target has three regions, so it uses 4 rows.
+                # A recording has 1, 2 or 4 rows; a lost target has one or two regions.
                 for count in (1, 2, 4):
                     targets = [copy.deepcopy(target) for _ in range(count)]
                     regions = [[region(frame, one.centre, one.size, self.config)] for one in targets]
@@ -203,27 +207,36 @@ class Tracker:
         return target
 
     @overload
-    def update(self, frame: Frame, targets: Target) -> Track: ...
+    def update(self, frame: Frame, targets: Target, *, budget: float | None = None) -> Track: ...
 
     @overload
-    def update(self, frame: Frame, targets: Sequence[Target]) -> list[Track]: ...
+    def update(self, frame: Frame, targets: Sequence[Target], *, budget: float | None = None) -> list[Track]: ...
 
-    def update(self, frame: Frame, targets: Target | Sequence[Target]) -> Track | list[Track]:
+    def update(
+        self, frame: Frame, targets: Target | Sequence[Target], *, budget: float | None = None
+    ) -> Track | list[Track]:
         """Finds one or several targets in the next frame, in one forward pass, and updates them.
 
-        If the frame's size has changed, the targets are assumed to be scaled with the picture. Raises ValueError for a
-        frame or targets that can't be used; then no target has changed.
+        If the frame's size has changed, the targets are assumed to be scaled with the picture.
+
+        budget: seconds that the update should take at most. What can wait is put off, see ``deadline``; without it the
+        result does not depend on the machine's speed.
+
+        Raises ValueError for a frame or targets that can't be used; then no target has changed.
         """
         several = [targets] if isinstance(targets, Target) else list(targets)
-        (tracks,) = self.update_views([(frame, several)])
+        (tracks,) = self.update_views([(frame, several)], budget=budget)
         return tracks[0] if isinstance(targets, Target) else tracks
 
     @own_arithmetic()
-    def update_views(self, views: Sequence[tuple[Frame, Sequence[Target]]]) -> list[list[Track]]:
+    def update_views(
+        self, views: Sequence[tuple[Frame, Sequence[Target]]], *, budget: float | None = None
+    ) -> list[list[Track]]:
         """Does ``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
 
         Returns the tracks of each frame. Raises the errors of ``update``; then no target has changed.
         """
+        deadline = Deadline(budget, self._costs, self.deferred)
         frames = [check_frame(frame) for frame, _ in views]
         pairs = [(frame, target) for frame, (_, targets) in zip(frames, views, strict=True) for target in targets]
         targets = [target for _, target in pairs]
@@ -234,8 +247,9 @@ class Tracker:
             target.rescale(frame.shape[1], frame.shape[0])
         config, mode = self.config, self._mode
         with without_gradients(self.device), self._threads():
-            regions = [plan(frame, target, config, mode) for frame, target in pairs]
-            found = self.inference(regions, targets)
+            planned = [plan(frame, target, config, mode) for frame, target in pairs]
+            regions = deadline.trimmed(planned, targets, config.search_interval)
+            found = self._costs.measured("region", sum(map(len, regions)), lambda: self.inference(regions, targets))
             matches = [
                 associate(target, candidates, config, mode, self.calibrations)
                 for target, candidates in zip(targets, found.candidates, strict=True)
@@ -243,17 +257,33 @@ class Tracker:
             for target, match in zip(targets, matches, strict=True):
                 if self.on_match is not None:
                     self.on_match(target, match)
+            for target, some in zip(targets, regions, strict=True):
+                target.places_searched += sum(one.elsewhere for one in some)
             tracks = [update_state(target, match, config) for target, match in zip(targets, matches, strict=True)]
-            lessons = lessons_due(targets, tracks, matches, config) if mode.adapts else []
-            if lessons:  # while the features are valid, so before the next search
-                self.filter_update([one for _, one in lessons], found.around([index for index, _ in lessons]))
+            if mode.adapts:
+                lessons = lessons_due(targets, tracks, matches, config)
+                self._learn(deadline.lessons(lessons, config.learning_interval), found)
             if mode.renews_template:
                 seen = zip(pairs, tracks, strict=True)
-                renewed = [pair for pair, track in seen if due(track, pair[1], config.template)]
-                if renewed:
-                    renew(renewed, self.runtime, self.device, config.template)
+                renewals = [pair for pair, track in seen if due(track, pair[1], config.template)]
+                self._renew(deadline.templates(renewals, config.template.interval))
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]
+
+    def _learn(self, lessons: Sequence[tuple[int, Lesson]], found: Findings) -> None:
+        """Updates filters, while the features are valid, so before the next search."""
+        if lessons:
+            features = found.around([index for index, _ in lessons])
+            self._costs.measured(
+                "lesson", len(lessons), lambda: self.filter_update([one for _, one in lessons], features)
+            )
+
+    def _renew(self, seen: Sequence[tuple[Frame, Target]]) -> None:
+        """Renews the templates of targets, each with its frame."""
+        if seen:
+            self._costs.measured(
+                "template", len(seen), lambda: renew(seen, self.runtime, self.device, self.config.template)
+            )
 
     @own_arithmetic()
     def searched(self, frame: Frame, targets: Sequence[Target]) -> tuple[Array, Array | None]:

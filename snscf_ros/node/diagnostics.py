@@ -81,6 +81,7 @@ class Health:
     broken: why the tracker has given up, or that it hangs; empty if it does neither.
     restarts: how often the process was started again.
     name_taken: that another node has the same name; empty if none has.
+    deferred: how much work has been put off to keep `max_latency`, by kind; empty without that limit.
     targets_lost: whether the targets were lost with the process before, and none has been started since.
     """
 
@@ -95,6 +96,7 @@ class Health:
     restarts: int = 0
     name_taken: str = ""
     targets_lost: bool = False
+    deferred: Mapping[str, int] = field(default_factory=dict)
 
 
 def report(health: Health, camera_timeout: float, stamp: Time) -> DiagnosticArray:
@@ -122,6 +124,7 @@ def _tracker_status(health: Health) -> DiagnosticStatus:
         values[f"{stage} mean (ms)"] = f"{latency.mean * 1e3:.2f}"
         values[f"{stage} max (ms)"] = f"{latency.maximum * 1e3:.2f}"
         values[f"{stage} count"] = str(latency.count)
+    values |= {f"deferred {kind}": str(count) for kind, count in health.deferred.items()}
     return _status(health, "tracker", level, message, values)
 
 

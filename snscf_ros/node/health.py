@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import time
 import traceback
@@ -314,6 +315,7 @@ class HealthMonitor:
             targets=self._targets().latest(),
             restarts=self._restarts,
             targets_lost=self._targets_lost,
+            deferred=dataclasses.asdict(tracker.deferred) if tracker and self._settings().max_latency else {},
             broken=f"busy with one image for {hangs:.1f} s" if hangs else self._broken,
         )
 

@@ -226,6 +226,7 @@ class TrackerNode(LifecycleNode):
                     search_size=settings.search_size,
                     coast=settings.coast_frames,
                     search_places=settings.search_places,
+                    search_interval=settings.search_interval,
                 ),
             )
             tracker.warm_up()

@@ -40,6 +40,7 @@ class Settings:
     search_size: int
     coast_frames: int
     search_places: int
+    search_interval: int
     cameras: tuple[str, ...]
     image_transport: str
     max_image_pixels: int
@@ -52,6 +53,7 @@ class Settings:
     buffer_seconds: float
     buffer_bytes: int
     catch_up_time: float
+    max_latency: float
     targets_on_time_jump: str
     class_id: str
     publish_lost: bool
@@ -150,9 +152,16 @@ DECLARATIONS: Mapping[str, Declaration] = {
         read_at_configure=True,
     ),
     "search_places": Declaration(
-        "Places that are searched in each image for each lost target, besides the one where it was lost. Each costs as"
-        " much as a target. 0 searches only where it was lost. Read at configure.",
+        "Places that are searched at once for each lost target, besides the one where it was lost. Each costs as much"
+        " as a target. 0 searches only where it was lost. Read at configure.",
         minimum=0,
+        maximum=100,
+        read_at_configure=True,
+    ),
+    "search_interval": Declaration(
+        "Images from one search in search_places places to the next: 2 spreads the cost over two images. Read at"
+        " configure.",
+        minimum=1,
         maximum=100,
         read_at_configure=True,
     ),
@@ -202,6 +211,13 @@ DECLARATIONS: Mapping[str, Declaration] = {
         "Seconds within which a target that was started on an earlier image is brought to the newest image. It is"
         " followed through all images that are kept if that is fast enough, else through evenly spread ones. What comes"
         " meanwhile is tracked in between.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    "max_latency": Declaration(
+        "Seconds from the arrival of an image to its detections. Where they would be exceeded, the search for lost"
+        " targets, the learning and the renewal of templates wait for a later image, for 30 images at most; the"
+        " diagnostics count how often. 0 sets no limit.",
         minimum=0.0,
         maximum=60.0,
     ),
@@ -275,7 +291,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
         read_only=True,
     ),
     "compensate_turns": Declaration(
-        "Whether targets that are not seen are looked for where the camera's own turning has moved them in the"
+        "Whether targets that are not tracked are looked for where the camera's own turning has moved them in the"
         " image. It needs position_frame and camera_info."
     ),
     "prediction_rate": Declaration(

@@ -277,12 +277,21 @@ class TrackingWorker:
         if not given:
             return [[] for _ in views]
         started = time.monotonic()
-        tracks = iter(self._tracker.update_views(given) if len(given) > 1 else [self._tracker.update(*given[0])])
+        budget = self._budget([image for (image, _), ones in zip(views, followed, strict=True) if ones])
+        if len(given) > 1:
+            tracks = iter(self._tracker.update_views(given, budget=budget))
+        else:
+            tracks = iter([self._tracker.update(*given[0], budget=budget)])
         self._failures = 0
         seconds = time.monotonic() - started
         for _ in given:  # each has waited for all
             self._emit(StageTimed("track", seconds))
         return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
+
+    def _budget(self, images: Iterable[ReceivedImage]) -> float | None:
+        """Return the seconds that are left for tracking in these images; None where they have no limit."""
+        most = self._settings().max_latency
+        return max(0.0, min(image.received for image in images) + most - time.monotonic()) if most else None
 
     def _publish(self, view: _View, found: _Tracks) -> None:
         """Record the tracks of one image and hand them on as a `TrackedFrame`."""

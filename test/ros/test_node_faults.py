@@ -208,7 +208,7 @@ def failing(start, tmp_path, monkeypatch):
         "from pathlib import Path\n"
         "from snscf_core import Tracker\n"
         "real = Tracker.update\n"
-        "def update(self, frame, targets):\n"
+        "def update(self, frame, targets, budget=None):\n"
         f"    switch = Path({str(switch)!r})\n"
         "    while switch.exists() and switch.read_text() == 'hang':\n"
         "        time.sleep(0.1)\n"

@@ -48,7 +48,7 @@ class HeldTracker:
         self._work()
         return object()
 
-    def update(self, frame, targets):
+    def update(self, frame, targets, budget=None):
         self._work()
         return [TRACK for _ in targets]
 
@@ -323,7 +323,7 @@ class CountingTracker(HeldTracker):
         self._work()
         return ("started on", int(frame[0, 0, 0]))
 
-    def update(self, frame, targets):
+    def update(self, frame, targets, budget=None):
         several = isinstance(targets, list)
         self.seen.append((int(frame[0, 0, 0]), len(targets) if several else 0))
         self._work()
@@ -436,7 +436,7 @@ def test_catching_up_ends_when_its_time_is_over_though_images_come_faster(catchi
 
     real_update = bench.tracker.update
 
-    def slow_update(frame, targets):
+    def slow_update(frame, targets, budget=None):
         done.wait(0.03)
         return real_update(frame, targets)
 
@@ -469,7 +469,7 @@ def test_catching_up_is_ended_by(catching_up, what, told):
     real_update = bench.tracker.update
     caught = threading.Event()
 
-    def update(frame, targets):
+    def update(frame, targets, budget=None):
         track = real_update(frame, targets)
         if not isinstance(targets, list) and not caught.is_set():
             caught.set()
@@ -576,10 +576,10 @@ class PassTracker(HeldTracker):
         self.targets: list[object] = []  # of the last pass
         self.errors: dict[int, Exception] = {}  # by the number of a frame, or -1: of several together
 
-    def update(self, frame, targets):
+    def update(self, frame, targets, budget=None):
         return self._pass([(frame, targets)])[0]
 
-    def update_views(self, views):
+    def update_views(self, views, budget=None):
         assert len(views) > 1
         return self._pass(views)
 
@@ -809,7 +809,7 @@ def test_pass_is_at_work_during(rigs, what, told, processed):
     rig = rigs()
     real_update = rig.tracker.update_views
 
-    def update_views(views):
+    def update_views(views, budget=None):
         what(rig)
         return real_update(views)
 
