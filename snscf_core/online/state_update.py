@@ -43,6 +43,7 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
 
 def _coast(target: Target, config: TrackerConfig, *, newly_lost: bool) -> None:
     """Moves a target that was not found along its previous motion."""
+    target.seen = False
     if target.last_known is not None:
         target.centre, target.size = target.last_known
         target.last_known = None
@@ -56,6 +57,7 @@ def _follow_match(
     target: Target, match: Match, state: TrackState, config: TrackerConfig, *, searched_for: bool
 ) -> None:
     """Moves the target to its match. While it is tracked, also remembers what it looks like."""
+    target.seen = True
     if searched_for and (match.elsewhere or target.last_known is None):
         size = _size_at_first_sight(target, match, config)
     else:

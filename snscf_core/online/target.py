@@ -65,6 +65,7 @@ class Target:
     unrenewed: the same since its template was renewed.
     last_known: centre and size when it was lost, while a place elsewhere is being verified.
     lost_at: centre and size when the search for it began.
+    seen: whether its box is that of a match, and not where it may be.
     camera_velocity: by which the camera's own movement shifts the picture at its place, pixels a frame; see ``carry``.
     carried: whether ``motion`` is that against its surroundings, and not in the picture.
     weights: sha256 of the weights that made the filters and the template; empty if unknown.
@@ -92,6 +93,7 @@ class Target:
     weights: str = ""
     kernels: Array | None = field(default=None, repr=False)
     given_template: list[Array] | None = field(default=None, repr=False)
+    seen: bool = True
     camera_velocity: Point = (0.0, 0.0)
     carried: bool = False
     places_searched: int = 0
@@ -140,21 +142,20 @@ class Target:
     def carry(self, move: Callable[[Point], Point]) -> None:
         """Takes in how the camera has moved since the last frame. To be called before each update, or never.
 
-        While the target is not tracked, all places that it remembers move with the picture, and its velocity is that
-        against its surroundings. While it is tracked nothing moves, because a camera that turns may well do so to keep
-        it in view.
+        While the target is not seen, all places that it remembers move with the picture, and its velocity is that
+        against its surroundings. While it is seen nothing moves, because a camera that turns may well do so to keep it
+        in view.
         move: returns where a place of the last frame is in the next one; both in pixels.
         """
         (x, y), (vx, vy), (cx, cy) = self.centre, self.motion.velocity, self.camera_velocity
         moved_x, moved_y = move(self.centre)
-        tracked = self.confidence.state == TrackState.TRACKED
-        if tracked == self.carried:
-            sign = 1 if tracked else -1
+        if self.seen == self.carried:
+            sign = 1 if self.seen else -1
             self.motion.velocity = (vx + sign * cx, vy + sign * cy)
-            self.carried = not tracked
+            self.carried = not self.seen
         # with the gain of the target's own velocity, so that what was learned of both can be taken apart
         self.camera_velocity = (cx + _GAIN * (moved_x - x - cx), cy + _GAIN * (moved_y - y - cy))
-        if tracked:
+        if self.seen:
             return
         self.centre = (moved_x, moved_y)
         for one in self.distractors:
@@ -199,6 +200,7 @@ class Target:
             "unrenewed": self.unrenewed,
             "last_known": self.last_known,
             "lost_at": self.lost_at,
+            "seen": self.seen,
             "camera_velocity": self.camera_velocity,
             "carried": self.carried,
             "weights": self.weights,
@@ -256,6 +258,7 @@ class Target:
                 _placed(values.get("lost_at")),
                 values.get("weights", ""),
                 given_template=given_template,
+                seen=values.get("seen", True),
                 camera_velocity=tuple(values.get("camera_velocity", (0.0, 0.0))),
                 carried=values.get("carried", False),
                 places_searched=values.get("places_searched", 0),

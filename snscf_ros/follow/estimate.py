@@ -48,7 +48,7 @@ class Estimate:
         """Know nothing yet.
 
         highest_rate: more is not believed of the target, U/s.
-        response: seconds until the robot has done what it is told.
+        response: seconds until the robot has carried out a command.
         """
         self.told = Told()
         self._response = response

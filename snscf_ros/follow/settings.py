@@ -95,7 +95,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
     "drive_gain": Declaration("Speed for each metre of distance too much, (m/s)/m.", 0.0, 20.0),
     "dead_band_angle": Declaration("Angle to the target in rad, up to which it is not turned for.", 0.0, 1.0),
     "dead_band_distance": Declaration("Error of the distance in m, up to which it does not drive.", 0.0, 100.0),
-    "response_time": Declaration("Time in s that the robot takes to do what it is told.", 0.0, 2.0),
+    "response_time": Declaration("Time in s that the robot takes to carry out a command.", 0.0, 2.0),
     "distance_from": Declaration(
         "What the distance is known from: none (it only turns), angle (the angular size when it begins is kept), height"
         " (of the target, and its angle) or position (~/detections_3d of the tracker)."

@@ -291,7 +291,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
         read_only=True,
     ),
     "compensate_turns": Declaration(
-        "Whether targets that are not tracked are looked for where the camera's own turning has moved them in the"
+        "Whether targets that are not seen are looked for where the camera's own turning has moved them in the"
         " image. It needs position_frame and camera_info."
     ),
     "prediction_rate": Declaration(

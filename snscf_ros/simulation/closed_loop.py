@@ -66,7 +66,7 @@ def follow(
     """Run one loop, and yield each image in order when all about it is known.
 
     The tracker is given the true box in the first image.
-    compensate: whether the tracker is told how the camera has turned since the image before.
+    compensate: whether the tracker learns how the camera has turned since the image before.
     """
     return _Loop(setup, tracker, seed, delays or Delays(), compensate).run(seconds)
 

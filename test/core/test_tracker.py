@@ -216,7 +216,7 @@ def test_a_turn_of_the_camera_moves_every_place_that_a_lost_target_remembers(tmp
     target = Tracker("snscf_nano", device="cpu").init(*picture(100, 90))
     target.distractors = [Distractor((10.0, 20.0), Motion((1.0, 0.0)))]
     target.last_known, target.lost_at = ((30.0, 40.0), (5.0, 6.0)), ((50.0, 60.0), (7.0, 8.0))
-    target.confidence.state = TrackState.LOST
+    target.seen = False
     centre, size = target.centre, target.size
     target.carry(lambda place: (place[0] + 3, place[1] - 2))
     assert target.centre == (centre[0] + 3, centre[1] - 2) and target.size == size
@@ -224,7 +224,7 @@ def test_a_turn_of_the_camera_moves_every_place_that_a_lost_target_remembers(tmp
     assert target.last_known == ((33.0, 38.0), (5.0, 6.0)) and target.lost_at == ((53.0, 58.0), (7.0, 8.0))
     target.save(tmp_path / "target")
     again = Target.load(tmp_path / "target")
-    assert (again.camera_velocity, again.carried) == (target.camera_velocity, True)
+    assert (again.camera_velocity, again.carried, again.seen) == (target.camera_velocity, True, False)
 
 
 def test_a_camera_that_turns_with_a_target_does_not_push_it_away_but_its_surroundings():
@@ -235,11 +235,11 @@ def test_a_camera_that_turns_with_a_target_does_not_push_it_away_but_its_surroun
         target.carry(lambda place: (place[0] - 6, place[1]))
         target.motion.update((0.0, 0.0), config.motion)
     assert target.centre == centre and target.motion.velocity == (0.0, 0.0)
-    target.confidence.state = TrackState.UNCERTAIN
+    target.seen = False
     target.carry(lambda place: (place[0] - 6, place[1]))
     assert target.centre == (centre[0] - 6, centre[1])
     assert target.motion.velocity == pytest.approx((6.0, 0.0), abs=0.01)  # its own
-    target.confidence.state = TrackState.TRACKED
+    target.seen = True
     target.carry(lambda place: (place[0] - 6, place[1]))
     assert target.motion.velocity == pytest.approx((0.0, 0.0), abs=0.01)
 

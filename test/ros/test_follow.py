@@ -38,7 +38,7 @@ PERIOD = 0.1  # s between two images
 
 
 class Robot:
-    """Drives as it is told, and sends what its camera sees, until it is closed.
+    """Drives as commanded, and sends what its camera sees, until it is closed.
 
     paused: while true, its camera sends nothing. shift: seconds that are added to its images' stamps.
     view: what was sent last. commands: all that came.
