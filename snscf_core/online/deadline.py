@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from ..crops import Frame
-from .filter_update import Lesson
+from .adaptation import Lesson
 from .search_regions import Region
 from .target import Target
 

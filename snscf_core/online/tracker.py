@@ -26,12 +26,12 @@ from ..model import acf
 from ..model.checkpoints import describe
 from ..model.geometry import LEVELS
 from ..surroundings import own_arithmetic
+from .adaptation import FilterUpdate, Learning, Lesson, lessons_due, renew_templates, renewal_due
 from .appearance import Memory, colours
 from .association import Match, associate
 from .confidence import Confidence
 from .config import TrackerConfig, changed
 from .deadline import Costs, Deadline, Deferred
-from .filter_update import FilterUpdate, Learning, Lesson, lessons_due
 from .inference import Findings, Inference
 from .mode import mode_named
 from .motion import Point
@@ -40,7 +40,6 @@ from .proposals import ProposalSelector
 from .search_regions import plan, region
 from .state_update import update_state
 from .target import Target, Track
-from .template_update import due, renew
 from .tuning import tuning_of
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ class Tracker:
                 self._learn(deadline.lessons(lessons, config.learning_interval), found)
             if mode.renews_template:
                 seen = zip(pairs, tracks, strict=True)
-                renewals = [pair for pair, track in seen if due(track, pair[1], config.template)]
+                renewals = [pair for pair, track in seen if renewal_due(track, pair[1], config.template)]
                 self._renew(deadline.templates(renewals, config.template.interval))
         rest = iter(tracks)
         return [[next(rest) for _ in some] for _, some in views]
@@ -282,7 +281,7 @@ class Tracker:
         """Renews the templates of targets, each with its frame."""
         if seen:
             self._costs.measured(
-                "template", len(seen), lambda: renew(seen, self.runtime, self.device, self.config.template)
+                "template", len(seen), lambda: renew_templates(seen, self.runtime, self.device, self.config.template)
             )
 
     @own_arithmetic()

@@ -277,7 +277,8 @@ class TrackingWorker:
         if not given:
             return [[] for _ in views]
         started = time.monotonic()
-        budget = self._budget([image for (image, _), ones in zip(views, followed, strict=True) if ones])
+        received = [image.received for (image, _), ones in zip(views, followed, strict=True) if ones]
+        budget = _left(self._settings().max_latency, min(received))
         if len(given) > 1:
             tracks = iter(self._tracker.update_views(given, budget=budget))
         else:
@@ -287,11 +288,6 @@ class TrackingWorker:
         for _ in given:  # each has waited for all
             self._emit(StageTimed("track", seconds))
         return [list(zip(ones, next(tracks), strict=True)) if ones else [] for ones in followed]
-
-    def _budget(self, images: Iterable[ReceivedImage]) -> float | None:
-        """Return the seconds that are left for tracking in these images; None where they have no limit."""
-        most = self._settings().max_latency
-        return max(0.0, min(image.received for image in images) + most - time.monotonic()) if most else None
 
     def _publish(self, view: _View, found: _Tracks) -> None:
         """Record the tracks of one image and hand them on as a `TrackedFrame`."""
@@ -357,3 +353,8 @@ class TrackingWorker:
         if self._failures == MOST_FAILURES:  # said once, though the other images of a pass may fail as well
             self._end(f"the tracker fails on every image: {error}")
             self._emit(GaveUp(error))
+
+
+def _left(max_latency: float, received: float) -> float | None:
+    """Return the seconds that are left for tracking in an image; None if they have no limit."""
+    return max(0.0, received + max_latency - time.monotonic()) if max_latency else None

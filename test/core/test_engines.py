@@ -39,7 +39,7 @@ from snscf_core.model.checkpoints import IMAGENET_FILES, Weights, save
 from snscf_core.model.network import SNSCF, SNSCFNano, create
 from snscf_core.model.rpn import anchors
 from snscf_core.model.ssf import spatially_semantic_features
-from snscf_core.online.filter_update import Learning, Lesson
+from snscf_core.online.adaptation import Learning, Lesson
 from snscf_core.online.mode import mode_named
 from snscf_core.online.tensor_selection import TensorSelector
 

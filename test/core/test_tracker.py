@@ -22,9 +22,9 @@ from snscf_core.crops import TEMPLATE_SIZE, context_side, cut_crops, sample_crop
 from snscf_core.model import acf
 from snscf_core.model.checkpoints import IMAGENET_FILES, save
 from snscf_core.model.network import create
+from snscf_core.online.adaptation import FilterUpdate
 from snscf_core.online.association import associate
 from snscf_core.online.config import changed
-from snscf_core.online.filter_update import FilterUpdate
 from snscf_core.online.inference import Candidate
 from snscf_core.online.mode import mode_named
 from snscf_core.online.motion import Distractor, Motion

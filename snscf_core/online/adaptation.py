@@ -1,7 +1,11 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Adapt: update the filters from a frame, by eq 8 on the target as found and a running average."""
+"""Adapt: update the filters and the templates from a frame in which their targets are tracked.
+
+The filters learn by eq 8 on the target as found, in a running average. The template takes a share of what the target
+looks like now.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..arrays import Array, as_array, joined, moved
-from ..crops import TEMPLATE_SIZE, context_side
+from ..crops import TEMPLATE_SIZE, Frame, context_side, cut_crops
 from ..devices import Device
 from ..engines import Engine, RecordingError
 from ..engines.step import RecordedStep, Step
@@ -22,7 +26,7 @@ from ..model import acf
 from ..model.geometry import STRIDE
 from .association import Match
 from .confidence import TrackState
-from .config import TrackerConfig
+from .config import TemplateConfig, TrackerConfig
 from .filter_bank import joined_filters, share_filters
 from .motion import Point
 from .scale_search import resampling
@@ -167,3 +171,44 @@ class Learning:
             old = acf.FilterBank(numerator, denominator, self.sections, self.config.ridge)
             new = old.updated(new, self._rate)
         return Learned(new.numerator, new.denominator)
+
+
+def renewal_due(track: Track, target: Target, config: TemplateConfig) -> bool:
+    """Says whether the target's template is renewed in this frame.
+
+    That is once in ``interval`` tracked frames, if the score is high enough. So a box on something else, or on an
+    occluder, is not learned.
+    """
+    return (
+        config.share > 0
+        and track.state == TrackState.TRACKED
+        and target.unrenewed >= config.interval
+        and track.score >= config.score_above
+    )
+
+
+def renew_templates(
+    views: Sequence[tuple[Frame, Target]], runtime: Engine, device: Device, config: TemplateConfig
+) -> None:
+    """Mixes the templates of N targets with their features in these frames, and computes their kernels.
+
+    The template of the given box keeps its share. So whatever is learned from a wrong box is gone with the next
+    renewal.
+
+    views: each target with its frame, H x W x 3 uint8 BGR.
+    """
+    crops = joined(
+        [
+            cut_crops(frame, [(target.centre, context_side(*target.size))], TEMPLATE_SIZE, device)
+            for frame, target in views
+        ]
+    )
+    recent = runtime.template(crops)
+    for index, (_, target) in enumerate(views):
+        assert target.given_template is not None
+        target.template = [
+            given + config.share * (now[index : index + 1] - given)
+            for given, now in zip(target.given_template, recent, strict=True)
+        ]
+        target.kernels = runtime.kernels(target.template)
+        target.unrenewed = 0
