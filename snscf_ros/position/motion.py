@@ -82,8 +82,12 @@ class TargetMotion:
         fixed: whether the frame of the motion does not move with the camera.
         acceleration: of the target, as standard deviation of the change of its velocity within a second; m/s².
         """
-        self._place = ConstantVelocity(acceleration, _SPEED)
-        self._sight = ConstantVelocity(_ANGULAR_ACCELERATION[fixed], _ANGULAR_SPEED)
+        self._fixed, self._acceleration = fixed, acceleration
+        self._forget()
+
+    def _forget(self) -> None:
+        self._place = ConstantVelocity(self._acceleration, _SPEED)
+        self._sight = ConstantVelocity(_ANGULAR_ACCELERATION[self._fixed], _ANGULAR_SPEED)
         self._sizes = ConstantVelocity(*_GROWTH)
         self._centre: ConstantVelocity | None = None
         self._last: Sighting | None = None
@@ -111,10 +115,15 @@ class TargetMotion:
         self._found_again = True
 
     def update(self, seen: Sighting) -> bool:
-        """Take in a sighting. Return whether its position was near what is expected; False without a position."""
+        """Take in a sighting. Return whether its position was near what is expected; False without a position.
+
+        If stamps go back by more than half a second, everything before is forgotten.
+        """
+        if self._last is not None and self._last.stamp_ns - seen.stamp_ns > SECOND // 2:
+            self._forget()
         x, y, w, h = seen.box
         found_again, self._found_again = self._found_again, False
-        if self._last is None or seen.stamp_ns >= self._last.stamp_ns or self._began_anew(seen):
+        if self._last is None or seen.stamp_ns >= self._last.stamp_ns:
             self._last = seen
         centre = np.array([x + w / 2, y + h / 2])
         relative = seen.deviations[2:] / (w, h)
@@ -139,17 +148,13 @@ class TargetMotion:
             self._placed_ns, self._spread = seen.stamp_ns, seen.position.covariance
         return near
 
-    def _began_anew(self, seen: Sighting) -> bool:
-        assert self._last is not None
-        return self._last.stamp_ns - seen.stamp_ns > SECOND // 2
-
     def position_at(self, stamp_ns: int, hold: float) -> Moving | None:
         """Return the expected position and velocity; None without a position in the last `hold` seconds before.
 
         The errors of positions last for several images, and half of the last one's is added to what the filter finds.
         """
         moving = self._place.at(stamp_ns)
-        if moving is None or self._placed_ns is None or stamp_ns - self._placed_ns > hold * SECOND:
+        if moving is None or self._placed_ns is None or abs(stamp_ns - self._placed_ns) > hold * SECOND:
             return None
         covariance = moving.covariance.copy()
         covariance[:3, :3] += self._spread / 2
@@ -161,7 +166,7 @@ class TargetMotion:
         camera: where the camera is at a time near that one.
         points: of the camera; None where its calibration is not known.
         """
-        if self._last is None or self._centre is None or stamp_ns - self._last.stamp_ns > hold * SECOND:
+        if self._last is None or self._centre is None or abs(stamp_ns - self._last.stamp_ns) > hold * SECOND:
             return None
         sizes, centre = self._sizes.at(stamp_ns), self._centre.at(stamp_ns)
         assert sizes is not None and centre is not None

@@ -171,6 +171,18 @@ def test_position_of_a_hidden_target_goes_on_as_before_it_was_covered():
     assert motion.position_at(3100 * MS, 1.0) is None
 
 
+def test_when_time_goes_back_nothing_of_before_is_left():
+    motion = watched(True, True)
+    place = Position(np.array([0.0, 0.0, 3.0]), np.eye(3) * 1e-3, "depth")
+    spread = np.array([1.0, 1.0, 2.0, 2.0])
+    box = box_of(place.point, 0.5, 0.8)
+    motion.update(Sighting(100 * MS, box, spread, directions, 0.001, Rigid.identity(), place))
+    motion.hidden()
+    assert motion.position_at(150 * MS, 1.0).place == pytest.approx([0.0, 0.0, 3.0])
+    assert motion.position_at(1500 * MS, 1.0) is None
+    assert motion.predict(-2000 * MS, camera_at, points, 1.0) is None
+
+
 def test_without_a_calibration_the_box_alone_is_predicted():
     found = watched(False, False, with_lens=False).predict(1600 * MS, camera_at, None, 1.0)
     assert found.direction is None and found.angles is None and found.moving is None
