@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Looks around for a lost target: to where it went, then further and further to both sides."""
+"""Looks around for a lost target: first to where it went, then to the other side, and so on."""
 
 from __future__ import annotations
 
