@@ -189,6 +189,13 @@ class Positions:
                 self._process(before)
             self._waiting[camera] = image
             self._process_ready()
+            if self._followed and self._timer is not None and self._timer.is_canceled():
+                self._timer.reset()
+
+    def _rest(self) -> None:
+        """Stop the timer until there is something to predict: each tick of it costs about a millisecond."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _depth(self, camera: str, message: Image) -> None:
         with self._lock:
@@ -348,10 +355,11 @@ class Positions:
         return image.stamp_ns + round((time.monotonic() - image.received) * SECOND)
 
     def _predict(self) -> None:
-        if not self._outputs.predictions_wanted:
-            return
         settings = self._settings()
         with self._lock:
+            if not (self._outputs.predictions_wanted and self._followed):
+                self._rest()
+                return
             known = next((one for one in self._followed.values() if one.view[1].primary), None)
             if known is None or known.motion.last is None:
                 return
