@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Keep an update within its time: put off what can wait.
+"""Keeps an update within its time: puts off what can wait.
 
 Every target is looked for in each frame. These can wait: the places elsewhere where a lost target may be, the learning
 of the filters, and the renewal of the template. None of them waits for longer than ``MOST_WAITING`` frames, so that a
@@ -67,9 +67,9 @@ class Costs:
 
 
 class Deadline:
-    """Tells during one frame what there is still time for.
+    """Decides during one frame what there is still time for.
 
-    seconds: from now on; None for any time.
+    seconds: from now on; None sets no limit.
     """
 
     def __init__(self, seconds: float | None, costs: Costs, deferred: Deferred) -> None:

@@ -140,6 +140,7 @@ class Tracker:
                     found = self.inference(regions, targets)
                     if self._mode.adapts:
                         self.filter_update([Lesson(one, 1.0, (0.0, 0.0)) for one in targets], found.features)
+        self._costs = Costs()  # the first times are far longer than all that follow
 
     @own_arithmetic()
     def box_around(self, frame: Frame, point: npt.ArrayLike) -> tuple[float, float, float, float]:
@@ -233,7 +234,8 @@ class Tracker:
     ) -> list[list[Track]]:
         """Does ``update`` for several frames (of several cameras) with the targets in each, all in one forward pass.
 
-        Returns the tracks of each frame. Raises the errors of ``update``; then no target has changed.
+        Returns the tracks of each frame. budget: as in ``update``, for all frames together. Raises the errors of
+        ``update``; then no target has changed.
         """
         deadline = Deadline(budget, self._costs, self.deferred)
         frames = [check_frame(frame) for frame, _ in views]

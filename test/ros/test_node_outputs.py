@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from ros_harness import Scene, box_of, image_message, key, stamp_of, wait_for
+from ros_harness import Scene, box_of, image_message, iou, key, stamp_of, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
 from snscf_ros import middleware
@@ -129,6 +129,23 @@ def test_diagnostics_tell_what_runs_and_how_it_goes(tracker):
         assert (counts["dropped"], counts["rejected"]) == ("0", "0")
         assert parts["target cup"].message in ("tracked", "uncertain", "lost", "no frame tracked yet")
         assert parts["tracker"].level == DiagnosticStatus.OK
+
+
+def test_without_time_learning_waits_and_the_diagnostics_count_it(tracker):
+    assert tracker.set_parameter("diagnostics_rate", 10.0).successful
+    with tracker.camera() as camera, tracker.peer.received(DiagnosticArray, "/diagnostics") as diagnostics:
+
+        def deferred() -> int | None:
+            told = values(by_part(diagnostics[-1]).get("tracker", DiagnosticStatus())) if diagnostics else {}
+            return int(told["deferred lessons"]) if "deferred lessons" in told else None
+
+        camera.next()
+        assert tracker.init(camera.truth, "cup").success
+        wait_for(lambda: camera.next() and diagnostics, "diagnostics")
+        assert deferred() is None, "there is no limit"
+        assert tracker.set_parameter("max_latency", 1e-6).successful
+        wait_for(lambda: camera.next() and (deferred() or 0) > 2, "lessons that wait")
+        assert iou(box_of(camera.next().detections[0]), camera.truth) > 0.5
 
 
 def test_processes_get_the_shared_memory_that_images_need(tracker):
