@@ -43,7 +43,8 @@ def test_definitions_are_the_official_ones():
     folder = Path(__file__).resolve().parents[2] / "environment" / "vision_msgs" / "msg"
     if not folder.is_dir():
         pytest.skip("there is no source tree")
-    assert {f.stem: f.read_text().strip() for f in folder.glob("*.msg")} == message_types.VISION_MSGS
+    official = {name: (folder / f"{name}.msg").read_text().strip() for name in message_types.VISION_MSGS}
+    assert official == message_types.VISION_MSGS
 
 
 @pytest.mark.slow

@@ -33,10 +33,10 @@ class OnFailingDevice:
             raise self.error
         return self._real.init(frame, box)
 
-    def update(self, frame, targets):
+    def update(self, frame, targets, budget=None):
         if self.error is not None:
             raise self.error
-        return self._real.update(frame, targets)
+        return self._real.update(frame, targets, budget=budget)
 
 
 class Heard:

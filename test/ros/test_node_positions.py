@@ -220,7 +220,9 @@ def test_positions_by_size_and_by_a_plane_in_the_frame_of_the_camera(start):
 
 
 @pytest.mark.slow
-def test_box_is_predicted_without_a_calibration_at_the_rate_and_lead_that_are_set(tracker):
+def test_box_is_predicted_without_a_calibration_at_the_rate_and_lead_that_are_set(start):
+    tracker = start(namespace="uncalibrated")
+    tracker.activate()
     with (
         tracker.camera() as camera,
         tracker.peer.received(TargetPrediction, f"{tracker.name}/prediction") as predictions,
