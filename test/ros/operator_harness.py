@@ -271,17 +271,21 @@ class Screen:
         assert self.errors == []
 
 
-def drag(screen: Screen, camera: RunningCamera, slowly: bool = False) -> dict[str, Any]:
+def drag(
+    screen: Screen, camera: RunningCamera, slowly: bool = False, prepare: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
     """Drag a box around the target with the mouse, and return the start message.
 
     It begins at the corner that is nearest to the middle of the picture: the page's buttons lie over its lower right
     corner. The picture stands still from the press on, so the box is that of the picture then.
     slowly: let the target move away meanwhile.
+    prepare: called before each try; a try that is given up ends with Escape, which cancels what was chosen before.
     """
     before = len(screen.start_messages())
     scene, mouse = camera.scene, screen.page.mouse
     size = (scene.width, scene.height)
     while True:
+        prepare()
         # the picture may change between looking and pressing
         x, y, w, h = camera.truth(int(screen.newest()["stamp"]))
         right, low = x + w / 2 < scene.width / 2, y + h / 2 < scene.height / 2

@@ -181,9 +181,14 @@ def test_lost_and_found_again_are_shown(screen, camera):
 
 def test_a_target_is_drawn_anew_under_its_id(screen, camera):
     target = follow(screen, camera)
-    screen.page.locator(".redraw").click()
-    screen.page.locator(".redraw", has_text="Cancel").wait_for()
-    sent = drag(screen, camera)
+    button = screen.page.locator(".redraw")
+
+    def choose() -> None:
+        if button.inner_text() == "Redraw":
+            button.click()
+        screen.page.locator(".redraw", has_text="Cancel").wait_for()
+
+    sent = drag(screen, camera, prepare=choose)
     assert sent["target_id"] == target
     screen.page.locator("#log li").nth(1).wait_for()
     assert screen.page.locator(".target").count() == 1
