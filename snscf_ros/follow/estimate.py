@@ -14,7 +14,7 @@ _LONGEST_GAP = 1.0  # s between two sightings; after a longer one the rate is no
 
 
 class Told:
-    """Adds up the angle or the distance that the robot was told to cover."""
+    """Adds up the angle, or the distance, of all commands to the robot."""
 
     def __init__(self) -> None:
         self._times: list[float] = [-math.inf]

@@ -27,7 +27,7 @@ def reasons(
     """Return all that keeps the robot from moving; empty if it may.
 
     wanted: id of the target that may be followed; empty for any.
-    sighting: the newest one; None if there is none.
+    sighting: the newest one; None before the first.
     age: of its image in seconds, by the ROS clock. silence: seconds since it came, by a clock that nobody sets.
     """
     found = [] if enabled else [Reason("not_enabled", "following is not enabled")]

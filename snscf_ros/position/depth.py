@@ -87,8 +87,8 @@ def target_depth(
 ) -> TargetDepth:
     """Find the depth of what fills the middle of a box.
 
-    The depths are weighted towards the box's centre. Among surfaces with enough weight the nearest is taken, or, where
-    a depth is expected, the one that is closest to it.
+    Depths near the box's centre weigh more. Several surfaces may have enough weight. Without `expected`, the nearest
+    one is taken. With it, the one whose depth is closest to it is taken.
     box: top-left (x, y, w, h) in an image of `image_size` (width, height), which shows the same view.
     expected: depth and its standard deviation in metres, from the images before.
     Raises NotEnoughDepth.

@@ -21,7 +21,7 @@ from snscf_ros.position.depth import TargetDepth
 from snscf_ros.position.rigid import Array, Rigid
 
 Box = tuple[float, float, float, float]
-# from N x 2 points of the image to N x 3 unit vectors, NaN where there is none
+# turns N x 2 points of the image into N x 3 unit vectors; NaN where the lens has no direction
 Directions = Callable[[Array], Array]
 
 # m, by which the ground is not flat

@@ -19,7 +19,7 @@ BOX = (100.0, 60.0, 80.0, 100.0)
 
 
 def message(depths, encoding: str = "32FC1", padding: int = 0, big: bool = False):
-    """A depth image of H x W metres, NaN where there is none, with `padding` bytes at the end of each row."""
+    """A depth image of H x W metres, NaN where no depth is known, with `padding` bytes at the end of each row."""
     kind, unit = {"32FC1": ("f4", 1.0), "16UC1": ("u2", 1e-3)}[encoding]
     values = np.where(np.isnan(depths), 0 if kind == "u2" else np.nan, np.nan_to_num(depths) / unit)
     rows = np.round(values, 0 if kind == "u2" else 9).astype(np.dtype(kind).newbyteorder(">" if big else "<"))

@@ -36,10 +36,10 @@ class CameraTurns:
         self._turned: dict[int, tuple[str, Array]] = {}  # camera and rotation, by the target's start
 
     def carry(self, camera: str, frame_id: str, stamp_ns: int, followed: Iterable[FollowedTarget]) -> None:
-        """Tell the targets how the camera has turned until the image of that stamp.
+        """Move the targets as the camera has turned up to the image of that stamp.
 
-        It is told from the image in which a target was looked for before. If there is none, or if it is not known how
-        the camera was turned, nothing is said.
+        The turn of a target begins at the image in which the tracker last looked for it. Without such an image, or
+        without the camera's orientation, the targets stay.
         """
         model, place = self._calibration(camera), self._place(frame_id, stamp_ns)
         before = {start: turned for start, (name, turned) in self._turned.items() if name == camera}

@@ -57,7 +57,7 @@ class DepthStream:
         self._received = time.monotonic()
 
     def at(self, stamp_ns: int) -> Image | None:
-        """Return the depth image that belongs to an image of that stamp; None if there is none (yet)."""
+        """Return the depth image that belongs to an image of that stamp; None until it comes."""
         nearest = min(self._images, key=lambda image: abs(nanoseconds(image.header.stamp) - stamp_ns), default=None)
         if nearest is None or abs(nanoseconds(nearest.header.stamp) - stamp_ns) > _SAME:
             return None

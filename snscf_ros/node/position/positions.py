@@ -237,7 +237,7 @@ class Positions:
                 del self._followed[target_id]
         found = [self._place(image, target, moment, settings) for target in image.targets]
         places = [place for place in found if place is not None]
-        # in another frame than the one that was asked for, nobody could use them
+        # subscribers expect the frame that they set; positions in another would mislead them
         if gives_positions(settings) and moment.frame == (settings.position_frame or image.header.frame_id):
             header = Header(stamp=image.header.stamp, frame_id=moment.frame)
             self._outputs.publish(header, places, settings)
