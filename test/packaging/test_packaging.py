@@ -21,7 +21,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("snscf_core", "snscf_ros")
 
-# These hashes belong to the official definitions: vision_msgs 4.1.1, foxglove_msgs 3.4.3, and tf2_msgs of every ROS 2 so far.
+# These hashes belong to the official definitions: vision_msgs 4.1.1, foxglove_msgs 3.4.3, and tf2_msgs, which is the
+# same in every ROS 2 so far.
 TYPE_HASHES = {
     "vision_msgs/msg/Detection2DArray": "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
     "vision_msgs/msg/Detection3DArray": "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
