@@ -406,7 +406,7 @@ class PairSource:
 
 
 def part_drawn(draws: Draws, boxes: Tensor, min_side: float) -> Tensor:
-    """Draws a part of each of N x 4 boxes (cx, cy, w, h): 0.35 to 0.9 of each side, but at least ``min_side`` pixels."""
+    """Draws a part of each of N x 4 boxes (cx, cy, w, h): 0.35 to 0.9 of each side, at least ``min_side`` pixels."""
     whole = boxes[:, 2:]
     sides = (whole * draws.uniform(0.35, 0.9, len(boxes), 2)).clamp(min=min_side).minimum(whole)
     return torch.cat([boxes[:, :2] + (whole - sides) * draws.uniform(-0.5, 0.5, len(boxes), 2), sides], 1)
