@@ -24,6 +24,8 @@ Frame = npt.NDArray[np.uint8]
 TEMPLATE_SIZE = 127  # pixels of the exemplar crop
 SEARCH_SIZE = 255  # pixels of the search crop that the networks are trained with
 MIN_FRAME_SIDE = 16  # pixels; smaller frames cannot be tracked in
+_MOST_LIGHT = 4.0  # most by which a dark crop's levels are multiplied; more would show little but noise
+_LUMA = (0.114, 0.587, 0.299)  # of blue, green and red
 
 
 def check_frame(frame: Any) -> Frame:
@@ -76,21 +78,39 @@ def crop(frame: Frame, centre: tuple[float, float], side: float, size: int) -> F
     return out
 
 
-def cut_crops(frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: Device) -> Array:
+def cut_crops(
+    frame: Frame,
+    places: Sequence[tuple[tuple[float, float], float]],
+    size: int,
+    device: Device,
+    brightness: float = 0.0,
+) -> Array:
     """Cuts crops as `crop` does at N places (centre, side) of a frame: N x size x size x 3 uint8 on the device.
 
+    brightness: mean luma, of 255 levels, to which darker crops are brightened; 0: none.
+
     A CPU cuts them one after the other. Other devices cut all at once, from one copy of the parts of the frame that
-    they show. The two differ by one grey level through rounding. They differ by more with older versions of OpenCV,
-    whose interpolation weights come in steps of 1 / 32.
+    they show. The two differ by one grey level through rounding, which brightening multiplies. They differ by more with
+    older versions of OpenCV, whose interpolation weights come in steps of 1 / 32.
     """
     if device.uses_arrays:
-        cut = [crop(frame, centre, side, size) for centre, side in places]
+        cut = [_brightened(crop(frame, centre, side, size), brightness) for centre, side in places]
         return cut[0][None] if len(cut) == 1 else np.stack(cut)
-    return sample_crops(frame, places, size, device)
+    return sample_crops(frame, places, size, device, brightness)
+
+
+def _brightened(cut: Frame, least: float) -> Frame:
+    """Returns a crop whose mean luma is at least ``least`` levels, unless that takes more than 4 times the light."""
+    factor = min(least / max(float(np.dot(cv2.mean(cut)[:3], _LUMA)), 1.0), _MOST_LIGHT)
+    return cut if factor <= 1 else np.asarray(cv2.convertScaleAbs(cut, alpha=factor), np.uint8)
 
 
 def sample_crops(
-    frame: Frame, places: Sequence[tuple[tuple[float, float], float]], size: int, device: Device
+    frame: Frame,
+    places: Sequence[tuple[tuple[float, float], float]],
+    size: int,
+    device: Device,
+    brightness: float = 0.0,
 ) -> Tensor:
     """Does what `cut_crops` does on devices other than the CPU, but on any device, with tensors of torch."""
     import torch
@@ -120,6 +140,10 @@ def sample_crops(
     grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), 3)
     images = pictures.to(device.torch, non_blocking=True).permute(0, 3, 1, 2).float()
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if brightness:
+        luma = sum(weight * channel for weight, channel in zip(_LUMA, sampled.mean((2, 3)).T, strict=True))
+        factor = (brightness / luma.clamp(min=1)).clamp(1, _MOST_LIGHT)
+        sampled = (sampled * factor[:, None, None, None]).clamp(max=255)
     return sampled.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 
 

@@ -188,7 +188,7 @@ def renewal_due(track: Track, target: Target, config: TemplateConfig) -> bool:
 
 
 def renew_templates(
-    views: Sequence[tuple[Frame, Target]], runtime: Engine, device: Device, config: TemplateConfig
+    views: Sequence[tuple[Frame, Target]], runtime: Engine, device: Device, config: TrackerConfig
 ) -> None:
     """Mixes the templates of N targets with their features in these frames, and computes their kernels.
 
@@ -199,7 +199,7 @@ def renew_templates(
     """
     crops = joined(
         [
-            cut_crops(frame, [(target.centre, context_side(*target.size))], TEMPLATE_SIZE, device)
+            cut_crops(frame, [(target.centre, context_side(*target.size))], TEMPLATE_SIZE, device, config.brightness)
             for frame, target in views
         ]
     )
@@ -207,7 +207,7 @@ def renew_templates(
     for index, (_, target) in enumerate(views):
         assert target.given_template is not None
         target.template = [
-            given + config.share * (now[index : index + 1] - given)
+            given + config.template.share * (now[index : index + 1] - given)
             for given, now in zip(target.given_template, recent, strict=True)
         ]
         target.kernels = runtime.kernels(target.template)

@@ -48,6 +48,7 @@ class TrackerConfig:
     """Hyper-parameters of the online tracker. Lengths are relative to the target, so they hold for any resolution."""
 
     search_size: int = SEARCH_SIZE  # pixels of the search crop, 16 n + 15; 191 takes 0.6 of the time but covers less
+    brightness: float = 80.0  # mean luma of 255 levels to which darker crops are brightened, at most 4 times; 0: none
     level_weights: tuple[float, ...] = (0.3, 1.0, 0.0)  # of the responses, conv3 to conv5, without trained weights
     learning_rate: float = 0.01  # of the filters' running averages, for each frame in which the target is tracked
     learning_interval: int = 3  # the filters learn once in so many tracked frames

@@ -122,7 +122,8 @@ class Inference:
         for _, neighbours in groupby(regions, lambda region: id(region.frame)):
             together = list(neighbours)
             places = [(region.centre, region.side) for region in together]
-            crops.append(cut_crops(together[0].frame, places, self.config.search_size, self._device))
+            size, brightness = self.config.search_size, self.config.brightness
+            crops.append(cut_crops(together[0].frame, places, size, self._device, brightness))
         return joined(crops)
 
     def look(self, crops: Array, kernels: Array | None) -> tuple[SearchOutput, Array]:

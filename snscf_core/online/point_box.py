@@ -72,7 +72,7 @@ def _moved(frame: Frame, point: Point, boxes: Array, inference: Inference) -> Ar
     """Returns N boxes (cx, cy, w, h): what the network proposes with each of the given boxes as template."""
     config, spec = inference.config, inference.spec
     places = [((cx, cy), context_side(w, h)) for cx, cy, w, h in boxes.tolist()]
-    template = inference.runtime.template(cut_crops(frame, places, TEMPLATE_SIZE, spec.device))
+    template = inference.runtime.template(cut_crops(frame, places, TEMPLATE_SIZE, spec.device, config.brightness))
     regions = [region(frame, (cx, cy), (w, h), config) for cx, cy, w, h in boxes.tolist()]
     found, _ = inference.look(inference.crops(regions), inference.runtime.kernels(template))
     assert found.scores is not None and found.deltas is not None

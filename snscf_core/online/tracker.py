@@ -179,7 +179,8 @@ class Tracker:
         with without_gradients(self.device), self._threads():
             template = kernels = None
             if self._mode.uses_proposals:
-                exemplar = cut_crops(frame, [(centre, context_side(w, h))], TEMPLATE_SIZE, self.device)
+                place = centre, context_side(w, h)
+                exemplar = cut_crops(frame, [place], TEMPLATE_SIZE, self.device, self.config.brightness)
                 template = self.runtime.template(exemplar)
                 kernels = self.runtime.kernels(template)
             around = region(frame, centre, size, self.config)
@@ -283,7 +284,7 @@ class Tracker:
         """Renews the templates of targets, each with its frame."""
         if seen:
             self._costs.measured(
-                "template", len(seen), lambda: renew_templates(seen, self.runtime, self.device, self.config.template)
+                "template", len(seen), lambda: renew_templates(seen, self.runtime, self.device, self.config)
             )
 
     @own_arithmetic()

@@ -94,6 +94,32 @@ def test_crops_on_a_gpu_are_those_of_the_cpu():
     assert (expected - found).abs().max() <= 1
 
 
+LUMA = np.array([0.114, 0.587, 0.299])
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 4 * 12.7), (0.3, 80), (0.5, 80), (0.8, None), (1.0, None)])
+def test_dark_crops_are_brightened_and_others_stay(share, expected):
+    frame = (smooth_frame() * share).round().astype(np.uint8)
+    wanted = [((80.0, 60.0), 60.0), ((40.0, 50.0), 40.0)]
+    plain, lit = (cut_crops(frame, wanted, 63, CPU, brightness) for brightness in (0.0, 80.0))
+    for before, after in zip(plain.astype(float), lit.astype(float), strict=True):
+        if expected is None:
+            assert np.array_equal(before, after)
+            continue
+        factor = min(4, 80 / (before @ LUMA).mean())
+        assert np.abs(after - np.minimum(before * factor, 255)).max() <= 0.51
+    if expected is not None:
+        assert (lit @ LUMA).mean() == pytest.approx(expected, rel=0.15)
+    sampled = sample_crops(frame, wanted, 63, CPU, 80.0).numpy()
+    assert np.abs(sampled - lit.astype(float)).max() < 10 and np.abs(sampled - lit.astype(float)).mean() < 1.5
+
+
+def test_a_black_frame_stays_black():
+    frame = np.zeros((60, 80, 3), np.uint8)
+    for cut in (cut_crops, sample_crops):
+        assert not np.asarray(cut(frame, [((40.0, 30.0), 20.0)], 63, CPU, 80.0)).any()
+
+
 def test_a_shrinking_crop_averages_instead_of_aliasing():
     frame = np.zeros((400, 400, 3), np.uint8)
     frame[:, ::2] = 255  # stripes that bilinear sampling would turn into patterns

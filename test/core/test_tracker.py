@@ -673,3 +673,17 @@ def test_a_gpu_gives_the_boxes_of_the_cpu(tracker):
         frame, _ = picture(60 + 4 * step, 60)
         a, b = (used.update(frame, target) for used, target in zip((tracker, gpu), targets, strict=True))
         assert np.allclose(a.box, b.box, atol=0.5)
+
+
+@pytest.mark.slow
+def test_an_object_is_followed_when_the_light_goes_down_at_once():
+    tracker = Tracker("snscf_nano", device="cpu")
+    frame, box = picture(100, 90)
+    target = tracker.init(frame, box)
+    for step in range(1, 13):
+        frame, truth = picture(100 + 3 * step, 90)
+        dark = (frame * (1.0 if step < 4 else 0.25)).astype(np.uint8)
+        seen, _ = tracker.searched(dark, [target])
+        track = tracker.update(dark, target)
+        assert iou(track.box, truth) > 0.6
+        assert np.asarray(seen).mean() > 70
