@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..crops import SEARCH_SIZE
-from .appearance import Vectors, colours
+from .appearance import Seen, colours, light
 from .confidence import Calibration, Evidence
 from .config import RecoveryConfig, TrackerConfig
 from .inference import Candidate
@@ -27,6 +27,7 @@ class Match:
     presence: probability that it is on the target, however loosely (IoU above 0.1).
     accuracy: probability that its box overlaps the target by more than half (IoU).
     colours: in its box, see `appearance.colours`.
+    light: mean level around the target, see `appearance.light`.
     elsewhere: whether it is outside the region around the target.
     unverified: whether it is another candidate than the top-ranked.
     distractors: centres of the other candidates that look like a target.
@@ -37,7 +38,8 @@ class Match:
     evidence: Evidence
     presence: float
     accuracy: float
-    colours: Vectors
+    colours: Seen
+    light: float
     elsewhere: bool = False
     unverified: bool = False
     distractors: tuple[Point, ...] = ()
@@ -60,6 +62,8 @@ def associate(
     searching = target.confidence.searching
     verifying = target.confidence.looking > 0
     ours = [one for one in candidates if not _is_distractor(target, one, config)]
+    around = candidates[0].region
+    level = light(around.frame, around.centre, around.side)
     matches: list[Match] = []  # the top-ranked one first
     for candidate in ours or candidates:
         expected = not candidate.region.elsewhere and (not searching or verifying)
@@ -70,7 +74,7 @@ def associate(
             prior -= _distance_penalty(target, candidate, config)
             prior -= config.recovery.switch_margin if verifying else 0.0
         calibration = calibrations[mode.name if expected or not mode.uses_proposals else "searching"]
-        matches.append(_judged(target, candidate, calibration, prior, config.recovery))
+        matches.append(_judged(target, candidate, calibration, prior, level, config.recovery))
         if not searching and matches[0].presence >= config.confidence.uncertain_below:
             break  # it is well matched, so lower ranks need not be judged
     best = max(matches, key=lambda match: match.presence)
@@ -99,24 +103,28 @@ def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfi
 
 
 def _judged(
-    target: Target, candidate: Candidate, calibration: Calibration, prior: float, config: RecoveryConfig
+    target: Target, candidate: Candidate, calibration: Calibration, prior: float, level: float, config: RecoveryConfig
 ) -> Match:
-    """Returns a candidate with its evidence and probabilities. prior: added to both logits."""
-    seen, size = _fitted(target, candidate, config)
+    """Returns a candidate with its evidence and probabilities.
+
+    prior: added to both logits.
+    level: mean level around the target.
+    """
+    seen, size = _fitted(target, candidate, level, config)
     evidence = Evidence(
         classification=candidate.classification,
         response=candidate.response,
         agreement=candidate.agreement,
         motion=math.dist(candidate.centre, target.expected) / target.length,
         colour=target.colours.strangeness(seen),
-        embedding=target.embedding.strangeness(candidate.embedding),
+        embedding=target.embedding.strangeness(Seen.of(candidate.embedding)),
         peak=candidate.quality,
     )
     presence, accuracy = (one.probability(evidence, prior) for one in (calibration.presence, calibration.accuracy))
-    return Match(candidate, size, evidence, presence, accuracy, seen)
+    return Match(candidate, size, evidence, presence, accuracy, seen, level)
 
 
-def _fitted(target: Target, candidate: Candidate, config: RecoveryConfig) -> tuple[Vectors, Point]:
+def _fitted(target: Target, candidate: Candidate, level: float, config: RecoveryConfig) -> tuple[Seen, Point]:
     """Returns the colours in a candidate's box, and its size.
 
     For a lost target, tries several sizes and returns the one with the best matching colours: the network finds a
@@ -125,9 +133,10 @@ def _fitted(target: Target, candidate: Candidate, config: RecoveryConfig) -> tup
     (x, y), (w, h), memory = candidate.centre, candidate.size, target.colours
     zoomed = target.confidence.searching and candidate.classification >= config.zoom_above
     zooms = config.zooms if zoomed else config.zooms[:1]
+    changes = () if target.light is None else target.light.changes(level)
     found = []
     for zoom in zooms:
-        seen = colours(candidate.region.frame, (x - w * zoom / 2, y - h * zoom / 2, w * zoom, h * zoom))
+        seen = colours(candidate.region.frame, (x - w * zoom / 2, y - h * zoom / 2, w * zoom, h * zoom), changes)
         found.append((memory.strangeness(seen) + config.zoom_cost * abs(math.log(zoom)), zoom, seen))
     _, zoom, seen = min(found, key=lambda one: one[0])
     return seen, (w * zoom, h * zoom)

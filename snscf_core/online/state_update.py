@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .appearance import Seen
 from .association import Match
 from .confidence import TrackState
 from .config import TrackerConfig
@@ -73,7 +74,9 @@ def _follow_match(
         return
     if not searched_for:
         target.colours.remember(match.colours, config.appearance)
-        target.embedding.remember(match.candidate.embedding, config.appearance)
+        target.embedding.remember(Seen.of(match.candidate.embedding), config.appearance)
+        if target.light is not None:
+            target.light.remember(match.light, config.appearance)
     (w, h), (usual_w, usual_h), rate = target.size, target.usual_size, config.usual_size_rate
     target.usual_size = (usual_w + rate * (w - usual_w), usual_h + rate * (h - usual_h))
 

@@ -18,7 +18,7 @@ from ..arrays import Array, joined, moved, to_numpy
 from ..devices import CPU, Device
 from ..model import acf
 from ..tensor_files import read_arrays, write_tensors
-from .appearance import Memory
+from .appearance import Light, Memory
 from .confidence import Confidence, TrackState
 from .motion import Distractor, Motion, MotionConfig, Point
 
@@ -55,6 +55,7 @@ class Target:
     given_template: those of the given box alone; ``template`` also has a share of what the target looks like now.
     confidence: the state and its counters.
     colours, embedding: its appearance, see ``appearance``.
+    light: how bright it was around it then; None if an earlier version saved the target.
     size_factors: factors on width and height of proposals, so that they match the convention of the given box.
     motion: its velocity.
     distractors: similar objects beside it.
@@ -97,6 +98,7 @@ class Target:
     camera_velocity: Point = (0.0, 0.0)
     carried: bool = False
     places_searched: int = 0
+    light: Light | None = None
 
     def __post_init__(self) -> None:
         if self.given_template is None:
@@ -203,6 +205,7 @@ class Target:
             "seen": self.seen,
             "camera_velocity": self.camera_velocity,
             "carried": self.carried,
+            "light": None if self.light is None else asdict(self.light),
             "weights": self.weights,
         }
         write_tensors(path, tensors, {"target": json.dumps(values)})
@@ -262,6 +265,7 @@ class Target:
                 camera_velocity=tuple(values.get("camera_velocity", (0.0, 0.0))),
                 carried=values.get("carried", False),
                 places_searched=values.get("places_searched", 0),
+                light=None if values.get("light") is None else Light(**values["light"]),
             )
         except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds no saved target: {error}") from error

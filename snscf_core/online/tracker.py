@@ -27,7 +27,7 @@ from ..model.checkpoints import describe
 from ..model.geometry import LEVELS
 from ..surroundings import own_arithmetic
 from .adaptation import FilterUpdate, Learning, Lesson, lessons_due, renew_templates, renewal_due
-from .appearance import Memory, colours
+from .appearance import Light, Memory, Seen, colours, light
 from .association import Match, associate
 from .confidence import Confidence
 from .config import TrackerConfig, changed
@@ -197,10 +197,11 @@ class Tracker:
                 template,
                 Confidence(),
                 Memory.of(colours(frame, (x, y, w, h))),
-                Memory.of(self._embedding(features, w * scale, h * scale)),
+                Memory.of(Seen.of(self._embedding(features, w * scale, h * scale))),
                 usual_size=size,
                 weights=self._digest,
                 kernels=kernels,
+                light=Light.of(light(frame, centre, around.side)),
             )
             if self._mode.uses_proposals:
                 best = self.inference.choose(around, target, features, found)[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snscf_core.online.appearance import Memory, MemoryConfig, colours
+from snscf_core.online.appearance import Light, Memory, MemoryConfig, Seen, colours, light
 
 RATES = MemoryConfig()
 RED, GREEN = (40, 40, 200), (60, 180, 50)
@@ -42,6 +42,36 @@ def test_other_light_is_no_other_colour(light):
     assert memory.strangeness(colours(lit, BOX)) > memory.strangeness(colours(picture(RED, seed=2), BOX))
 
 
+@pytest.mark.parametrize("step", [0.25, 0.45, 1.7])
+def test_colours_are_known_again_after_a_known_change_of_the_light(step):
+    def lit(colour, seed):
+        return (picture(colour, seed=seed) * step).clip(0, 255).astype(np.uint8)
+
+    memory, around = Memory.of(colours(picture(RED), BOX)), ((70.0, 55.0), 110.0)
+    before = Light.of(light(picture(RED), *around))
+    changes = before.changes(light(lit(RED, 1), *around))
+    assert changes == pytest.approx((1 / step, 1 / step), rel=0.1)
+    unknown = memory.strangeness(colours(lit(RED, 1), BOX))
+    known, other = (memory.strangeness(colours(lit(colour, 1), BOX, changes)) for colour in (RED, GREEN))
+    assert known <= unknown and known < 0.15 < other
+
+
+def test_the_light_of_late_follows_and_the_given_one_stays():
+    now = Light.of(120.0)
+    assert now.changes(60.0) == (2.0, 2.0) and now.changes(0.0) == (5.0, 5.0)
+    for _ in range(200):
+        now.remember(40.0, RATES)
+    assert now.changes(40.0) == pytest.approx((3.0, 1.0), abs=0.01)
+
+
+def test_the_light_is_the_mean_level_of_a_square_also_across_the_border():
+    frame = np.zeros((120, 160, 3), np.uint8)
+    frame[:, 80:] = 200
+    assert light(frame, (120.0, 60.0), 60.0) == 200
+    assert light(frame, (80.0, 60.0), 60.0) == 100
+    assert light(frame, (160.0, 120.0), 100.0) == 200 and light(frame, (-500.0, 0.0), 60.0) == 0
+
+
 def test_what_changes_much_may_change_much():
     steady, moody = Memory.of(colours(picture(RED), BOX)), Memory.of(colours(picture(RED), BOX))
     for seed in range(30):
@@ -53,7 +83,7 @@ def test_what_changes_much_may_change_much():
 
 
 def test_vectors_are_compared_with_what_was_given_and_with_what_was_seen_of_late():
-    first, later, other = np.eye(3, dtype=np.float32)
+    first, later, other = map(Seen.of, np.eye(3, dtype=np.float32))
     memory = Memory.of(first)
     assert memory.strangeness(first) == pytest.approx(-memory.typical)
     assert memory.strangeness(later) == memory.strangeness(other) == pytest.approx(1.0 - memory.typical)
@@ -76,6 +106,6 @@ def test_vectors_are_compared_with_what_was_given_and_with_what_was_seen_of_late
     ],
 )
 def test_any_box_has_colours(box):
-    found = colours(picture(RED), box)
+    found = colours(picture(RED), box).vectors
     assert found.shape == (5, 8 * 16 * 16) and found.min() >= 0
     assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-4)
