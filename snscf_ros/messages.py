@@ -157,6 +157,7 @@ def statuses_message(
     counts: Counts,
     bearings: Mapping[str, Bearing],
     problem: str = "",
+    restarts: int = 0,
 ) -> TrackStatusArray:
     """Make the status of all targets of one camera after one frame.
 
@@ -164,6 +165,7 @@ def statuses_message(
     latency: seconds from the image's arrival.
     bearings: by target id, as far as they are known.
     problem: what is wrong with how the camera is read.
+    restarts: how often the process was started again.
     """
     return ros_class("snscf_msgs/msg/TrackStatusArray")(
         header=header,
@@ -177,4 +179,5 @@ def statuses_message(
         frames_dropped=counts.dropped,
         frames_rejected=counts.rejected,
         problem=problem,
+        restarts=restarts,
     )

@@ -20,8 +20,8 @@ from snscf_ros.messages import Counts
 from snscf_ros.node.cameras import phrase
 from snscf_ros.node.events import EventHandler, ImageRefused, TimeWentBack
 from snscf_ros.node.init_requests import InitRequests
+from snscf_ros.node.intake.recent_images import ReceivedImage, RecentImages
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.recent_images import ReceivedImage, RecentImages
 from snscf_ros.stamps import seconds_text
 from snscf_ros.target_registry import Refused, TargetRegistry
 from snscf_ros.topic_graph import Alternation, frame_ids_text, sizes_text
@@ -45,6 +45,20 @@ class CameraReport(NamedTuple):
     last_usable: float | None
     header: Header | None
     mixed: str = ""
+
+
+class Demand(NamedTuple):
+    """What is needed of a camera's images even where nothing is followed in them. Both take the camera's name.
+
+    results: whether somebody waits for what is found in each image, even if it is nothing.
+    pixels: whether the frames are needed.
+    """
+
+    results: Callable[[str], bool] = lambda camera: True
+    pixels: Callable[[str], bool] = lambda camera: False
+
+
+NO_PIXELS = Demand()
 
 
 class CameraStream:
@@ -91,7 +105,8 @@ class CameraStream:
             return False
         if self.waiting:
             self._count_dropped()
-        self.recent.add(replace(image, number=self._next_number, epoch=self._epoch), seconds, most_bytes)
+        image.number, image.epoch = self._next_number, self._epoch
+        self.recent.add(image, seconds, most_bytes)
         self._next_number += 1
         self.last_refusal = ""
         self.waiting = wanted
@@ -105,6 +120,11 @@ class CameraStream:
         if not self.waiting:
             return None
         self.waiting = False
+        return self.recent.newest
+
+    def newest(self) -> ReceivedImage:
+        """Return the image that was accepted last."""
+        assert self.recent.newest is not None
         return self.recent.newest
 
     def ahead(self, number: int, frame_id: str) -> list[ReceivedImage]:
@@ -202,6 +222,7 @@ class CameraStreams:
         settings: Callable[[], Settings],
         on_event: EventHandler,
         news: threading.Condition,
+        demand: Demand,
     ) -> None:
         self.enabled = True
         self.closed = False
@@ -212,6 +233,7 @@ class CameraStreams:
         self._settings = settings
         self._on_event = on_event
         self._news = news
+        self._demand = demand
 
     def __getitem__(self, camera: str) -> CameraStream:
         return self._streams[camera]
@@ -224,20 +246,33 @@ class CameraStreams:
         try:
             decode = images.check(message, settings.max_image_pixels)
         except ImageRejected as reason:
-            with self._news:
-                stream.count_received()
-                stream.count_refused(str(reason))
-            self._on_event(ImageRefused(camera, str(reason)))
+            self.refuse(camera, str(reason))
             return
         image = ReceivedImage(message, decode, camera, received)
         with self._news:
             stream.count_received()
             back = stream.time_went_back(image)
             dropped = self._restart(stream, settings) if back else []
-            if stream.accept(image, self.enabled, settings.buffer_seconds, settings.buffer_bytes):
-                self._news.notify_all()
+            wanted = self.enabled and self._is_wanted(camera)
+            if stream.accept(image, wanted, settings.buffer_seconds, settings.buffer_bytes):
+                if wanted:
+                    self._news.notify_all()
+                elif self.enabled:
+                    stream.count_processed(stream.newest())
         if back:
             self._on_event(TimeWentBack(camera, back, dropped))
+
+    def _is_wanted(self, camera: str) -> bool:
+        """Return whether the worker must see a camera's images; waking it for nothing costs more than the image."""
+        return bool(self._targets.of_camera(camera)) or self._demand.results(camera)
+
+    def refuse(self, camera: str, reason: str) -> None:
+        """Count and report an image that cannot be used."""
+        with self._news:
+            stream = self._streams[camera]
+            stream.count_received()
+            stream.count_refused(reason)
+        self._on_event(ImageRefused(camera, reason))
 
     def take(self, together: bool) -> list[ReceivedImage]:
         """Return the waiting image of the next camera in turn, or of all cameras if `together`; empty if none waits.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -15,8 +15,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from snscf_ros import qos_overrides
 from snscf_ros.image_topics import COMPRESSED_SUFFIX, image_topic, is_remapped, sensor_qos, topic
-from snscf_ros.images import ImageMessage
+from snscf_ros.images import ImageMessage, ImageRejected
 from snscf_ros.node import rclpy_private
+from snscf_ros.node.intake import serialized_images
 
 INFO_TOPIC = "camera_info"
 
@@ -67,20 +68,40 @@ def check(node: Node, names: Sequence[str], transport: str, others: Sequence[str
         node.get_logger().warning(text)
 
 
-def subscribe(node: Node, camera: str, transport: str, received: Callable[[str, ImageMessage], None]) -> Subscription:
-    """Subscribe to a camera, in a callback group of its own.
+def subscribe(
+    node: Node,
+    camera: str,
+    transport: str,
+    received: Callable[[str, ImageMessage], None],
+    refused: Callable[[str, str], None],
+    group: CallbackGroup,
+) -> Subscription:
+    """Subscribe to a camera.
 
-    received: called with the camera's name and each message.
+    received: called with the camera's name and each message, which stays serialised.
+    refused: called with the camera's name and the reason where something else than a message came.
     Parameters qos_overrides.* may change history, depth, reliability and durability.
     """
     own = topic(camera, transport)
+    kind = CompressedImage if transport == "compressed" else Image
+    read = serialized_images.reader(kind)
+
+    def take(serialized: bytes) -> None:
+        try:
+            message = read(serialized)
+        except ImageRejected as reason:
+            refused(camera, str(reason))
+        else:
+            received(camera, message)
+
     return node.create_subscription(
-        CompressedImage if transport == "compressed" else Image,
+        kind,
         own if is_remapped(node, own) else image_topic(node, camera, transport),
-        lambda message: received(camera, message),
+        take,
         sensor_qos(),
-        callback_group=MutuallyExclusiveCallbackGroup(),
+        callback_group=group,
         qos_overriding_options=qos_overrides.options(),
+        raw=True,
     )
 
 
@@ -99,7 +120,7 @@ def info_topic(node: Node, camera: str, image_topic: str) -> str:
 
 
 def subscribe_info(
-    node: Node, camera: str, image_topic: str, received: Callable[[str, CameraInfo], None]
+    node: Node, camera: str, image_topic: str, received: Callable[[str, CameraInfo], None], group: CallbackGroup
 ) -> Subscription:
     """Subscribe to a camera's calibration.
 
@@ -111,6 +132,6 @@ def subscribe_info(
         info_topic(node, camera, image_topic),
         lambda message: received(camera, message),
         sensor_qos(),
-        callback_group=MutuallyExclusiveCallbackGroup(),
+        callback_group=group,
         qos_overriding_options=qos_overrides.options(),
     )

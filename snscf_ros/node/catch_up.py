@@ -16,8 +16,8 @@ from snscf_ros.encodings import Frame
 from snscf_ros.messages import Box
 from snscf_ros.node.camera_stream import CameraStreams
 from snscf_ros.node.init_requests import ImagePoint, InitRequest, InitRequests, Started
+from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.target_registry import Refused, TargetRegistry
 
 

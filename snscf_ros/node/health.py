@@ -33,7 +33,7 @@ from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingWorker
 from snscf_ros.target_registry import TargetRegistry
 
 _HANGING = 5.0  # s; a frame that takes longer than this and than camera_timeout is reported as hanging
-_WATCH_PERIOD = 0.2  # s; each look costs about a millisecond
+_WATCH_PERIOD = 0.5  # s; each look costs about a millisecond
 _ASK_GRAPH = 1.0  # s
 _REPEAT = 1.0  # s; between two messages that a camera is still silent
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from std_msgs.msg import Header
 
 from snscf_ros.messages import Box
-from snscf_ros.node.recent_images import ReceivedImage
+from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.target_registry import Refused
 
 

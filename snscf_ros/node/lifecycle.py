@@ -29,17 +29,19 @@ from snscf_ros import bringup, middleware, supervision
 from snscf_ros.cv_bridge_decoder import find_bridge
 from snscf_ros.node import cameras, parameters, rclpy_private, rclpy_workarounds
 from snscf_ros.node.bearings import Bearings
+from snscf_ros.node.camera_stream import Demand
 from snscf_ros.node.events import Event, FellBack, TrackedFrame
 from snscf_ros.node.health import HealthMonitor, Running
+from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.node.parameters import Parameters, Settings
 from snscf_ros.node.position.camera_turns import CameraTurns
 from snscf_ros.node.position.inputs import depth_topic
 from snscf_ros.node.position.positions import Positions
 from snscf_ros.node.publishers import Publishers
-from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.node.services import TargetServices
 from snscf_ros.node.start_requests import StartRequests
 from snscf_ros.node.start_topics import StartTopics
+from snscf_ros.node.stream_reader import StreamReader
 from snscf_ros.node.tracking_worker import TrackingWorker
 from snscf_ros.target_registry import FollowedTarget, TargetRegistry
 
@@ -89,6 +91,7 @@ class TrackerNode(LifecycleNode):
         self._positions: Positions | None = None
         self._turns: CameraTurns | None = None
         self._worker: TrackingWorker | None = None
+        self._reader: StreamReader | None = None
         self._image_subscriptions: dict[str, Subscription] = {}  # by camera
         self._info_subscriptions: list[Subscription] = []
         self._refusal = ""  # why the last transition failed
@@ -180,9 +183,6 @@ class TrackerNode(LifecycleNode):
             if self.context.ok():
                 self.get_logger().warning(f"could not publish: {error}", throttle_duration_sec=5.0)
 
-    def _wants_pixels(self, camera: str) -> bool:
-        return self._result_publishers is not None and self._result_publishers.wants_overlay(camera)
-
     def _carry(self, image: ReceivedImage, followed: list[FollowedTarget]) -> None:
         if self._turns is not None and self.settings.compensate_turns:
             self._turns.carry(image.camera, image.header.frame_id, image.stamp_ns, followed)
@@ -264,24 +264,27 @@ class TrackerNode(LifecycleNode):
         """Start the worker and subscribe to the cameras."""
         settings = self.settings
         self._health.activated()
-        assert self._positions is not None
-        self._turns = CameraTurns(self._positions.transforms, settings.position_frame, self._bearings.calibration)
+        publishers, positions = self._result_publishers, self._positions
+        assert publishers is not None and positions is not None
+        self._turns = CameraTurns(positions.transforms, settings.position_frame, self._bearings.calibration)
         self._worker = TrackingWorker(
             tracker,
             settings.cameras,
             self._targets,
             lambda: self.settings,
             self.on_event,
-            self._wants_pixels,
+            Demand(lambda camera: publishers.wanted(camera) or positions.wanted(), publishers.wants_overlay),
             self._carry,
         )
         self._worker.start()
+        self._reader = reader = StreamReader(self)
+        streams, transport = self._worker.streams, settings.image_transport
         for camera in settings.cameras:
-            image = cameras.subscribe(self, camera, settings.image_transport, self._worker.streams.offer)
+            image = cameras.subscribe(self, camera, transport, streams.offer, streams.refuse, reader)
             self._image_subscriptions[camera] = image
-            info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received)
+            info = cameras.subscribe_info(self, camera, image.topic_name, self._bearings.received, reader)
             self._info_subscriptions.append(info)
-        self._positions.activate()
+        positions.activate()
         topics = ", ".join(image.topic_name for image in self._image_subscriptions.values())
         self.get_logger().info(f"active: reading {topics}")
 
@@ -331,10 +334,14 @@ class TrackerNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Destroy the node and its state machine, which rclpy forgets."""
+        if self._reader is not None:
+            self._reader.stop()
         super().destroy_node()
         rclpy_private.destroy_state_machine(self)
 
     def _stop(self) -> None:
+        if self._reader is not None:
+            self._reader.stop()
         for subscription in (*self._image_subscriptions.values(), *self._info_subscriptions):
             self.destroy_subscription(subscription)
         self._image_subscriptions, self._info_subscriptions = {}, []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -78,8 +79,8 @@ class Publishers:
             for camera in self._overlays:
                 topic = private_topic(camera, "annotations")
                 self._annotations[camera] = node.create_lifecycle_publisher(kind, topic, _QOS)
-        # by camera; frames and silences are published from different threads
-        self._last_status: dict[str, TrackStatusArray] = {}
+        # what makes the last status, by camera; frames and silences are published from different threads
+        self._last_status: dict[str, Callable[[], TrackStatusArray]] = {}
         self._status_lock = threading.Lock()
 
     def destroy(self) -> None:
@@ -88,6 +89,13 @@ class Publishers:
         for publisher in (self._detections, self._detection, self._status, *annotations, *pictures):
             self._node.destroy_lifecycle_publisher(publisher)
 
+    def wanted(self, camera: str) -> bool:
+        """Return whether somebody is subscribed to the results of a camera."""
+        results = [self._detections, self._status]
+        if camera in self._annotations:
+            results.append(self._annotations[camera])
+        return any(one.get_subscription_count() > 0 for one in results) or self.wants_overlay(camera)
+
     def wants_overlay(self, camera: str) -> bool:
         """Return whether somebody is subscribed to a picture of the camera."""
         return self._overlays[camera].wanted
@@ -95,25 +103,37 @@ class Publishers:
     def publish(self, result: TrackedFrame, bearings: Mapping[str, Bearing], problem: str) -> None:
         """Publish the detections first, then their state, then the overlays, as annotations and as picture.
 
+        What nobody is subscribed to is not made.
+
         bearings: by target id, where they are known.
         problem: what is wrong with how the camera is read; empty if nothing is.
         """
         settings = self._settings()
         header, targets = result.header, result.targets
-        detections = messages.detections_message(header, targets, settings.class_id, settings.publish_lost)
-        self._detections.publish(detections)
+        if self._detections.get_subscription_count() > 0:
+            detections = messages.detections_message(header, targets, settings.class_id, settings.publish_lost)
+            self._detections.publish(detections)
         for target in targets:
             if target.primary and (settings.publish_lost or target.track.state != TrackState.LOST):
                 class_id = target.class_id or settings.class_id
                 self._detection.publish(messages.detection_message(header, target.target_id, target.track, class_id))
         latency = time.monotonic() - result.received
-        status = messages.statuses_message(
-            header, result.camera, result.size, targets, latency, result.counts, bearings, problem
+        status = functools.partial(
+            messages.statuses_message,
+            header,
+            result.camera,
+            result.size,
+            targets,
+            latency,
+            result.counts,
+            bearings,
+            problem,
+            self._restarts,
         )
-        status.restarts = self._restarts
         with self._status_lock:
             self._last_status[result.camera] = status
-            self._status.publish(status)
+            if self._status.get_subscription_count() > 0:
+                self._status.publish(status())
         annotations = self._annotations.get(result.camera)
         if annotations is not None and annotations.get_subscription_count() > 0:
             annotations.publish(overlay.annotations_message(header, targets))
@@ -128,12 +148,11 @@ class Publishers:
         """
         counts = report.counts
         with self._status_lock:
-            status = self._last_status.get(camera)
-            if status is None:
-                status = TrackStatusArray(header=report.header or Header(), camera=camera)
+            last = self._last_status.get(camera)
+            status = last() if last else TrackStatusArray(header=report.header or Header(), camera=camera)
             self._status.publish(
                 TrackStatusArray(
-                    header=status.header,
+                    header=report.header or status.header,
                     camera=camera,
                     image_width=status.image_width,
                     image_height=status.image_height,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snscf_core import Target, Tracker
-from snscf_ros.node.recent_images import ReceivedImage
+from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.target_registry import TargetRegistry
 
 

@@ -21,7 +21,7 @@ from snscf_ros.encodings import Frame
 from snscf_ros.images import image_size
 from snscf_ros.messages import Box
 from snscf_ros.node import recovery
-from snscf_ros.node.camera_stream import CameraReport, CameraStreams
+from snscf_ros.node.camera_stream import NO_PIXELS, CameraReport, CameraStreams, Demand
 from snscf_ros.node.catch_up import CatchUp, TargetStarter
 from snscf_ros.node.events import (
     Event,
@@ -34,8 +34,8 @@ from snscf_ros.node.events import (
     TrackingFailed,
 )
 from snscf_ros.node.init_requests import ImagePoint, InitRequest, InitRequests, Started
+from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.node.parameters import Settings
-from snscf_ros.node.recent_images import ReceivedImage
 from snscf_ros.target_registry import FollowedTarget, TargetRegistry
 
 # images in a row that the tracker may fail on before it is given up
@@ -45,10 +45,6 @@ _Job = Callable[[], None]
 # an image and its pixels; None where nobody needs them
 _View = tuple[ReceivedImage, Frame | None]
 _Tracks = list[tuple[FollowedTarget, Track]]
-
-
-def _never(camera: str) -> bool:
-    return False
 
 
 def _leave(image: ReceivedImage, followed: list[FollowedTarget]) -> None:
@@ -68,25 +64,25 @@ class TrackingWorker:
         targets: TargetRegistry,
         settings: Callable[[], Settings],
         on_event: EventHandler,
-        wants_pixels: Callable[[str], bool] = _never,
+        demand: Demand = NO_PIXELS,
         carry: Callable[[ReceivedImage, list[FollowedTarget]], None] = _leave,
     ) -> None:
         """Prepare the thread.
 
         on_event: called with each event, from this thread or from the thread that offers an image.
-        wants_pixels: whether a camera's frames are needed even where nothing is followed.
+        demand: what is needed of a camera's images even where nothing is followed.
         carry: called before targets are looked for in an image. It may move them by what is known of the camera.
         """
         self._tracker = tracker
         self._targets = targets
         self._settings = settings
         self._on_event = on_event
-        self._wants_pixels = wants_pixels
+        self._demand = demand
         self._carry = carry
         # guards the streams, the requests and their answers
         self._news = threading.Condition()
         self._requests = InitRequests(self._news)
-        self.streams = CameraStreams(camera_names, self._requests, targets, settings, self._emit, self._news)
+        self.streams = CameraStreams(camera_names, self._requests, targets, settings, self._emit, self._news, demand)
         self._starter = TargetStarter(self.streams, self._requests, targets, settings, self._news)
         self._request_next = True
         self._left_behind = False
@@ -229,7 +225,7 @@ class TrackingWorker:
         for image in images:
             try:
                 frame_id = image.header.frame_id
-                needed = self._wants_pixels(image.camera) or any(
+                needed = self._demand.pixels(image.camera) or any(
                     one.frame_id == frame_id for one in self._targets.of_camera(image.camera)
                 )
                 views.append((image, self._decode(image) if needed else None))

@@ -42,8 +42,10 @@ ALLOWED: Mapping[str, set[str]] = {
         "snscf_core/engines",
         "snscf_core/online",
         "snscf_ros",
+        "snscf_ros/node/intake",
         "snscf_ros/node/position",
     },
+    "snscf_ros/node/intake": {"snscf_core", "snscf_ros"},
     "snscf_ros/node/position": {"snscf_core", "snscf_ros", "snscf_ros/position"},
     "snscf_ros/bags": {
         "snscf_core",

@@ -20,6 +20,7 @@ from ros_harness import compressed_message, image_message, key, stamp_of, wait_f
 from snscf_core import Track, TrackState
 from snscf_ros import bringup
 from snscf_ros.node import events, parameters, recovery
+from snscf_ros.node.camera_stream import Demand
 from snscf_ros.node.tracking_worker import MOST_FAILURES, TrackingWorker
 from snscf_ros.target_registry import Refused, TargetRegistry
 
@@ -83,10 +84,12 @@ class Heard:
 
 
 class Bench:
-    def __init__(self, settings=SETTINGS, tracker=None, cameras=("",)) -> None:
+    def __init__(self, settings=SETTINGS, tracker=None, cameras=("",), **more) -> None:
         self.tracker, self.settings = tracker or HeldTracker(), settings
         self.heard, self.targets = Heard(), TargetRegistry()
-        self.thread = TrackingWorker(self.tracker, cameras, self.targets, lambda: self.settings, self.heard.on_event)
+        self.thread = TrackingWorker(
+            self.tracker, cameras, self.targets, lambda: self.settings, self.heard.on_event, **more
+        )
         self.thread.start()
 
     def offer(self, number: int) -> None:
@@ -129,6 +132,28 @@ def test_newest_frame_wins_and_the_others_are_counted(bench):
     counts = bench.thread.reports()[""].counts
     assert (counts.received, counts.processed, counts.dropped, counts.rejected) == (7, 3, 4, 0)
     assert [result.header.stamp for result in bench.heard.results] == [stamp_of(n) for n in (0, 1, 6)]
+
+
+def test_images_that_nobody_needs_are_counted_and_kept_without_the_thread():
+    listening = []
+    bench = Bench(demand=Demand(results=lambda camera: bool(listening)))
+    for number in range(3):
+        bench.offer(number)
+    counts = bench.thread.reports()[""].counts
+    assert (counts.received, counts.processed, counts.dropped) == (3, 3, 0)
+    assert len(bench.thread.streams[""].recent) == 3
+    bench.thread.init("", 0, BOX, "")
+    assert bench.heard.results == []
+    bench.offer(3)
+    wait_for(lambda: bench.heard.results, "a result once something is followed")
+    bench.targets.clear()
+    bench.offer(4)
+    listening.append("")
+    bench.offer(5)
+    wait_for(lambda: len(bench.heard.results) == 2, "a result for who listens")
+    assert [result.header.stamp for result in bench.heard.results] == [stamp_of(3), stamp_of(5)]
+    bench.processed(6)
+    assert bench.thread.stop(60)
 
 
 def test_images_of_another_camera_are_not_used_for_a_target(bench):

@@ -49,6 +49,10 @@ class PositionOutputs:
         outputs = (self._pose, self._plain_pose, self._detections)
         return self._transforms is not None or any(one.get_subscription_count() > 0 for one in outputs)
 
+    def wanted(self) -> bool:
+        """Return whether somebody is subscribed to positions or predictions, or the targets are frames."""
+        return self.positions_wanted or self.predictions_wanted
+
     def publish(self, header: Header, places: list[Place], settings: PositionSettings) -> None:
         """Publish where the targets are. header: stamp of the image, and the frame of the places."""
         self._detections.publish(position_messages.detections_message(header, places, settings.class_id))

@@ -89,7 +89,7 @@ class _Moment:
 class Positions:
     """Keeps the motion of each target. Its methods may be called from different threads.
 
-    transforms: those of /tf.
+    transforms: those of /tf. wanted: returns whether somebody waits for results.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Positions:
         self._settings = settings
         self._calibration = calibration
         self._outputs = PositionOutputs(node, settings().target_frames)
+        self.wanted = self._outputs.wanted
         self._lock = threading.RLock()
         self.transforms = inputs.Transforms(self._transform)
         self._depths = {camera: inputs.DepthStream() for camera in cameras}
@@ -179,7 +180,7 @@ class Positions:
 
         If another image comes first, it publishes without them as well as it can.
         """
-        if not (self._outputs.positions_wanted or self._outputs.predictions_wanted):
+        if not self.wanted():
             return
         stamp_ns = nanoseconds(header.stamp) or self._now() - round((time.monotonic() - received) * SECOND)
         image = TrackedImage(camera, header, stamp_ns, received, size, targets)

@@ -17,7 +17,7 @@ from snscf_ros.images import ImageMessage
 from snscf_ros.stamps import nanoseconds
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class ReceivedImage:
     """One image message of a camera, checked but not decoded.
 
@@ -27,6 +27,8 @@ class ReceivedImage:
     received: when it reached the node (monotonic seconds).
     number: its place among the camera's images; no number is used twice.
     epoch: how often the camera's counts had been reset when it came.
+    stamp_ns: the header's stamp in nanoseconds; 0 where the camera gives none.
+    size: bytes of pixels or of the compressed file.
     """
 
     message: ImageMessage
@@ -35,20 +37,15 @@ class ReceivedImage:
     received: float = field(default_factory=time.monotonic)
     number: int = 0
     epoch: int = 0
+    stamp_ns: int = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stamp_ns, self.size = nanoseconds(self.message.header.stamp), len(self.message.data)
 
     @property
     def header(self) -> Header:
         return self.message.header
-
-    @property
-    def stamp_ns(self) -> int:
-        """The header's stamp in nanoseconds; 0 where the camera gives none."""
-        return nanoseconds(self.message.header.stamp)
-
-    @property
-    def size(self) -> int:
-        """Bytes of pixels or of the compressed file."""
-        return len(self.message.data)
 
 
 class RecentImages:
