@@ -11,7 +11,8 @@ the table holds the medians of all runs:
 - **start**: seconds from the start of the process to *active*, with everything in place that an earlier start left
   behind. **first start**: the same where nothing is (a new machine), once for each engine. The network is then exported
   and, with ``auto``, the engines are compared.
-- **idle**: share of one core while images arrive and nothing is followed. **one target**: the same with a target.
+- **idle**: share of one core while images arrive, nothing is followed and nobody is subscribed to results.
+  **status heard**: the same while somebody is subscribed to the status. **one target**: the same with a target.
 - **first image**: from receiving the first image with a target to its detections, in ms, and the tenth beside it.
 - **memory**: resident, in MB, with nothing followed and with each number of targets. The memory that the camera's
   process and the node share for images is left out.
@@ -75,22 +76,32 @@ def share(pid: int, seconds: float) -> float:
 
 def measure(node: Any, folder: Path, engine: str, targets: int, seconds: float) -> dict[str, float]:
     """Measures one start and the life after it."""
+    from diagnostic_msgs.msg import DiagnosticArray
     from snscf_msgs.msg import TrackStatusArray
 
     latencies: list[float] = []
+    received = [0]
 
     def note(status: Any) -> None:
         if status.targets:
             latencies.append(1e3 * status.latency)
 
+    def count(diagnostics: Any) -> None:
+        values = [value for status in diagnostics.status for value in status.values if value.key == "received"]
+        received.extend(int(value.value) for value in values)
+
     with ExitStack() as stack:
         child, active = start(stack, folder, engine, targets)
-        heard = node.create_subscription(TrackStatusArray, f"{TRACKER}/status", note, 50)
-        stack.callback(node.destroy_subscription, heard)
         camera = rig.camera_command(TOPIC, SIZE, RATE, "--targets", targets)
         stack.enter_context(Child("camera", camera, folder / "camera.log"))
-        time.sleep(3.0)
+        counted = node.create_subscription(DiagnosticArray, "/diagnostics", count, 5)
+        stack.callback(node.destroy_subscription, counted)
+        # as many as are remembered
+        rig.until(lambda: received[-1] > 3 * RATE, 60, "images")
         found = {"start_s": active, "idle_share": share(child.pid, seconds), "memory_0_mb": own_memory(child.pid)}
+        heard = node.create_subscription(TrackStatusArray, f"{TRACKER}/status", note, 50)
+        stack.callback(node.destroy_subscription, heard)
+        found["heard_share"] = share(child.pid, seconds)
         rig.start_on_patches(node, TRACKER, TOPIC, SIZE, targets)
         rig.until(lambda: len(latencies) >= 10, 60, "ten images with a target")
         found |= {"first_image_ms": latencies[0], "tenth_image_ms": latencies[9]}
@@ -113,12 +124,13 @@ def first_start(folder: Path, engine: str) -> float:
 
 
 def table(engines: dict[str, dict[str, float]], many: list[int]) -> str:
-    names = ["engine", "start, s", "first start, s", "idle", "one target", "first image, ms", "tenth, ms", "memory, MB"]
+    names = ["engine", "start, s", "first start, s", "idle", "status heard", "one target", "first image, ms"]
+    names += ["tenth, ms", "memory, MB"]
     names += [f"{count} targets" for count in (1, *many)]
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for engine, one in engines.items():
         cells = [f"`{engine}`", f"{one['start_s']:.2f}", f"{one['first_start_s']:.1f}"]
-        cells += [f"{one['idle_share']:.1%}", f"{one['share']:.0%}"]
+        cells += [f"{one['idle_share']:.1%}", f"{one['heard_share']:.1%}", f"{one['share']:.0%}"]
         cells += [f"{one['first_image_ms']:.0f}", f"{one['tenth_image_ms']:.0f}"]
         cells += [f"{one[f'memory_{count}_mb']:.0f}" for count in (0, 1, *many)]
         lines.append("| " + " | ".join(cells) + " |")
