@@ -78,10 +78,12 @@ class Patches:
             boxes.append((float(round(x)), float(round(y)), float(self._side), float(self._side)))
         return boxes
 
-    def frame(self, number: int) -> Frame:
+    def frame(self, number: int, hidden: bool = False) -> Frame:
+        """Renders a frame. hidden: without the patches."""
         frame = self._background.copy()
         for (x, y, w, h), patch in zip(self.boxes(number), self._patches, strict=True):
-            frame[int(y) : int(y + h), int(x) : int(x + w)] = patch
+            if not hidden:
+                frame[int(y) : int(y + h), int(x) : int(x + w)] = patch
         grain = np.random.default_rng(number % PERIOD).normal(0, 6, frame.shape)
         return np.clip(frame + grain, 0, 255).astype(np.uint8)
 
@@ -246,7 +248,7 @@ def publish_camera(options: argparse.Namespace) -> None:
         frames = read + read[-2:0:-1]
     else:
         scene = Patches(width, height, options.targets)
-        frames = [scene.frame(number) for number in range(PERIOD)]
+        frames = [scene.frame(number, options.hidden) for number in range(PERIOD)]
     made = [jpeg_message(frame, 90) for frame in frames] if options.compressed else None
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node(f"camera_{os.getpid()}")
@@ -277,6 +279,7 @@ def main() -> int:
     parser.add_argument("--size", type=size_of, default=(640, 480), metavar="WxH")
     parser.add_argument("--rate", type=float, default=30.0, help="images per second")
     parser.add_argument("--targets", type=int, default=4, help="patches in the scene")
+    parser.add_argument("--hidden", action="store_true", help="leave the patches out")
     parser.add_argument("--first", type=int, default=0, help="number of the first frame")
     parser.add_argument("--shift", type=float, default=0.0, help="seconds that the stamps are ahead of the clock")
     parser.add_argument("--sequence", type=Path, metavar="DIR", help="images to loop instead of the scene")
