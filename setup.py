@@ -1,10 +1,14 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Installs snscf_core, snscf_ros and the `snscf` command with pip; a ROS 2 workspace uses CMakeLists.txt instead."""
+"""Installs snscf_core, snscf_ros and the `snscf` command with pip; a ROS 2 workspace uses CMakeLists.txt instead.
+
+With SNSCF_TORCH=none it asks for no PyTorch, for computers that only run exported networks.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from glob import glob
 from pathlib import Path
@@ -23,6 +27,8 @@ REQUIREMENTS = [
     "torch>=2.1",
     "tqdm>=4.60",
 ]
+if os.environ.get("SNSCF_TORCH") == "none":
+    REQUIREMENTS = [one for one in REQUIREMENTS if not one.startswith("torch")]
 EXTRAS = {
     # The photographs that the generated demonstration scene is made of ship inside scikit-image.
     "demo": ["scikit-image>=0.21"],

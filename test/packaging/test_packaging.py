@@ -9,6 +9,7 @@ import ast
 import configparser
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -91,6 +92,21 @@ def test_pip_is_told_of_every_library() -> None:
     told = {re.match(r"[\w.-]+", line).group() for line in [*lists["REQUIREMENTS"], *extras]}
     ros = {dependency.text for dependency in manifest() if dependency.tag in ("depend", "exec_depend")}
     assert {PIP_NAMES.get(name, name) for name in third_party_imports() - ros} <= told
+
+
+def test_pip_can_install_all_but_torch() -> None:
+    code = "from distutils.core import run_setup; print(*run_setup('setup.py', stop_after='init').install_requires)"
+
+    def required(**environment: str) -> set[str]:
+        command = [sys.executable, "-c", f"import setuptools; {code}"]
+        kept = {name: value for name, value in os.environ.items() if name != "SNSCF_TORCH"}
+        asked = subprocess.run(
+            command, cwd=ROOT, env={**kept, **environment}, capture_output=True, text=True, check=True
+        )
+        return set(asked.stdout.split())
+
+    assert required() - required(SNSCF_TORCH="none") == {"torch>=2.1"}
+    assert required(SNSCF_TORCH="none") < required()
 
 
 def test_what_the_messages_depend_on_is_there_where_they_are_built_as_part_of_this_package() -> None:
