@@ -11,7 +11,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .requirements import torch_missing
 from .version import package_version
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ def __getattr__(name: str) -> object:
     # Imported on first use: a program that needs only a part starts sooner and takes less memory.
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if reason := torch_missing():
-        raise ModuleNotFoundError(reason, name="torch")
     return getattr(import_module(f".{_PLACES[name]}", __name__), name)
 
 

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .requirements import torch_missing
+
 if TYPE_CHECKING:
     import torch
 
@@ -47,12 +49,16 @@ def device_named(name: str, gpu: int | None = None) -> Device:
 
     gpu: number of the GPU that a name without a number stands for; the current one by default.
 
-    Raises ValueError for a name that is neither the CPU nor a GPU of CUDA, and for a GPU that does not exist.
+    Raises ValueError for a name that is neither the CPU nor a GPU of CUDA, for a GPU that does not exist, and for any
+    GPU where torch is not installed.
     """
     if name in ("cpu", "cpu:0"):
         return CPU
-    if name == "auto" and not _may_have_gpu():
+    missing = torch_missing()
+    if name == "auto" and (missing or not _may_have_gpu()):
         return CPU
+    if missing:
+        raise ValueError(f"the device {name!r} needs torch: {missing}")
     import torch
 
     if name == "auto":

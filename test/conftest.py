@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch_free
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says nothing of the code on a busy machine.
@@ -45,6 +46,12 @@ def weights() -> Path:
         return find("snscf_nano")[0].parent
     except WeightsError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory) -> str:
+    """A Python in a virtual environment without torch; skips where none can be made."""
+    return torch_free.make(tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import sys
+from typing import Any
 
 from .accuracy import add_command as add_accuracy_command
 from .engines import add_arguments as add_engines_arguments
@@ -16,13 +17,9 @@ from .engines import run as engines
 from .evaluate import add_arguments as add_evaluation_arguments
 from .evaluate import add_commands as add_evaluation_commands
 from .evaluate import run as evaluate
-from .export import add_arguments as add_export_arguments
-from .export import run as export
 from .running import run_command
 from .track import add_arguments as add_track_arguments
 from .track import run as track
-from .train import add_arguments as add_training_arguments
-from .train import run as train
 
 _BAGS = "snscf_ros.bags.commands"
 _PICKING = "snscf_ros.picking.command"
@@ -31,7 +28,7 @@ _PICKING = "snscf_ros.picking.command"
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="snscf", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands: Any = parser.add_subparsers(dest="command", required=True, parser_class=_CommandParser)
 
     tracking = commands.add_parser("track", help="follow one target through a video or a folder of images")
     add_track_arguments(tracking)
@@ -40,24 +37,43 @@ def main(arguments: list[str] | None = None) -> int:
     evaluation = commands.add_parser("eval", help="evaluate trackers on data sets and recordings; write a report")
     add_evaluation_arguments(evaluation)
     evaluation.set_defaults(run=evaluate)
-    evaluations = evaluation.add_subparsers(title="instead of a data set", metavar="{accuracy,bag,compare,paper}")
+    evaluations = evaluation.add_subparsers(
+        title="instead of a data set",
+        metavar="{accuracy,bag,compare,paper}",
+        parser_class=argparse.ArgumentParser,
+    )
     add_evaluation_commands(evaluations)
     add_accuracy_command(evaluations)
     _add_bag_commands(commands, evaluations)
 
-    training = commands.add_parser("train", help="train a network on annotated clips and stills")
-    add_training_arguments(training)
-    training.set_defaults(run=train)
-
-    exporting = commands.add_parser("export", help="export the network for another runtime, also in 8 bits")
-    add_export_arguments(exporting)
-    exporting.set_defaults(run=export)
+    commands.add_parser("train", help="train a network on annotated clips and stills", module="train")
+    commands.add_parser("export", help="export the network for another runtime, also in 8 bits", module="export")
 
     comparing = commands.add_parser("engines", help="print how fast each engine is here, and which one auto takes")
     add_engines_arguments(comparing)
     comparing.set_defaults(run=engines)
 
     return run_command(parser, arguments)
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Parses the options of a command.
+
+    module: defines the command, and is imported when the command is given, because it needs torch. Others do not.
+    """
+
+    def __init__(self, *, module: str = "", **settings: Any) -> None:
+        super().__init__(**settings)
+        self._module = module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses the options."""
+        if self._module:
+            command = importlib.import_module(f"{__package__}.{self._module}")
+            self._module = ""
+            command.add_arguments(self)
+            self.set_defaults(run=command.run)
+        return super().parse_known_args(args, namespace)
 
 
 def _add_bag_commands(

@@ -9,15 +9,16 @@ import argparse
 import os
 
 from ..cores import available_cores, threads
-from ..crops import SEARCH_SIZE
 from ..engines.engine_cache import choices_file
 from ..engines.engine_selection import Chosen, choose, fastest, installed, versions, with_eight_bits
+from ..engines.export_advice import export_command
 from ..engines.network_spec import NetworkSpec
-from ..model.network import MODELS
+from ..model.geometry import MODELS
 from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config
 from ..processor import extensions, processor
+from ..requirements import torch_missing
 from .options import add_search_size
 
 
@@ -36,10 +37,13 @@ def run(options: argparse.Namespace) -> None:
     Raises ValueError for unusable options, and WeightsError for unusable weights.
     """
     config = tuned_config(options.model, search_size=options.search_size)
-    tracker = Tracker(options.model, device=options.device, mode=options.mode, engine="torch", config=config)
+    # The engine torch needs no comparison. Where torch is not installed, the comparison of auto is as good.
+    engine = "auto" if torch_missing() else "torch"
+    tracker = Tracker(options.model, device=options.device, mode=options.mode, engine=engine, config=config)
     spec = tracker.spec
-    found = choose(spec, tracker.runtime, again=options.again, also=with_eight_bits(spec))
-    print("\n".join([*_surroundings(spec), "", *_table(found, spec, options), "", *_reasons(found, spec)]))
+    reference = tracker.runtime if engine == "torch" else None
+    found = choose(spec, reference, again=options.again, also=with_eight_bits(spec))
+    print("\n".join([*_surroundings(spec), "", *_table(found, spec), "", *_reasons(found, spec)]))
 
 
 def _surroundings(spec: NetworkSpec) -> list[str]:
@@ -51,7 +55,7 @@ def _surroundings(spec: NetworkSpec) -> list[str]:
     ]
 
 
-def _table(found: Chosen, spec: NetworkSpec, options: argparse.Namespace) -> list[str]:
+def _table(found: Chosen, spec: NetworkSpec) -> list[str]:
     rows = [("engine", "ms a crop", "difference", "")]
     choice = found.choice
     seconds = choice.seconds if choice else {}
@@ -63,9 +67,7 @@ def _table(found: Chosen, spec: NetworkSpec, options: argparse.Namespace) -> lis
     rows += [(name, "-", "-", f"left out: {reason}") for name, reason in found.failed.items()]
     rows += [(name, "-", "-", "measured with --again") for name in with_eight_bits(spec) if name not in seconds]
     if "openvino" in installed(spec) and "openvino-int8" not in with_eight_bits(spec):
-        given = "" if options.model == MODELS[0] else f" --model {options.model}"
-        given += "" if spec.search_size == SEARCH_SIZE else f" --search-size {spec.search_size}"
-        command = f"snscf export --format openvino --precision int8{given} --calibrate SEQUENCES_OR_VIDEO"
+        command = export_command(spec, "openvino", "int8")
         rows.append(("openvino-int8", "-", "-", f"to be made: {command}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip() for row in rows]
@@ -94,7 +96,7 @@ def _reason(chosen: str, seconds: dict[str, float], spec: NetworkSpec) -> str:
     own = {name: took for name, took in seconds.items() if name in installed(spec) and name != chosen}
     if not own:
         return "the only one that works"
-    other = fastest({**own, "torch": seconds["torch"]}) if chosen != "torch" else min(own, key=lambda name: own[name])
+    other = fastest(own) if chosen != "torch" else min(own, key=lambda name: own[name])
     times = seconds[other] / seconds[chosen]
     if times >= 1:
         return f"{times:.2f} times as fast as {other}"

@@ -29,7 +29,7 @@ from ..evaluation.runner import Found, Job, Outcome
 from ..evaluation.trackers import HELP, TrackerEntry, candidates
 from ..evaluation.vot import BASELINE, SupervisedRun, VotSequence
 from ..files import write_file
-from ..model.network import MODELS
+from ..model.geometry import MODELS
 from ..online.mode import MODES
 from ..signals import keeping
 from .options import SEARCH_SIZE_HELP

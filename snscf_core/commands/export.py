@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ..crops import SEARCH_SIZE
 from ..engines.engine_cache import cache_folder, folder_name
-from ..engines.engine_selection import FORMAT_OF, check
+from ..engines.engine_selection import FORMAT_OF, difference, note_agreement
 from ..engines.export import FORMATS, PRECISIONS, export
-from ..engines.torch_engine import TorchEngine
-from ..model.network import MODELS
+from ..engines.exported import ExportedEngine
+from ..model.geometry import MODELS
 from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config
@@ -70,8 +70,10 @@ def run(options: argparse.Namespace) -> None:
         export(spec, options.format, folder, options.precision, batch=options.batch, calibration=items)
     name = _ENGINES[options.format] + ("" if options.precision == "f32" else f"-{options.precision}")
     made = Tracker(options.model, device=device, mode=options.mode, engine=folder, config=config).runtime
-    if made.name != name:
+    if not isinstance(made, ExportedEngine) or made.name != name:
         raise ValueError(f"{folder} does not work here, see the warning above")
+    differs = difference(made, spec)
+    note_agreement(made, differs)
     size = "" if spec.search_size == SEARCH_SIZE else f" and search_size: {spec.search_size}"
     print(f"{folder}\nuse it with engine: {name if options.output is None else folder}{size}")
-    print(f"difference to torch: {check(made, TorchEngine(spec), spec):.2g} of its values")
+    print(f"difference to torch: {differs:.2g} of its values")

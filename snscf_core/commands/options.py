@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..crops import SEARCH_SIZE
 from ..engines.engine_selection import HELP as ENGINE_HELP
-from ..model.network import MODELS
+from ..model.geometry import MODELS
 from ..online.mode import MODES
 from ..online.tracker import Tracker
 from ..online.tuning import tuned_config

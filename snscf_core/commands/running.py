@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from ..cores import use_available_cores
 from ..malloc import keep_memory
 from ..model.checkpoints import WeightsError
+from ..requirements import missing
 from ..signals import Interruption, interruptions
-from ..training.checkpoint import TrainingError
+from ..training.training_error import TrainingError
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 
     arguments: None for those of the process.
 
-    An error or a signal is reported in one sentence: status 1, or 128 and the signal's number.
+    An error, a missing library or a signal is reported in one sentence: status 1, or 128 and the signal's number.
     """
     try:
         with interruptions():
@@ -34,6 +35,11 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
         return 1
     except (WeightsError, TrainingError, ValueError, OSError) as error:
         print(f"snscf: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("snscf"):
+            raise
+        print(f"snscf: {missing(error.name)}", file=sys.stderr)
         return 1
     except Interruption as ended:
         print(f"snscf: {ended}", file=sys.stderr)

@@ -3,7 +3,8 @@
 
 """Runs the same network on several runtimes."""
 
-from .engine_selection import ENGINES, Engine, make
+from .engine import Engine
+from .engine_selection import ENGINES, make
 from .network_spec import NetworkSpec
 from .step import RecordingError
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ..arrays import Array, moved, to_numpy, without_gradients
 from ..cores import threads
 from ..processor import waited
@@ -39,10 +42,10 @@ class Comparison(NamedTuple):
 def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, int] = _ROUNDS) -> Comparison:
     """Times the engines by turns, so that other load on the machine affects all alike, until the result is clear.
 
-    engines: see `engine_selection.Engine`, by name.
+    engines: see `Engine`, by name.
     rounds: fewest and most turns of each engine.
     """
-    crops, kernels = (None if part is None else moved(part.numpy(), spec.device) for part in spec.example())
+    crops, kernels = (None if part is None else moved(part, spec.device) for part in _random_inputs(spec))
     assert crops is not None
     searches: dict[str, Callable[..., Any]] = {name: one.recorded(one.search) for name, one in engines.items()}
     halves: tuple[dict[str, float], dict[str, float]] = ({}, {})
@@ -66,6 +69,14 @@ def compare(engines: Mapping[str, Any], spec: NetworkSpec, rounds: tuple[int, in
             break
     best = {name: min(half[name] for half in halves if name in half) for name in engines}
     return Comparison(best, clear)
+
+
+def _random_inputs(spec: NetworkSpec) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
+    """Returns a crop and, if the heads are needed, kernels. What they hold makes no difference in time."""
+    random, side = np.random.default_rng(0), spec.search_size
+    crops = random.integers(0, 256, (1, side, side, 3), np.uint8)
+    kernels = random.standard_normal((1, *spec.weights.geometry.kernel_shape), np.float32) if spec.proposals else None
+    return crops, kernels
 
 
 def _timed(search: Callable[..., Any], crops: Array, kernels: Array | None) -> float:

@@ -21,8 +21,7 @@ from .network_spec import NetworkSpec
 
 _KEPT = 8  # most exports of one format, for formats that are made in seconds
 _CHOICES = "choices.json"
-_REMEMBERED = 64  # most choices and agreements; each new weight file or version of a library leaves some
-_AGREES = "agrees with torch"
+_REMEMBERED = 64  # most choices; each new weight file or version of a library leaves one
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Choice:
     comparisons: number of comparisons so far.
     seconds: for one crop, the best of all comparisons, by engine.
     differences: from torch, relative to torch's values, by engine.
-    exports: which export each engine ran, see `Manifest.mark`.
     when: date and time of the latest comparison.
     """
 
@@ -43,7 +41,6 @@ class Choice:
     comparisons: int
     seconds: dict[str, float]
     differences: dict[str, float] = field(default_factory=dict)
-    exports: dict[str, str] = field(default_factory=dict)
     when: str = ""
 
     @classmethod
@@ -52,11 +49,11 @@ class Choice:
         try:
             read = cls(**values)  # type: ignore[arg-type]  # whatever is in the file
             numbers = [*read.seconds.values(), *read.differences.values(), read.comparisons, read.settled]
-            texts = [read.engine, read.when, *read.exports.values()]
+            texts = [read.engine, read.when]
             right = all(isinstance(one, int | float) for one in numbers) and all(isinstance(one, str) for one in texts)
         except (TypeError, AttributeError):
             return None
-        return read if right and {"torch", read.engine} <= set(read.seconds) else None
+        return read if right and read.engine in read.seconds else None
 
 
 def cache_folder() -> Path | None:
@@ -99,25 +96,10 @@ def remembered(key: str) -> Choice | None:
 
 def remember(key: str, choice: Choice) -> None:
     """Remembers a choice, if that can be written."""
-    _write(key, asdict(choice))
-
-
-def has_agreed(key: str) -> bool:
-    """Returns whether the export that the key describes has been compared with torch before, and agreed."""
-    return _choices().get(key) == _AGREES
-
-
-def note_agreement(key: str) -> None:
-    """Remembers that an export agrees with torch, if that can be written."""
-    with choosing():  # another process may be writing its choice into the same file
-        _write(key, _AGREES)
-
-
-def _write(key: str, values: object) -> None:
     if (cache := cache_folder()) is None:
         return
     others = {old: known for old, known in _choices().items() if old != key}
-    choices = {**dict(list(others.items())[1 - _REMEMBERED :]), key: values}
+    choices = {**dict(list(others.items())[1 - _REMEMBERED :]), key: asdict(choice)}
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         write_file(cache / _CHOICES, json.dumps(choices, indent=1) + "\n")

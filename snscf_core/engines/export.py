@@ -27,9 +27,11 @@ from ..files import flush
 from ..model.geometry import TEMPLATE_CELLS
 from ..surroundings import own_defaults
 from . import onnx_runtime, open_vino, tensor_rt
+from .agreement import Example
 from .exported import KERNELS, SEARCH, TEMPLATE, Manifest, required
 from .graph import KernelGraph, TemplateGraph
 from .network_spec import NetworkSpec
+from .torch_engine import TorchEngine
 
 FORMATS = ("onnx", "openvino", "tensorrt")
 PRECISIONS = ("f32", "fp16", "bf16", "int8")
@@ -73,6 +75,7 @@ def export(
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         made_with = _write(spec, kind, partial, precision, batch, calibration)
+        Example.of(TorchEngine(spec), spec).write(partial)
         manifest = Manifest(
             kind,
             precision,

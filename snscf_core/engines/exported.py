@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from ..files import flush, write_file
 from ..model.checkpoints import sha256
 from ..model.geometry import TEMPLATE_CELLS, cells
 from ..optional_import import import_optional
+from .agreement import Example
 from .network_spec import NetworkSpec
 from .search_output import SearchOutput, output
 from .step import Result, Step
@@ -28,7 +28,7 @@ MANIFEST = "engine.json"
 SEARCH, TEMPLATE, KERNELS = "search", "template", "kernels"  # the graphs of an export
 Arrays = npt.NDArray[Any]
 Batch = tuple[list[Arrays], list[Arrays]]  # inputs and outputs of one run
-VERSION = 4  # raise it when older exports can't be used any more, or are slower
+VERSION = 5  # raise it when older exports can't be used any more, or are slower
 
 
 class DamagedExport(ValueError):
@@ -42,6 +42,21 @@ class FileRecord(TypedDict):
     sha256: str
 
 
+class Agreement(TypedDict):
+    """Says how well an engine agreed with torch where the export was made.
+
+    engine: its name.
+    library: name and version of the library that ran it.
+    processor: on which it ran.
+    difference: largest relative difference, see `agreement.check`.
+    """
+
+    engine: str
+    library: str
+    processor: str
+    difference: float
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Describes an exported network.
@@ -52,7 +67,8 @@ class Manifest:
     levels, proposals, search_size: see `NetworkSpec`.
     batch: crops in one run.
     made_with: versions of the libraries and, for int8, the number of calibration frames.
-    files: every other file of the folder, by name. Exports of earlier versions list none.
+    files: every other file of the folder, by name.
+    agreement: None until the export has been compared with torch.
     """
 
     format: str
@@ -66,6 +82,7 @@ class Manifest:
     made_with: dict[str, str]
     version: int = VERSION
     files: dict[str, FileRecord] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
     def write(self, folder: Path) -> Manifest:
         """Writes the manifest of the folder's files, all of which are on the disk afterwards, and returns it."""
@@ -74,9 +91,18 @@ class Manifest:
             flush(file)
             files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
         written = replace(self, files=files)
-        write_file(folder / MANIFEST, json.dumps(asdict(written), indent=1) + "\n")
-        flush(folder)
+        written._store(folder)
         return written
+
+    def noted(self, folder: Path, agreement: Agreement) -> Manifest:
+        """Writes into the folder how well its export agrees with torch, and returns the manifest. Raises OSError."""
+        written = replace(self, agreement=agreement)
+        written._store(folder)
+        return written
+
+    def _store(self, folder: Path) -> None:
+        write_file(folder / MANIFEST, json.dumps(asdict(self), indent=1) + "\n")
+        flush(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -101,11 +127,6 @@ class Manifest:
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedExport(f"{file} can't be read: {error}") from error
         raise ValueError(f"{folder} was exported by another version of snscf ({version}): export it again")
-
-    @property
-    def mark(self) -> str:
-        """A text that only exports of the same content share."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def _verify(self, folder: Path) -> None:
         for name, record in self.files.items():
@@ -151,6 +172,10 @@ class ExportedEngine:
         self._channels = sum(spec.sections)
         if self.manifest.precision != "f32":
             self.name = f"{self.name}-{self.manifest.precision}"
+
+    def example(self) -> Example:
+        """Reads the example that the export holds, with what torch computed from it."""
+        return Example.read(self.folder)
 
     def needs_cpu(self) -> None:
         """Raises ValueError if the tracker is not on the CPU."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
 from ..devices import Device
 from ..model.checkpoints import Weights, network_of
+from ..model.geometry import TAP_CHANNELS
 from ..surroundings import own_defaults
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class NetworkSpec:
         """Number of channels per level of the features that the correlation filters use."""
         if self.weights.trained:
             return (self.weights.geometry.filter_channels,) * len(self.levels)
-        return tuple(self.network.backbone.channels[level] for level in self.levels)
+        return tuple(TAP_CHANNELS[self.weights.model][level] for level in self.levels)
 
     @property
     def anchors(self) -> npt.NDArray[np.float32]:
@@ -84,7 +85,10 @@ class NetworkSpec:
         return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in self.weights.files)
 
     def example(self, count: int = 1) -> tuple[Tensor, Tensor | None]:
-        """Returns crops and kernels of random blobs on the CPU, the same on every call. Imports torch."""
+        """Returns crops of random blobs, and the kernels of the middle of each, on the CPU. Imports torch.
+
+        They are the same on every call.
+        """
         import torch
 
         generator = torch.Generator().manual_seed(0)
@@ -96,6 +100,6 @@ class NetworkSpec:
         with torch.no_grad():
             network = self.network
             inner = slice((self.search_size - TEMPLATE_SIZE) // 2, (self.search_size + TEMPLATE_SIZE) // 2)
-            middle = images.round()[:, :, inner, inner].to(network.beta.device)
+            middle = crops[:, inner, inner].permute(0, 3, 1, 2).float().to(network.beta.device)
             template = network.template(network.reduce(network.extract(middle)))
             return crops, network.kernels(template).cpu().contiguous()

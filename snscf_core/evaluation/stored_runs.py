@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..files import write_file
-from ..model.network import MODELS
+from ..model.geometry import MODELS
 from . import fingerprints, peers
 from .sequences import ImageSequence
 from .trackers import TrackerEntry

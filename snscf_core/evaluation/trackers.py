@@ -29,7 +29,7 @@ from ..boxes import Array
 from ..crops import SEARCH_SIZE, Frame
 from ..files import replacing
 from ..model.checkpoints import load
-from ..model.network import MODELS
+from ..model.geometry import MODELS
 from ..online.mode import MODES
 from ..online.tracker import Target, Tracker
 from ..online.tuning import tuned_config

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .geometry import STRIDE
+from .geometry import NANO, STRIDE, TAP_CHANNELS
 
 
 class Backbone(nn.Module):
@@ -91,7 +91,7 @@ class ResNet50(Backbone):
     conv4 and conv5 are dilated by 2 and 4. Input normalisation: BGR minus the ImageNet mean, no division.
     """
 
-    channels = (512, 1024, 2048)
+    channels = TAP_CHANNELS["snscf_r50"]
     mean: Tensor
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class FBNetC(Backbone):
     normalisation: RGB minus the ImageNet mean, divided by its standard deviation.
     """
 
-    channels = (32, 64, 112)
+    channels = TAP_CHANNELS[NANO]
     strides = (8, 16, 16)
     mean: Tensor
     deviation: Tensor

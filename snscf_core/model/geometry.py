@@ -17,6 +17,8 @@ from ..arrays import Array, is_tensor, joined
 NANO = "snscf_nano"
 MODELS = (NANO, "snscf_r50")  # the default first
 LEVELS = (0, 1, 2)  # conv3, conv4, conv5
+# of the backbone at each level
+TAP_CHANNELS: dict[str, tuple[int, int, int]] = {NANO: (32, 64, 112), "snscf_r50": (512, 1024, 2048)}
 
 STRIDE = 8  # crop pixels per cell
 FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0

@@ -16,6 +16,7 @@ from ..crops import context_side, cut_crops
 from ..engines import Engine, NetworkSpec, RecordingError, make
 from ..engines.search_output import SearchOutput
 from ..engines.step import RecordedStep, Step
+from ..requirements import torch_missing
 from .appearance import Vectors
 from .config import TrackerConfig
 from .filter_bank import joined_filters, joined_kernels
@@ -167,12 +168,17 @@ class Inference:
         return self._or_torch(lambda: self.step(crops, *others))
 
     def _or_torch(self, step: Callable[[], _T]) -> _T:
-        """Runs a step of the engine. If it fails but works with torch, torch replaces the engine from now on."""
+        """Runs a step of the engine. If it fails but works with torch, torch replaces the engine from now on.
+
+        Where torch is not installed, the engine's error is the caller's.
+        """
         try:
             return step()
         except Exception as error:  # runtimes raise exceptions of many kinds
             if type(error).__name__ == "OutOfMemoryError":
                 raise  # torch would need as much memory
+            if torch_missing():
+                raise
             if self.runtime.name == "torch" and not isinstance(error, RecordingError):
                 raise
             reason = str(error)

@@ -16,13 +16,10 @@ from torch import Tensor
 
 from ..model.checkpoints import WeightsError
 from ..tensor_files import TensorFileError, read_tensors, write_tensors
+from .training_error import TrainingError
 
 FILE = "checkpoint.safetensors"
 _VERSION = 1
-
-
-class TrainingError(RuntimeError):
-    """Says in one sentence why training can't continue."""
 
 
 class Checkpoints:

@@ -29,7 +29,7 @@ from ..model import checkpoints
 from ..model.checkpoints import WeightsError
 from ..model.network import SNSCF, create
 from .cache import TapBatch
-from .checkpoint import Checkpoints, TrainingError, optimiser_state, part, prefixed, read, restore_optimiser
+from .checkpoint import Checkpoints, optimiser_state, part, prefixed, read, restore_optimiser
 from .config import TrainConfig, check_same
 from .interruption import Signals, caught_signals
 from .learner import Average, Learner, Phase, make_optimiser
@@ -38,6 +38,7 @@ from .processes import Processes, share_batch_norms
 from .record import Description, Record, card, commit
 from .schedule import Plan, rates
 from .start import start
+from .training_error import TrainingError
 from .validation import validate
 
 _SETTLING = 5  # steps of a phase before its time is measured: compilation, choice of kernels, memory

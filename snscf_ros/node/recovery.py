@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snscf_core import Target, Tracker
+from snscf_core.requirements import torch_missing
 from snscf_ros.node.intake.recent_images import ReceivedImage
 from snscf_ros.target_registry import TargetRegistry
 
 
 def can_fall_back(tracker: Tracker) -> bool:
     """Return whether there is anything safer than what the tracker runs on: torch on the CPU is the last resort."""
-    return (tracker.device.type, tracker.engine) != ("cpu", "torch")
+    return (tracker.device.type, tracker.engine) != ("cpu", "torch") and not torch_missing()
 
 
 def fall_back(

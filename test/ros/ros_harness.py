@@ -9,6 +9,7 @@ import array
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -225,13 +226,15 @@ class TrackerProcess:
         environment: Mapping[str, str] | None = None,
         params_file: Path | None = None,
         remappings: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.name = f"/{namespace}/tracker" if namespace else "/tracker"
         self.namespace = f"/{namespace}" if namespace else ""
 
         self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")
+        command = bringup.tracker_command(params_file, parameters, remappings or {}, namespace)
         self.process = subprocess.Popen(
-            bringup.tracker_command(params_file, parameters, remappings or {}, namespace),
+            [python, *command[1:]],
             env={**os.environ, **bringup.middleware_environment(), **(environment or {})},
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -11,8 +11,9 @@ import sys
 import pytest
 import torch
 
-from snscf_core.training.checkpoint import FILE, Checkpoints, TrainingError, read
+from snscf_core.training.checkpoint import FILE, Checkpoints, read
 from snscf_core.training.record import Record
+from snscf_core.training.training_error import TrainingError
 
 
 def test_what_was_said_of_steps_that_are_made_again_is_dropped(tmp_path):

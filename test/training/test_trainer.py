@@ -18,9 +18,10 @@ from snscf_core import WeightsError
 from snscf_core.model import checkpoints
 from snscf_core.model.network import create
 from snscf_core.training import trainer
-from snscf_core.training.checkpoint import FILE, Checkpoints, TrainingError, part, read
+from snscf_core.training.checkpoint import FILE, Checkpoints, part, read
 from snscf_core.training.losses import LossConfig
 from snscf_core.training.trainer import TrainConfig, train
+from snscf_core.training.training_error import TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = TrainConfig(steps=8, batch=4, log_every=3, intervals=1)
