@@ -64,7 +64,7 @@ class Tracker:
     Raises WeightsError if the weights can't be used. Raises ValueError for an unknown mode, device or engine, for a
     mode that needs trained heads if there are none, and for an engine that is missing, damaged or made from other
     weights. If an engine fails, now or later, or disagrees with torch, the tracker logs a warning and uses torch
-    instead.
+    instead. Where torch is not installed, that is a ValueError now, and later the error of the engine.
     """
 
     @own_arithmetic()
@@ -331,13 +331,8 @@ class Tracker:
                 raise ValueError(f"the target has no template, which mode {self.mode!r} needs: make it in this mode")
             if target.weights not in ("", self._digest):
                 raise ValueError("the target was made with other weights than this tracker's")
-            if self._is_elsewhere(filters.numerator):
+            if _is_elsewhere(filters.numerator, self.device):
                 raise ValueError(f"the target is on {_place_of(filters.numerator)}, the tracker on {self.device}")
-
-    def _is_elsewhere(self, array: Array) -> bool:
-        if self.device.uses_arrays or isinstance(array, np.ndarray):
-            return self.device.uses_arrays != isinstance(array, np.ndarray)
-        return bool(array.device != self.device.torch)
 
     @property
     def network(self) -> SNSCF:
@@ -355,6 +350,12 @@ def _selector_on(device: Device) -> type[ProposalSelector]:
     from .tensor_selection import TensorSelector
 
     return TensorSelector
+
+
+def _is_elsewhere(array: Array, device: Device) -> bool:
+    if device.uses_arrays or isinstance(array, np.ndarray):
+        return device.uses_arrays != isinstance(array, np.ndarray)
+    return bool(array.device != device.torch)
 
 
 def _place_of(array: Array) -> str:
