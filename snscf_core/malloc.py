@@ -25,3 +25,12 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in _SETTINGS:
             mallopt(parameter, value)
+
+
+def return_memory() -> None:
+    """Returns memory that is free to the kernel, once, such as what was needed only to load a network.
+
+    Does nothing with another C library.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -24,6 +24,7 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 
 from snscf_core import Tracker, WeightsError
+from snscf_core.malloc import return_memory
 from snscf_core.online.tuning import tuned_config
 from snscf_ros import bringup, middleware, supervision
 from snscf_ros.cv_bridge_decoder import find_bridge
@@ -230,6 +231,7 @@ class TrackerNode(LifecycleNode):
                 ),
             )
             tracker.warm_up()
+            return_memory()
         except (WeightsError, ValueError, FileNotFoundError) as error:
             self._refuse(str(error))
             return _FAILURE
