@@ -67,7 +67,7 @@ class CpuPairSource(PairSource):
         now = framing_drawn(draws, size, c.search_shift, c.search_scale, c.search_stretch)
         template_view, search_view, positive = self._views(size)
         mirrored = torch.where(draws.chance(c.flip, size), -1.0, 1.0)
-        first, second = self._targets(template_view, search_view)
+        first, second = pool.boxes[template_view], pool.boxes[search_view]
         surrounds = self._other_images(pool.view_clip[template_view])
         surrounded = draws.chance(c.surround, size)
         maps = {

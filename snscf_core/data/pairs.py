@@ -70,10 +70,6 @@ class PairConfig:
     inverted: float = field(
         default=0.0, metadata={"help": "share of the grey pairs with light and dark inverted, as in infrared"}
     )
-    parts: float = field(
-        default=0.0,
-        metadata={"help": "of the pairs made from a single picture, the share whose target is a part of the object"},
-    )
     surround: float = field(
         default=0.4,
         metadata={"help": "chance that a search crop shows another image beyond its border, not a plain colour"},
@@ -89,8 +85,7 @@ class PairConfig:
     compositor: CompositorConfig = field(default_factory=CompositorConfig)
 
     def __post_init__(self) -> None:
-        shares = "negatives look_alikes composited flip grayscale inverted parts surround max_area"
-        for name in shares.split():
+        for name in ("negatives", "look_alikes", "composited", "flip", "grayscale", "inverted", "surround", "max_area"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.stills is not None and not 0 <= self.stills <= 1:
@@ -294,7 +289,7 @@ class PairSource:
         # Where everything is ------------------------------------------------------------------------------------------
         template_view, search_view, positive = self._views(plain)
         mirrored = torch.where(draws.chance(c.flip, plain), -1.0, 1.0)
-        first, second = self._targets(template_view, search_view)
+        first, second = pool.boxes[template_view], pool.boxes[search_view]
         then, now = template_framing.part(0, plain), search_framing.part(0, plain)
         context_framing = Framing(torch.zeros_like(then.shift), then.scale)
         template_maps = [target_map(first, then, mirrored, TEMPLATE_SIZE)]
@@ -369,20 +364,6 @@ class PairSource:
         negative = draws.chance(self.config.negatives, count) & found
         return template, torch.where(negative, table.draw_pair(draws, other)[0], search), ~negative
 
-    def _targets(self, template_view: Tensor, search_view: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the N x 4 boxes of both views: of their objects, or of the same part of an object.
-
-        Parts teach that a box need not end where an object ends. Where a part lies in another picture is unknown, so
-        only pairs of one view have them.
-        """
-        pool, share = self.pool, self.config.parts
-        first, second = pool.boxes[template_view], pool.boxes[search_view]
-        if not share:
-            return first, second
-        part = part_drawn(self._draws, first, self.config.min_side)
-        chosen = ((template_view == search_view) & self._draws.chance(share, len(first)))[:, None]
-        return torch.where(chosen, part, first), torch.where(chosen, part, second)
-
     def _cast(self, count: int, grey: Tensor) -> Cast:
         draws, table = self._draws, self.cutouts
         clips = table.draw_clips(draws, count)
@@ -403,13 +384,6 @@ class PairSource:
         own = torch.where(end - start < self.pool.frames, end - start, 0)
         position = self._draws.below(self.pool.frames - own)
         return self._image_order[position + torch.where(position >= start, own, 0)]
-
-
-def part_drawn(draws: Draws, boxes: Tensor, min_side: float) -> Tensor:
-    """Draws a part of each of N x 4 boxes (cx, cy, w, h): 0.35 to 0.9 of each side, at least ``min_side`` pixels."""
-    whole = boxes[:, 2:]
-    sides = (whole * draws.uniform(0.35, 0.9, len(boxes), 2)).clamp(min=min_side).minimum(whole)
-    return torch.cat([boxes[:, :2] + (whole - sides) * draws.uniform(-0.5, 0.5, len(boxes), 2), sides], 1)
 
 
 def framing_drawn(draws: Draws, size: int, shift: float, scale: float, stretch: float) -> Framing:

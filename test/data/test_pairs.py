@@ -517,33 +517,3 @@ def test_inverted_pairs_are_grey_and_change_light_for_dark(pool):
     grey, inverted = (CpuPairSource(pool, replace(plain, inverted=share), seed=3).batch(0, 4) for share in (0.0, 1.0))
     for a, b in ((grey.search, inverted.search), (grey.template, inverted.template)):
         assert torch.equal(a, 255 - b) and torch.equal(b[:, 0], b[:, 2])
-
-
-@pytest.mark.parametrize("kind", [PairSource, CpuPairSource])
-def test_a_part_of_an_object_is_the_same_part_in_both_crops(pool, kind):
-    config = replace(PLAIN, negatives=0, flip=0, parts=1.0, weights={"videos": 0}, search_shift=8)
-    batch = kind(pool, config, seed=1).batch(0, 12)
-    lengths = set()
-    for template, search, *boxes in zip(batch.template, batch.search, batch.template_box, batch.box, strict=True):
-        colour = COLOURS[shown(template)]
-        # Where the whole object begins and ends, in sides of the box.
-        whole = [
-            (measured(crop_, colour) - edges(box, size)) / box[2:].repeat(2).numpy()
-            for crop_, size, box in zip((template, search), (127, 255), boxes, strict=True)
-        ]
-        # A crop of the template cuts objects off that are much larger than their part.
-        inside = (measured(template, colour) > 1) & (measured(template, colour) < 126)
-        assert np.abs(whole[0] - whole[1])[inside].max(initial=0) < 0.06
-        assert (whole[1][:2] < 0.03).all() and (whole[1][2:] > -0.03).all()
-        lengths.add(round(float(whole[1][2] - whole[1][0]), 2))
-    assert len(lengths) > 6 and max(lengths) > 0.5
-    shows_all = kind(pool, replace(config, parts=0.0), seed=1).batch(0, 12)
-    assert not torch.equal(shows_all.box, batch.box)
-
-
-def test_pairs_of_two_frames_never_have_parts(pool):
-    plain = replace(PLAIN, negatives=0, weights={"stills": 0})
-    whole, parts = (PairSource(pool, replace(plain, parts=share), seed=2).batch(0, 6) for share in (0.0, 1.0))
-    for batch in (whole, parts):
-        for search, box in zip(batch.search, batch.box, strict=True):
-            assert np.abs(measured(search, COLOURS[shown(search)]) - edges(box, 255)).max() <= 1.5
