@@ -74,7 +74,7 @@ def associate(
             prior -= _distance_penalty(target, candidate, config)
             prior -= config.recovery.switch_margin if verifying else 0.0
         calibration = calibrations[mode.name if expected or not mode.uses_proposals else "searching"]
-        matches.append(_judged(target, candidate, calibration, prior, level, config.recovery))
+        matches.append(_judged(target, candidate, calibration, prior, level, config))
         if not searching and matches[0].presence >= config.confidence.uncertain_below:
             break  # it is well matched, so lower ranks need not be judged
     best = max(matches, key=lambda match: match.presence)
@@ -103,19 +103,20 @@ def _distance_penalty(target: Target, candidate: Candidate, config: TrackerConfi
 
 
 def _judged(
-    target: Target, candidate: Candidate, calibration: Calibration, prior: float, level: float, config: RecoveryConfig
+    target: Target, candidate: Candidate, calibration: Calibration, prior: float, level: float, config: TrackerConfig
 ) -> Match:
     """Returns a candidate with its evidence and probabilities.
 
     prior: added to both logits.
     level: mean level around the target.
     """
-    seen, size = _fitted(target, candidate, level, config)
+    seen, size = _fitted(target, candidate, level, config.recovery)
+    off = math.dist(candidate.centre, target.expected) / target.length
     evidence = Evidence(
         classification=candidate.classification,
         response=candidate.response,
         agreement=candidate.agreement,
-        motion=math.dist(candidate.centre, target.expected) / target.length,
+        motion=target.motion.strangeness(off, config.motion),
         colour=target.colours.strangeness(seen),
         embedding=target.embedding.strangeness(Seen.of(candidate.embedding)),
         peak=candidate.quality,

@@ -25,7 +25,7 @@ class Evidence:
     classification: score of the proposal, in (0, 1).
     response: the filters' response at its centre, about 1 on the frame that they were learned on.
     agreement: that response relative to the highest in the map; 1 if both branches agree.
-    motion: distance from the target's expected centre, in lengths of the target.
+    motion: distance from the target's expected centre, in lengths of the target, see `motion.Motion.strangeness`.
     colour: strangeness of its colours, in [-1, 1], see `appearance.Memory.strangeness`.
     embedding: strangeness of the network's features, likewise.
     peak: peak-to-sidelobe ratio of the map that decided.

@@ -18,6 +18,8 @@ class MotionConfig:
 
     velocity_gain: float = 0.3  # weight of a new displacement: a Kalman filter's steady-state gain, steady manoeuvres
     velocity_decay: float = 0.9  # factor for each frame without a sighting: hidden objects seldom keep their velocity
+    steady: float = 0.15  # lengths; a target that is usually farther off than this is expected less exactly
+    typical_gain: float = 0.2  # weight of a new sighting in how far off a target usually is
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,29 @@ class Motion:
 
     velocity: frame pixels a frame.
     time_since_update: frames since the last sure sighting.
+    typical: running mean of how far sure sightings are from where they were expected, in lengths of the target.
     """
 
     velocity: Point = (0.0, 0.0)
     time_since_update: int = 0
+    typical: float = 0.0
 
     def update(self, displacement: Point, config: MotionConfig, *, surely: bool = True) -> None:
         """Takes the displacement since the frame before, frame pixels."""
         (vx, vy), gain = self.velocity, config.velocity_gain
         self.velocity = (vx + gain * (displacement[0] - vx), vy + gain * (displacement[1] - vy))
         self.time_since_update = 0 if surely else self.time_since_update + 1
+
+    def strangeness(self, off: float, config: MotionConfig) -> float:
+        """Returns how strange it is to be so far off, in lengths, from the expected centre.
+
+        It is the same number for a steady target, and less for one that often turns, or is seen at a low frame rate.
+        """
+        return off * min(1.0, config.steady / self.typical) if self.typical else off
+
+    def remember(self, off: float, config: MotionConfig) -> None:
+        """Takes in how far off, in lengths, a sure sighting is. More than a length counts as one."""
+        self.typical += config.typical_gain * (min(off, 1.0) - self.typical)
 
     def coast(self, frames: int, config: MotionConfig) -> Point:
         """Returns the displacement to expect in a frame without a sighting; 0 after ``frames`` of them."""

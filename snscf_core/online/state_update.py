@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .appearance import Seen
 from .association import Match
 from .confidence import TrackState
@@ -68,6 +70,8 @@ def _follow_match(
         target.last_known, target.lost_at, target.searched, target.places_searched = None, None, 0, 0
     centre = _inside(match.candidate.centre, target.size, target.frame_size)
     displacement = (0.0, 0.0) if searched_for else (centre[0] - target.centre[0], centre[1] - target.centre[1])
+    if state == TrackState.TRACKED and not searched_for:
+        target.motion.remember(math.dist(centre, target.expected) / target.length, config.motion)
     target.motion.update(displacement, config.motion, surely=state == TrackState.TRACKED)
     target.centre = centre
     if state != TrackState.TRACKED:

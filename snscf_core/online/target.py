@@ -281,7 +281,8 @@ def _placed(values: list | None) -> tuple[Point, Point] | None:
 
 
 def _motion(values: dict) -> Motion:
-    return Motion(tuple(values["velocity"]), _named(values, "time_since_update", "unseen"))
+    since = _named(values, "time_since_update", "unseen")
+    return Motion(tuple(values["velocity"]), since, values.get("typical", 0.0))
 
 
 def _named(values: dict, name: str, before: str) -> int:

@@ -67,6 +67,17 @@ def test_of_a_tiny_target_only_the_nearest_places_are_looked_at():
     assert max(math.dist(centre, (900.0, 500.0)) for centre, _ in places) < 200
 
 
+def test_where_a_restless_target_is_found_is_less_strange():
+    steady, restless = Motion(), Motion()
+    assert steady.strangeness(0.9, CONFIG.motion) == 0.9
+    for _ in range(30):
+        steady.remember(0.1, CONFIG.motion)
+        restless.remember(7.0, CONFIG.motion)
+    assert steady.strangeness(0.9, CONFIG.motion) == 0.9
+    assert restless.typical == pytest.approx(1.0, abs=0.01)
+    assert restless.strangeness(0.9, CONFIG.motion) == pytest.approx(0.9 * CONFIG.motion.steady, rel=0.01)
+
+
 def test_what_is_not_sure_moves_the_velocity_too_but_counts_as_unseen():
     motion = Motion((10.0, 0.0))
     for _ in range(20):

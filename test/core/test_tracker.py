@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -688,3 +689,19 @@ def test_an_object_is_followed_when_the_light_goes_down_at_once():
         track = tracker.update(dark, target)
         assert iou(track.box, truth) > 0.6 and track.state == TrackState.TRACKED
         assert np.asarray(seen).mean() > 70
+
+
+@pytest.mark.slow
+def test_a_target_that_jumps_to_and_fro_is_not_doubted_for_it():
+    def tracks(config: TrackerConfig | None) -> list[tuple[TrackState, bool]]:
+        tracker = Tracker("snscf_nano", device="cpu", config=config)
+        target, found = tracker.init(*picture(100, 90)), []
+        for step in range(1, 14):
+            frame, truth = picture(100 + 45 * (step % 2), 90)
+            track = tracker.update(frame, target)
+            found.append((track.state, bool(iou(track.box, truth) > 0.6)))
+        return found
+
+    assert tracks(None) == [(TrackState.TRACKED, True)] * 13
+    usual = Tracker("snscf_nano", device="cpu").config
+    assert (TrackState.UNCERTAIN, False) in tracks(replace(usual, motion=replace(usual.motion, steady=1e9)))
