@@ -182,16 +182,22 @@ def test_an_error_while_the_context_is_there_is_raised(shape):
     context.try_shutdown()
 
 
-def test_what_leaves_just_before_an_executor_of_rclpy_waits_does_not_end_spinning(shape, peer):
-    node = rclpy.create_node("left")
+def test_what_leaves_just_before_an_executor_of_rclpy_waits_does_not_end_spinning(shape):
+    context = Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node("left", context=context)
     leaving = Leaving(MutuallyExclusiveCallbackGroup())
     node.add_waitable(leaving)
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     ticks: list[int] = []
     node.create_timer(0.01, lambda: ticks.append(1))
     thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     wait_for(lambda: leaving.left and ticks, "the timer")
+    context.try_shutdown()
+    # a thread that stayed would slow all later tests down
+    thread.join(30)
+    assert not thread.is_alive()
     executor.shutdown(timeout_sec=1)
     node.destroy_node()
