@@ -133,7 +133,7 @@ def first_start(folder: Path, engine: str) -> float:
 
 
 def processor() -> str:
-    """Returns the name of the processor, for the heading."""
+    """Returns the name of the processor. `snscf_core.processor` knows it too, but is missing in earlier checkouts."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 

@@ -24,8 +24,8 @@ Frame = npt.NDArray[np.uint8]
 TEMPLATE_SIZE = 127  # pixels of the exemplar crop
 SEARCH_SIZE = 255  # pixels of the search crop that the networks are trained with
 MIN_FRAME_SIDE = 16  # pixels; smaller frames cannot be tracked in
-_MOST_LIGHT = 4.0  # most by which a dark crop's levels are multiplied; more would show little but noise
-_LUMA = (0.114, 0.587, 0.299)  # of blue, green and red
+_MOST_BRIGHTENED = 4.0  # most by which a dark crop's levels are multiplied; more would show little but noise
+GREY = (0.114, 0.587, 0.299)  # luma of blue, green and red
 
 
 def check_frame(frame: Any) -> Frame:
@@ -101,7 +101,7 @@ def cut_crops(
 
 def _brightened(cut: Frame, least: float) -> Frame:
     """Returns a crop whose mean luma is at least ``least`` levels, unless that takes more than 4 times the light."""
-    factor = min(least / max(float(np.dot(cv2.mean(cut)[:3], _LUMA)), 1.0), _MOST_LIGHT)
+    factor = min(least / max(float(np.dot(cv2.mean(cut)[:3], GREY)), 1.0), _MOST_BRIGHTENED)
     return cut if factor <= 1 else np.asarray(cv2.convertScaleAbs(cut, alpha=factor), np.uint8)
 
 
@@ -141,8 +141,8 @@ def sample_crops(
     images = pictures.to(device.torch, non_blocking=True).permute(0, 3, 1, 2).float()
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if brightness:
-        luma = sum(weight * channel for weight, channel in zip(_LUMA, sampled.mean((2, 3)).T, strict=True))
-        factor = (brightness / luma.clamp(min=1)).clamp(1, _MOST_LIGHT)
+        luma = sum(weight * channel for weight, channel in zip(GREY, sampled.mean((2, 3)).T, strict=True))
+        factor = (brightness / luma.clamp(min=1)).clamp(1, _MOST_BRIGHTENED)
         sampled = (sampled * factor[:, None, None, None]).clamp(max=255)
     return sampled.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..crops import GREY
 from ..model.rpn import correlate_channels
 from .draws import Draws
 
 KERNEL = 15  # cells a side of a blur's kernel
-GREY = (0.114, 0.587, 0.299)  # luma of blue, green, red
 
 # The quantisation tables of the JPEG standard (ITU-T T.81, annex K), quality 50.
 _LUMA = """

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
-from .appearance import GREY, luma
+from ..crops import GREY, SEARCH_SIZE, TEMPLATE_SIZE
+from .appearance import luma
 from .draws import Draws
 from .framing import Framing, affine_map, context_sides
 from .pool import ImagePool

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
-from .appearance import GREY, Degradation
+from ..crops import GREY, SEARCH_SIZE, TEMPLATE_SIZE
+from .appearance import Degradation
 from .framing import Framing, target_boxes, target_map
 from .pairs import PairBatch, PairSource, framing_drawn
 from .pool import BLOCKS, ImagePool
