@@ -19,6 +19,8 @@ from .config import TrackerConfig
 
 Values = npt.NDArray[np.float32]
 
+PEAK_REACH = 2  # cells; a peak farther from a proposal's centre is that of something else, or of noise
+
 
 class _Boxes(NamedTuple):
     """M boxes, prepared for merging.
@@ -39,6 +41,7 @@ class ArrayChoice:
 
     by_response: whether proposals are ranked by the response at their centres alone.
     share: share of that response in the rank otherwise.
+    correction: share of the way from a proposal's centre to the response's peak beside it.
     anchors: A x 4 x P x P.
     window_prior: A * P * P, the cosine window's addition to each proposal's rank.
     spacing: crop pixels from one cell of proposals to the next.
@@ -49,11 +52,13 @@ class ArrayChoice:
         config: TrackerConfig,
         by_response: bool,
         share: float,
+        correction: float,
         anchors: Values,
         window_prior: Values,
         spacing: int,
     ) -> None:
         self.config, self.by_response, self.share = config, by_response, np.float32(share)
+        self.correction = np.float32(correction)
         self.window_prior = window_prior
         self.exclude = config.sidelobe // (STRIDE if by_response else spacing)
         flat = np.ascontiguousarray(anchors.swapaxes(0, 1)).reshape(4, -1)
@@ -104,6 +109,8 @@ class ArrayChoice:
             # The next candidate is the best elsewhere, ranked without the cosine window.
             near = (np.abs(whole[:2] - row[:2, None]) < row[2:4, None] / 2).all(0)
             total = others = np.where(near, np.float32(-1.0), others)
+            if response is not None and self.correction:
+                row[:2] += self.correction * to_peak(response, row[:2])
         return rows
 
     def _sampled(self, response: Values, boxes: Values) -> Values:
@@ -127,6 +134,34 @@ class ArrayChoice:
         ratio = widths / heights / reference_shape[1]
         change = np.maximum(extent, 1 / extent) * np.maximum(ratio, 1 / ratio)
         return np.asarray(np.exp((1 - change) * self.config.anchor_penalty))
+
+
+def to_peak(response: Values, centre: Values) -> Values:
+    """Returns the way from a centre to the highest response beside it, in crop pixels (x, y).
+
+    The peak is at most `PEAK_REACH` cells from the centre's cell, and refined by parabolas through its neighbours. If
+    all these cells are at the map's edge or outside, the way is 0.
+    response: G x G.
+    centre: crop pixels relative to the middle.
+    """
+    grid = response.shape[0]
+    at = centre * np.float32(1 / STRIDE) + np.float32((grid - 1) / 2)
+    low, high = np.maximum(np.rint(at) - PEAK_REACH, 1), np.minimum(np.rint(at) + PEAK_REACH, grid - 2)
+    if not (low <= high).all():  # also if the centre is no number
+        return np.zeros(2, np.float32)
+    (left, top), (right, bottom) = low.astype(int).tolist(), high.astype(int).tolist()
+    beside = response[top : bottom + 1, left : right + 1]
+    row, column = divmod(int(beside.argmax()), beside.shape[1])
+    row, column = row + top, column + left
+    up = vertex(*response[row - 1 : row + 2, column].tolist())
+    across = vertex(*response[row, column - 1 : column + 2].tolist())
+    return np.asarray((np.array([column + across, row + up]) - at) * STRIDE, np.float32)
+
+
+def vertex(before: float, at: float, after: float) -> float:
+    """Returns where a parabola through three neighbours has its peak, in cells from the middle one, at most half."""
+    curvature = before - 2 * at + after
+    return min(max(0.5 * (before - after) / curvature, -0.5), 0.5) if curvature < 0 else 0.0
 
 
 def merged(boxes: _Boxes, weights: Values, best: int, overlap: float) -> Values:

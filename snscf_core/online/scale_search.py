@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..arrays import Array, as_array, joined, to_numpy
 from ..devices import Device
 from ..model import acf
-from .array_choice import peak_to_sidelobe
+from .array_choice import peak_to_sidelobe, vertex
 from .config import TrackerConfig
 from .proposals import ProposalSelector
 from .search_regions import Region, cell
@@ -71,12 +71,7 @@ def best_scales(
 def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Returns (row, column) of the peak relative to the middle cell, refined by a parabola through its neighbours."""
     row, column = (int(i) for i in np.unravel_index(int(response.argmax()), response.shape))
-
-    def vertex(before: float, at: float, after: float) -> float:
-        curvature = before - 2 * at + after
-        return 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-
     rows, columns = response.shape
-    up = vertex(*response[row - 1 : row + 2, column]) if 0 < row < rows - 1 else 0.0
-    across = vertex(*response[row, column - 1 : column + 2]) if 0 < column < columns - 1 else 0.0
+    up = vertex(*response[row - 1 : row + 2, column].tolist()) if 0 < row < rows - 1 else 0.0
+    across = vertex(*response[row, column - 1 : column + 2].tolist()) if 0 < column < columns - 1 else 0.0
     return float(row + up - (rows - 1) / 2), float(column + across - (columns - 1) / 2)

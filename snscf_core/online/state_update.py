@@ -12,7 +12,7 @@ from .association import Match
 from .confidence import TrackState
 from .config import TrackerConfig
 from .motion import Point, follow
-from .target import Target, Track
+from .target import Target, Track, box_around
 
 
 def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
@@ -22,12 +22,13 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
         confidence.go_astray()
     strange = match.evidence.colour > config.confidence.found_strangeness
     state = confidence.observe(match.presence, config.confidence, strange=strange, elsewhere=match.elsewhere)
-    score = match.accuracy
+    score, shown = match.accuracy, 0.0
     if state == TrackState.LOST or (not confidence.searching and match.presence < config.confidence.coast_below):
         _coast(target, config, newly_lost=state == TrackState.LOST and not searched_for)
         score = min(score, config.hidden_score)  # the box is not that of the match
     else:
         _follow_match(target, match, state, config, searched_for=searched_for)
+        shown = config.shown_size_rate
     if confidence.searching:
         target.searched += 1
     if state == TrackState.TRACKED:
@@ -41,7 +42,10 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
     if confidence.searching:
         # Set once, so that the plan of the search does not change while the target is lost.
         target.lost_at = target.lost_at or target.last_known or (target.centre, target.size)
-    return Track(target.box, score, state, match.candidate.quality)
+    # The size that the next search relies on changes slowly. What is shown need not, and so is nearer to the truth.
+    size = _limited(_between(target.size, match.size, shown), target.size, config.min_side, *target.frame_size)
+    centre = _inside(target.centre, size, target.frame_size)
+    return Track(box_around(centre, size), score, state, match.candidate.quality)
 
 
 def _coast(target: Target, config: TrackerConfig, *, newly_lost: bool) -> None:

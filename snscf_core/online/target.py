@@ -27,6 +27,12 @@ Box = tuple[float, float, float, float]
 _GAIN = MotionConfig().velocity_gain
 
 
+def box_around(centre: Point, size: Point) -> Box:
+    """Returns (x, y, w, h), top-left corner."""
+    (cx, cy), (w, h) = centre, size
+    return (cx - w / 2, cy - h / 2, w, h)
+
+
 @dataclass(frozen=True)
 class Track:
     """The place of a target in one frame.
@@ -107,8 +113,7 @@ class Target:
     @property
     def box(self) -> Box:
         """(x, y, w, h), top-left corner."""
-        (cx, cy), (w, h) = self.centre, self.size
-        return (cx - w / 2, cy - h / 2, w, h)
+        return box_around(self.centre, self.size)
 
     @property
     def length(self) -> float:

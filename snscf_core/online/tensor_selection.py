@@ -21,6 +21,7 @@ from ..engines.search_output import SearchOutput
 from ..model import acf
 from ..model.geometry import STRIDE
 from ..model.rpn import decode
+from .array_choice import PEAK_REACH
 from .proposals import ProposalSelector
 
 
@@ -69,16 +70,46 @@ class TensorSelector(ProposalSelector):
         for _ in range(config.candidates):
             best = total.argmax(1, keepdim=True)
             box = merged(boxes, weights, best, config.merge_overlap)
-            numbers.append(torch.cat([box, _at(values, best), quality[:, None]], 1))
             # The next candidate is the best elsewhere, ranked without the cosine window.
             near = ((boxes[:, :2] - box[:, :2, None]).abs() < box[:, 2:, None] / 2).all(1)
             total = others = others.masked_fill(near, -1.0)
+            if response is not None and self.correction:
+                box = torch.cat([box[:, :2] + self.correction * to_peaks(response[:, 0], box[:, :2]), box[:, 2:]], 1)
+            numbers.append(torch.cat([box, _at(values, best), quality[:, None]], 1))
         whole = torch.stack(numbers, 1)
         return torch.cat([whole, embeddings(features, whole[..., :4], self.sections)], 2)
 
     def embeddings(self, features: Array, boxes: Array) -> Array:
         """See `ProposalSelector`."""
         return embeddings(features, boxes, self.sections)  # type: ignore[arg-type]
+
+
+def to_peaks(responses: Tensor, centres: Tensor) -> Tensor:
+    """Does the same as `array_choice.to_peak` for N regions; returns N x 2.
+
+    responses: N x G x G.
+    centres: N x 2.
+    """
+    grid = responses.shape[-1]
+    at = centres / STRIDE + (grid - 1) / 2
+    cells = torch.arange(grid, dtype=at.dtype, device=at.device)
+    inside = (cells >= 1) & (cells <= grid - 2)
+    across, down = (((cells - at.round()[..., None]).abs() <= PEAK_REACH) & inside).unbind(1)
+    beside = down[:, :, None] & across[:, None, :]
+    flat = responses.flatten(1)
+    peak = flat.masked_fill(~beside.flatten(1), -torch.inf).argmax(1, keepdim=True)
+    peak = peak.clamp(grid + 1, grid * grid - grid - 2)  # without a cell beside the centre: any that has neighbours
+    here, row, column = flat.gather(1, peak), peak // grid, peak % grid
+    left, right = (flat.gather(1, peak + step) for step in (-1, 1))
+    above, below = (flat.gather(1, peak + step) for step in (-grid, grid))
+    place = torch.cat([column + _vertex(left, here, right), row + _vertex(above, here, below)], 1)
+    return torch.where(beside.flatten(1).any(1, keepdim=True), (place - at) * STRIDE, 0.0)
+
+
+def _vertex(before: Tensor, at: Tensor, after: Tensor) -> Tensor:
+    """Does the same as `array_choice.vertex`."""
+    curvature = before - 2 * at + after
+    return torch.where(curvature < 0, 0.5 * (before - after) / curvature, 0.0).clamp(-0.5, 0.5)
 
 
 def merged(boxes: Tensor, weights: Tensor, best: Tensor, overlap: float) -> Tensor:

@@ -96,10 +96,25 @@ class PlainStep:
         chosen = int(np.argmax(marked))
         weights = (np.array(penalties) * (ranking if tracker.mode == "paper" else scores).numpy()) ** 2
         cx, cy, bw, bh = merged(boxes.T.double().numpy(), weights, chosen, config.merge_overlap)
+        if tracker.mode == "snscf":
+            x, y = self._peak_beside(response[0, 0].numpy(), cx, cy)
+            cx, cy = cx + config.centre_correction * (x - cx), cy + config.centre_correction * (y - cy)
         self.offset = (cx * scale, cy * scale)
         self.size = (bw * scale * target.size_factors[0], bh * scale * target.size_factors[1])
         self.rate = penalties[chosen] * float(ranking[chosen]) * config.size_rate
         self.certainty = self.quality if tracker.mode == "paper" else float(scores[chosen])
+
+    def _peak_beside(self, response: np.ndarray, cx: float, cy: float) -> tuple[float, float]:
+        """The highest response at most two cells away; crop pixels relative to the middle."""
+        middle, highest = (self.cells - 1) / 2, (-math.inf, 0.0, 0.0)
+        for row in range(1, self.cells - 1):
+            for column in range(1, self.cells - 1):
+                away = max(abs(column - round(cx / STRIDE + middle)), abs(row - round(cy / STRIDE + middle)))
+                if away <= 2 and response[row, column] > highest[0]:
+                    across = parabola(response[row, column - 1 : column + 2])
+                    down = parabola(response[row - 1 : row + 2, column])
+                    highest = (response[row, column], column + across - middle, row + down - middle)
+        return highest[1] * STRIDE, highest[2] * STRIDE
 
     def _response(self, features: list[Tensor]) -> Tensor:
         total = torch.zeros(1, 1, self.cells, self.cells)

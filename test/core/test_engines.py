@@ -1032,7 +1032,8 @@ def test_learning_needs_no_values_on_the_host():
 def test_the_choice_needs_no_values_on_the_host(mode):
     # On the device "meta" tensors have no values: whatever would wait for one, or mix devices, fails.
     meta = torch.device("meta")
-    given = TrackerConfig(), mode_named(mode, trained=True), anchors(25).numpy(), (32,) * 3, [1.0] * 3
+    config = TrackerConfig(centre_correction=0.2)
+    given = config, mode_named(mode, trained=True), anchors(25).numpy(), (32,) * 3, [1.0] * 3
     selection = TensorSelector(*given, Device("meta", uses_arrays=False))
     found = SearchOutput(*(torch.empty(2, *s, device=meta) for s in ((96, 31, 31), (5, 25, 25), (5, 4, 25, 25))))
     parts = torch.empty(2, 96, 32, 17, dtype=torch.complex64, device=meta), torch.empty(2, 3, 32, 17, device=meta)

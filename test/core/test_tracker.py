@@ -347,7 +347,7 @@ def test_targets_are_independent_and_a_batch_is_its_members(tracker):
     ],
 )
 def test_every_step_is_that_of_the_method_written_plainly(model, mode, search_size):
-    config = TrackerConfig(search_size=search_size, learning_interval=1)
+    config = TrackerConfig(search_size=search_size, learning_interval=1, centre_correction=0.2, shown_size_rate=0.3)
     tracker = Tracker(model, device="cpu", mode=mode, engine="torch", config=config)
     frame, a = picture(60, 60)
     targets = [tracker.init(frame, a), tracker.init(frame, (200.0, 100.0, 50.0, 60.0))]
@@ -363,6 +363,8 @@ def test_every_step_is_that_of_the_method_written_plainly(model, mode, search_si
                 continue
             expected = np.add(old.size, plain.rate * np.subtract(plain.size, old.size))
             assert np.allclose(target.size, expected, atol=1e-2)
+            shown = np.add(target.size, config.shown_size_rate * np.subtract(plain.size, target.size))
+            assert np.allclose(track.box, [*(target.centre - shown / 2), *shown], atol=1e-2)
             if mode in ("siamese", "naive_fusion"):
                 continue
             numerators = acf.levels_of(target.filters.numerator, target.filters.sections)
