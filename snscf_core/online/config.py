@@ -61,7 +61,7 @@ class TrackerConfig:
     window_influence: float = 0.5  # SiamRPN's cosine window on the proposals' scores
     merge_overlap: float = 0.8  # proposals whose IoU with the best exceeds this are averaged with it; 1: none
     size_rate: float = 0.2  # how fast the size follows the proposal
-    shown_size_rate: float = 0.0  # how much closer to the proposal's size the box is shown than it is followed
+    shown_size_rate: float = 0.0  # share of the way from the followed size to the proposal's, for the box shown
     size_correction: float = 0.5  # exponent on (given size / proposed size) in the first frame; scales later proposals
     response_share: float = 0.5  # of the filters in the fused score of mode snscf
     centre_correction: float = 0.0  # share of the way from a proposal's centre to the filters' peak beside it, in snscf
