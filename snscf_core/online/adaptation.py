@@ -29,8 +29,10 @@ from .confidence import TrackState
 from .config import TemplateConfig, TrackerConfig
 from .filter_bank import joined_filters, share_filters
 from .motion import Point
-from .scale_search import resampling
+from .proposals import ProposalSelector
+from .scale_search import resampling, scale_balances
 from .search_regions import cell
+from .state_update import limited
 from .target import Target, Track
 
 _LOG = logging.getLogger(__name__)
@@ -107,6 +109,28 @@ def lessons_due(
         dx, dy = (offset / cell(region, config) for offset in match.candidate.offset)
         due.append((index, Lesson(target, context_side(*target.size) / context_side(*region.size), (dx, dy))))
     return due
+
+
+def correct_sizes(
+    lessons: Sequence[Lesson], features: Array, selector: ProposalSelector, device: Device
+) -> list[Lesson]:
+    """Makes N targets larger or smaller, as their filters respond more, and returns the lessons for these sizes.
+
+    Proposals tend to the size that they are asked with, or to the whole of which a target is a part. The filters
+    remember what size it had.
+    features: N x D x G x G, of the search regions.
+    """
+    config, targets = selector.config, [lesson.target for lesson in lessons]
+    gains = as_array([target.gains for target in targets], device)
+    zooms, shifts = zip(*((one.zoom, one.shift) for one in lessons), strict=True)
+    balances = scale_balances(config, selector, zooms, shifts, features, joined_filters(targets), gains, device)
+    corrected = []
+    for lesson, target, balance in zip(lessons, targets, balances.tolist(), strict=True):
+        before, change = target.size, math.exp(config.scale_correction * (balance - config.usual_balance))
+        size = (before[0] * change, before[1] * change)
+        target.size = limited(size, before, config.min_side, *target.frame_size)
+        corrected.append(lesson._replace(zoom=lesson.zoom * context_side(*target.size) / context_side(*before)))
+    return corrected
 
 
 class Learning:

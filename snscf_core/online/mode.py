@@ -17,7 +17,7 @@ class Mode:
     uses_filters: whether the response of the correlation filters is used.
     adapts: whether the filters learn from the frames in which the target is tracked (eq 8).
     ranks_by_response: whether proposals are ranked by the response at their centres alone, as in the paper (eq 9).
-    corrects_centres: whether the peak of that response beside a proposal corrects its centre.
+    corrects_boxes: whether that response corrects the centres of proposals and the size of the target.
     renews_template: whether the heads' template takes a share of what the target looks like now.
     response_share: share of that response in a proposal's rank, from 0 to 1; None takes it from the configuration.
     """
@@ -27,7 +27,7 @@ class Mode:
     uses_filters: bool = True
     adapts: bool = True
     ranks_by_response: bool = False
-    corrects_centres: bool = False
+    corrects_boxes: bool = False
     renews_template: bool = False
     response_share: float | None = None
 
@@ -35,7 +35,7 @@ class Mode:
 _ALL = {
     mode.name: mode
     for mode in (
-        Mode("snscf", corrects_centres=True, renews_template=True),
+        Mode("snscf", corrects_boxes=True, renews_template=True),
         Mode("paper", ranks_by_response=True),
         Mode("siamese", uses_filters=False, adapts=False),
         Mode("correlation_filter", uses_proposals=False),

@@ -103,7 +103,7 @@ class ProposalSelector:
     ) -> None:
         self.config, self.mode, self.sections = config, mode, sections
         self.share = config.response_share if mode.response_share is None else mode.response_share
-        self.correction = config.centre_correction if mode.corrects_centres else 0.0
+        self.correction = config.centre_correction if mode.corrects_boxes else 0.0
         self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
         window_prior = (acf.hann_window(anchors.shape[-1]) * np.float32(config.window_influence)).ravel()
         self._anchors, self._window_prior = anchors, np.tile(window_prior, len(anchors))

@@ -15,10 +15,13 @@ import numpy.typing as npt
 from ..arrays import Array, as_array, joined, to_numpy
 from ..devices import Device
 from ..model import acf
-from .array_choice import peak_to_sidelobe, vertex
+from .array_choice import PEAK_REACH, peak_to_sidelobe, vertex
 from .config import TrackerConfig
+from .motion import Point
 from .proposals import ProposalSelector
 from .search_regions import Region, cell
+
+_BALANCED = 1.22  # the scale and its inverse at which responses are compared; nearer to 1, noise would decide
 
 
 def resampling(grid: int, zoom: float, shift: float) -> npt.NDArray[np.float64]:
@@ -66,6 +69,40 @@ def best_scales(
         ((x, y), (w, h), 1.0, math.nan, float(response.max()), math.nan, peak_to_sidelobe(response, exclude), embedding)
         for (x, y, w, h), response, (embedding,) in zip(found, maps, vectors, strict=True)
     ]
+
+
+def scale_balances(
+    config: TrackerConfig,
+    selector: ProposalSelector,
+    zooms: Sequence[float],
+    shifts: Sequence[Point],
+    features: Array,
+    filters: acf.FilterBank,
+    gains: Array,
+    device: Device,
+) -> npt.NDArray[np.float64]:
+    """Returns how much more the filters of N targets respond at a larger scale than at a smaller one, from -1 to 1.
+
+    Only responses in the middle count, where the targets are.
+    zooms, shifts: of the targets in their features, as in `resampling`.
+    features: N x D x G x G.
+    gains: N x L.
+    """
+    middle = slice(config.grid // 2 - PEAK_REACH, config.grid // 2 + PEAK_REACH + 1)
+    highest = []
+    for scale in (_BALANCED, 1 / _BALANCED):
+        views = np.array(
+            [
+                [resampling(config.grid, zoom * scale, place) for place in shift]
+                for zoom, shift in zip(zooms, shifts, strict=True)
+            ],
+            np.float32,
+        )
+        across, down = (as_array(views[:, axis, None], device) for axis in range(2))
+        response = selector.response(down @ (features @ across.swapaxes(2, 3)), filters, gains)
+        highest.append(to_numpy(response)[:, 0, middle, middle].max((1, 2)).astype(np.float64))
+    larger, smaller = np.maximum(highest, 1e-6)
+    return np.asarray((larger - smaller) / (larger + smaller))
 
 
 def _sub_cell_peak(response: npt.NDArray[np.float32]) -> tuple[float, float]:

@@ -43,7 +43,7 @@ def update_state(target: Target, match: Match, config: TrackerConfig) -> Track:
         # Set once, so that the plan of the search does not change while the target is lost.
         target.lost_at = target.lost_at or target.last_known or (target.centre, target.size)
     # The size that the next search relies on changes slowly. What is shown need not, and so is nearer to the truth.
-    size = _limited(_between(target.size, match.size, shown), target.size, config.min_side, *target.frame_size)
+    size = limited(_between(target.size, match.size, shown), target.size, config.min_side, *target.frame_size)
     centre = _inside(target.centre, size, target.frame_size)
     return Track(box_around(centre, size), score, state, match.candidate.quality)
 
@@ -69,7 +69,7 @@ def _follow_match(
         size = _size_at_first_sight(target, match, config)
     else:
         size = _followed_size(target, match, state, config, searched_for=searched_for)
-    target.size = _limited(size, target.size, config.min_side, *target.frame_size)
+    target.size = limited(size, target.size, config.min_side, *target.frame_size)
     if not target.confidence.searching:
         target.last_known, target.lost_at, target.searched, target.places_searched = None, None, 0, 0
     centre = _inside(match.candidate.centre, target.size, target.frame_size)
@@ -112,7 +112,7 @@ def _between(before: Point, now: Point, rate: float) -> Point:
     return (w, h)
 
 
-def _limited(size: Point, old: Point, min_side: float, width: int, height: int) -> Point:
+def limited(size: Point, old: Point, min_side: float, width: int, height: int) -> Point:
     """Returns the new size, or the old one if the new is too small or too large and the old was less so."""
     too_small = min(size) < min_side and min(size) < min(old)
     too_large = (size[0] > 1.5 * width or size[1] > 1.5 * height) and size[0] * size[1] > old[0] * old[1]

@@ -26,7 +26,7 @@ from ..model import acf
 from ..model.checkpoints import describe
 from ..model.geometry import LEVELS
 from ..surroundings import own_arithmetic
-from .adaptation import FilterUpdate, Learning, Lesson, lessons_due, renew_templates, renewal_due
+from .adaptation import FilterUpdate, Learning, Lesson, correct_sizes, lessons_due, renew_templates, renewal_due
 from .appearance import Light, Memory, Seen, colours, light
 from .association import Match, associate
 from .confidence import Confidence
@@ -277,9 +277,12 @@ class Tracker:
         """Updates filters, while the features are valid, so before the next search."""
         if lessons:
             features = found.around([index for index, _ in lessons])
-            self._costs.measured(
-                "lesson", len(lessons), lambda: self.filter_update([one for _, one in lessons], features)
-            )
+            self._costs.measured("lesson", len(lessons), lambda: self._teach([one for _, one in lessons], features))
+
+    def _teach(self, lessons: list[Lesson], features: Array) -> None:
+        if self._mode.corrects_boxes and self.config.scale_correction:
+            lessons = correct_sizes(lessons, features, self.inference.selector, self.device)
+        self.filter_update(lessons, features)
 
     def _renew(self, seen: Sequence[tuple[Frame, Target]]) -> None:
         """Renews the templates of targets, each with its frame."""

@@ -29,6 +29,7 @@ from snscf_core.online.config import changed
 from snscf_core.online.inference import Candidate
 from snscf_core.online.mode import mode_named
 from snscf_core.online.motion import Distractor, Motion
+from snscf_core.online.scale_search import scale_balances
 from snscf_core.online.search_regions import plan
 from snscf_core.online.tensor_selection import merged
 from snscf_core.scenes import Scene
@@ -371,6 +372,34 @@ def test_every_step_is_that_of_the_method_written_plainly(model, mode, search_si
             for numerator, filter_ in zip(numerators, plain.filters(target.size), strict=True):
                 wanted = filter_.numerator.numpy()
                 assert np.abs(numerator - wanted).max() < 1e-3 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("mode", ["snscf", "paper"])
+def test_filters_bring_a_wrong_size_back(mode):
+    # The size follows no proposal, and the filters do not learn. So nothing but their responses can change it.
+    config = TrackerConfig(learning_interval=1, learning_rate=0.0, size_rate=0.0, scale_correction=0.35)
+    tracker = Tracker("snscf_nano", device="cpu", mode=mode, config=config)
+    frame, box = picture(60, 60)
+    for factor in (0.8, 1.25):
+        target = tracker.init(frame, box)
+        width, height = target.size
+        target.size = (factor * width, factor * height)
+        for _ in range(8):
+            assert tracker.update(frame, target).state == TrackState.TRACKED
+        assert target.size[0] / target.size[1] == pytest.approx(width / height)
+        left = math.log(target.size[0] / width) / math.log(factor)
+        assert left == pytest.approx(1.0) if mode == "paper" else -0.3 < left < 0.7
+
+
+def test_a_filter_responds_more_at_the_scale_of_its_target():
+    tracker = Tracker("snscf_nano", device="cpu", engine="torch")
+    frame, box = picture(60, 60)
+    target = tracker.init(frame, box)
+    features = tracker.inference.look(tracker.searched(frame, [target])[0], target.kernels)[1]
+    given = tracker.config, tracker.inference.selector
+    rest = features, target.filters, np.array([target.gains], np.float32), tracker.device
+    smaller, same, larger = (float(scale_balances(*given, [zoom], [(0.0, 0.0)], *rest)[0]) for zoom in (1.25, 1.0, 0.8))
+    assert -1 < smaller < same < larger < 1 and smaller < 0 < larger
 
 
 @pytest.mark.slow
