@@ -1,7 +1,7 @@
 # Copyright 2026 snscf maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Adapt: update the filters and the templates from a frame in which their targets are tracked.
+"""Adapt: update sizes, filters and templates from a frame in which their targets are tracked.
 
 The filters learn by eq 8 on the target as found, in a running average. The template takes a share of what the target
 looks like now.

@@ -64,8 +64,8 @@ class TrackerConfig:
     shown_size_rate: float = 0.0  # share of the way from the followed size to the proposal's, for the box shown
     size_correction: float = 0.5  # exponent on (given size / proposed size) in the first frame; scales later proposals
     response_share: float = 0.5  # of the filters in the fused score of mode snscf
-    centre_correction: float = 0.0  # share of the way from a proposal's centre to the filters' peak beside it, in snscf
-    scale_correction: float = 0.0  # how far the filters change the size each time they learn; 0: not at all. In snscf
+    centre_correction: float = 0.0  # in snscf: share of the way from a proposal's centre to the filters' peak
+    scale_correction: float = 0.0  # in snscf: how far the filters change the size each time they learn; 0: none
     usual_balance: float = 0.08  # of the filters' responses at a larger and a smaller scale, if the size is right
     min_side: float = 4.0  # pixels; no side of a target's box shrinks below this
     max_size_correction: float = 1.5  # limit of (given size / proposed size), and of its inverse
