@@ -61,20 +61,25 @@ class VideoOutput:
         try:
             if self._writer is not None:
                 self._writer.release()
-            if self.written:
-                self._check()
-                self._part.replace(self._path)
+                if self._frames_in_file():
+                    self._part.replace(self._path)
         finally:
             self._part.unlink(missing_ok=True)
 
-    def _check(self) -> None:
-        """Reads the number of frames back: OpenCV reports no error where the disk is full."""
+    def _frames_in_file(self) -> int:
+        """Reads the number of frames back: OpenCV reports no error where the disk is full.
+
+        A signal between writing a frame and counting it leaves one more than was counted.
+
+        Raises OSError if there are fewer than were written.
+        """
         video = cv2.VideoCapture(str(self._part))
         found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
         video.release()
-        if found != self.written:
+        if found < self.written:
             reason = f"the video is incomplete: {found} of {self.written} frames could be written. Is the disk full?"
             raise OSError(errno.EIO, reason, os.fspath(self._path))
+        return found
 
 
 def _drawn(frame: Frame, box: Sequence[float], label: str) -> Frame:

@@ -125,10 +125,12 @@ def test_a_video_keeps_its_rate_and_all_frames_whatever_their_size(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_a_video_is_playable_after_an_interruption(tmp_path):
+@pytest.mark.parametrize("counted", [0, 1], ids=["before it was counted", "between frames"])
+def test_a_video_is_playable_after_an_interruption(counted, tmp_path):
     file = tmp_path / "out.mp4"
     with pytest.raises(Interruption), VideoOutput(file, None) as video:
         video.write(picture(1), BOX, "given")
+        video.written = counted
         raise Interruption(signal.SIGTERM)
     assert played(file) == (1, 30.0)
 
