@@ -10,10 +10,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from domains import Domain
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWNSTREAM = Path(__file__).parent / "downstream"
@@ -35,7 +36,7 @@ bringup.activate(rclpy.create_node("starter"), "/tracker", 120)' || { cat tracke
 
 
 @pytest.fixture(scope="module")
-def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Runs a command where ROS 2 and colcon are installed and our packages are not.
 
     That is the private environment without what it has of ours: a tree of hard links, so it costs little. Nothing in it
@@ -68,7 +69,9 @@ def in_ros(tmp_path_factory: pytest.TempPathFactory) -> Run:
     installed = run("python", "-m", "pip", "install", "-q", "colcon-common-extensions", folder=copy)
     if installed.returncode != 0:
         pytest.skip(f"colcon can't be installed: {installed.stderr}")
-    return run
+    with Domain() as domain:  # a tracker of other tests may be running in this worker's
+        environment["ROS_DOMAIN_ID"] = str(domain.number)
+        yield run
 
 
 @pytest.mark.slow
