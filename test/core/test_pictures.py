@@ -119,6 +119,19 @@ def test_bars_and_stripes_along_the_blocks_are_not_taken_for_damage() -> None:
         assert decode_picture(encoded(picture)).shape == picture.shape
 
 
+def test_thin_lines_along_the_blocks_are_not_taken_for_damage() -> None:
+    picture = np.random.default_rng(0).normal(60, 3, (240, 320, 3))
+    picture[80:83, 160:] += 120  # as two lines of a tiled floor: along a row of blocks, and along the next one
+    picture[96:99, :160] += 120
+    data = encoded(picture.clip(0, 255).astype(np.uint8))
+    assert decode_picture(data).shape == picture.shape
+    picture[83:96, 160:] += 120  # what damage leaves: all that comes behind is brighter too
+    picture[99:] += 120
+    picture[96:99, 160:] += 120
+    with pytest.raises(ValueError, match="along a seam"):
+        decode_picture(encoded(picture.clip(0, 255).astype(np.uint8)))
+
+
 def test_grey_and_four_component_jpegs_are_read(scene: Frame) -> None:
     from PIL import Image
 
