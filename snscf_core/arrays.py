@@ -70,13 +70,24 @@ def joined(parts: Sequence[Array], axis: int = 0) -> Array:
     return np.concatenate(cast(Any, parts), axis)
 
 
-def rfft2(array: Array, size: int) -> Array:
-    """Returns the spectrum of real maps (... x H x W), padded with zeros: ... x size x (size // 2 + 1), complex64."""
+def resampled(maps: Array, views: Array) -> Array:
+    """Returns maps N x C x G x G multiplied by matrices N x 2 x G x G: by the first across, by the second down."""
+    across, down = cast(Any, views)[:, :1], cast(Any, views)[:, 1:]
+    return down @ (maps @ across.swapaxes(2, 3))
+
+
+def rfft2(array: Array, size: int, views: Array | None = None) -> Array:
+    """Returns the spectrum of real maps (... x H x W), padded with zeros: ... x size x (size // 2 + 1), complex64.
+
+    views: N x 2 x G x G, with maps of N x C x G x G; the maps are `resampled` by them first. On arrays this costs
+        nothing, because the transform is a product with matrices too.
+    """
     if is_tensor(array):
         import torch
 
-        return torch.fft.rfft2(cast(Any, array), s=(size, size))
-    maps: Any = array
+        maps = array if views is None else resampled(array, views)
+        return torch.fft.rfft2(cast(Any, maps), s=(size, size))
+    maps = cast(Any, array)
     across, down = _transforms(*maps.shape[-2:], size)
     half = size // 2 + 1
     # Products of small matrices take a fifth of the time of NumPy's transform. For large ones, its library would start
@@ -84,8 +95,13 @@ def rfft2(array: Array, size: int) -> Array:
     spectrum = np.empty((*maps.shape[:-2], size, half), np.complex64)
     if not maps.size:
         return spectrum
-    for some, part in zip(maps.reshape(-1, *maps.shape[-3:]), spectrum.reshape(-1, *spectrum.shape[-3:]), strict=True):
-        both = down @ (some @ across)  # small enough for the cache
+    parts = spectrum.reshape(-1, *spectrum.shape[-3:])
+    for index, (some, part) in enumerate(zip(maps.reshape(-1, *maps.shape[-3:]), parts, strict=True)):
+        rows, columns = across, down
+        if views is not None:
+            first, second = cast(Any, views)[index]
+            rows, columns = first.T @ across, down @ second
+        both = columns @ (some @ rows)  # small enough for the cache
         np.subtract(both[..., :size, :half], both[..., size:, half:], out=part.real)
         np.add(both[..., :size, half:], both[..., size:, :half], out=part.imag)
     return spectrum

@@ -149,28 +149,34 @@ class FilterBank:
 
 
 def learn_bank(
-    features: Array, gains: Array, label: Array, sections: tuple[int, ...], regularisation: float
+    features: Array,
+    gains: Array,
+    label: Array,
+    sections: tuple[int, ...],
+    regularisation: float,
+    views: Array | None = None,
 ) -> FilterBank:
     """Learns a filter for each level (eq 8), as `learn` does, from features scaled by a factor per target and level.
 
-    features: N x C x H x W, windowed.
+    features: N x C x H x W, windowed, or windowed by ``views``.
     gains: N x L, the factors.
     label: N x 1 x P x P, shared by all levels.
+    views: N x 2 x H x H, by which the features are resampled first, see `arrays.resampled`.
     """
     size = label.shape[-1]
-    spectrum = rfft2(features, size)
+    spectrum = rfft2(features, size, views)
     target = rfft2(label, size) * gains[..., None, None]
     power = _sums(spectrum.real**2 + spectrum.imag**2, sections) * (gains**2)[..., None, None]
     return FilterBank(_times(target, spectrum.conj(), sections), power, sections, regularisation)
 
 
-def respond_bank(bank: FilterBank, features: Array, gains: Array, weights: Array) -> Array:
+def respond_bank(bank: FilterBank, features: Array, gains: Array, weights: Array, views: Array | None = None) -> Array:
     """Returns the responses of all levels (eq 9), summed with ``weights`` (L), as N x 1 x H x W.
 
-    features, gains: as in `learn_bank`.
+    features, gains, views: as in `learn_bank`.
     """
     size = bank.numerator.shape[-2]
-    spectrum = rfft2(features, size)
+    spectrum = rfft2(features, size, views)
     factors = (weights * gains)[..., None, None] / (bank.denominator + bank.regularisation)
     # The transform is linear, so summing the levels first saves transforms.
     product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1)[:, None]

@@ -188,9 +188,7 @@ class Learning:
         views, labels: see `views`.
         numerator, denominator: the filters so far; if given, the result is their running average with the new ones.
         """
-        across, down = cast(Any, views[:, :1]).swapaxes(2, 3), views[:, 1:]
-        # Products of small matrices: for large ones, NumPy's library starts threads that disturb those of the engine.
-        new = acf.learn_bank(down @ (features @ across), gains, labels, self.sections, self.config.ridge)
+        new = acf.learn_bank(features, gains, labels, self.sections, self.config.ridge, views)
         if numerator is not None and denominator is not None:
             old = acf.FilterBank(numerator, denominator, self.sections, self.config.ridge)
             new = old.updated(new, self._rate)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Array, as_array, is_tensor, joined, to_numpy
+from ..arrays import Array, as_array, is_tensor, joined, resampled, to_numpy
 from ..devices import Device
 from ..engines import Engine
 from ..engines.search_output import SearchOutput
@@ -108,20 +108,28 @@ class ProposalSelector:
         window_prior = (acf.hann_window(anchors.shape[-1]) * np.float32(config.window_influence)).ravel()
         self._anchors, self._window_prior = anchors, np.tile(window_prior, len(anchors))
         self.window = as_array(acf.hann_window(config.grid), device)
+        self.windowing = np.diag(np.hanning(config.grid + 2)[1:-1].astype(np.float32))
         self.level_weights = as_array(level_weights, device)
         self._array_choice = ArrayChoice(
             config, mode.ranks_by_response, self.share, self.correction, anchors, self._window_prior, self.spacing
         )
 
-    def response(self, features: Array, filters: acf.FilterBank, gains: Array) -> Array:
-        """Returns the weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G."""
+    def response(self, features: Array, filters: acf.FilterBank, gains: Array, views: Array | None = None) -> Array:
+        """Returns the weighted sum of the levels' responses (eq 9), N x 1 x G x G, for features N x D x G x G.
+
+        views: N x 2 x G x G, by which the features are resampled before they are windowed, see `arrays.resampled`.
+        """
         if is_tensor(features):
-            return acf.respond_bank(filters, features * self.window, gains, self.level_weights)
+            seen: Any = features if views is None else resampled(features, views)
+            return acf.respond_bank(filters, seen * self.window, gains, self.level_weights)
+        # The Hann window is a product of one along each axis, so it is part of the matrices too.
+        windowed: Any = self.windowing if views is None else self.windowing @ views
+        windowed = np.broadcast_to(windowed, (len(features), 2, *self.windowing.shape))
         rows = [slice(index, index + 1) for index in range(len(features))]
         # One target at a time, because its maps fit into the processor's cache.
         return joined(
             [
-                acf.respond_bank(filters.of(row), features[row] * self.window, gains[row], self.level_weights)
+                acf.respond_bank(filters.of(row), features[row], gains[row], self.level_weights, windowed[row])
                 for row in rows
             ]
         )

@@ -51,8 +51,10 @@ def best_scales(
     gains: N x L.
     """
     steps = config.scale_steps
-    scaled = [as_array(resampling(config.grid, step, 0.0), device) for step in steps]
-    responses = to_numpy(joined([selector.response(step @ features @ step.T, filters, gains) for step in scaled], 1))
+    views = [[[resampling(config.grid, step, 0.0)] * 2] * len(regions) for step in steps]
+    responses = to_numpy(
+        joined([selector.response(features, filters, gains, as_array(view, device)) for view in views], 1)
+    )
     penalties = np.array([1.0 if step == 1 else config.scale_change_penalty for step in steps], np.float32)
     best = (responses.max((2, 3)) * penalties).argmax(1)
     found = []
@@ -91,15 +93,11 @@ def scale_balances(
     middle = slice(config.grid // 2 - PEAK_REACH, config.grid // 2 + PEAK_REACH + 1)
     highest = []
     for scale in (_BALANCED, 1 / _BALANCED):
-        views = np.array(
-            [
-                [resampling(config.grid, zoom * scale, place) for place in shift]
-                for zoom, shift in zip(zooms, shifts, strict=True)
-            ],
-            np.float32,
-        )
-        across, down = (as_array(views[:, axis, None], device) for axis in range(2))
-        response = selector.response(down @ (features @ across.swapaxes(2, 3)), filters, gains)
+        views = [
+            [resampling(config.grid, zoom * scale, place) for place in shift]
+            for zoom, shift in zip(zooms, shifts, strict=True)
+        ]
+        response = selector.response(features, filters, gains, as_array(views, device))
         highest.append(to_numpy(response)[:, 0, middle, middle].max((1, 2)).astype(np.float64))
     larger, smaller = np.maximum(highest, 1e-6)
     return np.asarray((larger - smaller) / (larger + smaller))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from snscf_core import arrays
 from snscf_core.model import acf
 from snscf_core.model.ssf import spatially_semantic_features
 
@@ -90,3 +91,18 @@ def test_levels_are_brought_to_one_grid():
     assert finer.shape == (1, 2, 32, 32)
     # Bilinear, align_corners off: output cell k lies at input cell (k + 0.5) / 2 - 0.5.
     assert torch.allclose(finer[0, 0, 5, 1:-1], (torch.arange(1.0, 31) + 0.5) / 2 - 0.5)
+
+
+# Transforms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resampled", [False, True], ids=["as they are", "resampled first"])
+def test_spectra_of_arrays_are_those_of_tensors(resampled):
+    random = np.random.default_rng(3)
+    maps = random.normal(size=(2, 5, 9, 9)).astype(np.float32)
+    views = random.normal(size=(2, 2, 9, 9)).astype(np.float32) if resampled else None
+    spectrum = arrays.rfft2(maps, 16, views)
+    seen = maps if views is None else np.einsum("nij,ncjk,nlk->ncil", views[:, 1], maps, views[:, 0])
+    np.testing.assert_allclose(spectrum, np.fft.rfft2(seen, s=(16, 16)), rtol=0, atol=1e-3)
+    tensors = arrays.rfft2(torch.from_numpy(maps), 16, None if views is None else torch.from_numpy(views))
+    np.testing.assert_allclose(spectrum, tensors, rtol=0, atol=1e-3)

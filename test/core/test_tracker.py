@@ -439,7 +439,8 @@ def test_search_crops_of_other_sizes_follow_too(search_size):
 def test_a_cell_of_the_filters_is_eight_pixels_of_the_crop(search_size, imagenet):
     config = TrackerConfig(search_size=search_size, scale_steps=(1.0,), learning_rate=1.0, learning_interval=1)
     tracker = Tracker(imagenet / IMAGENET_FILES["snscf_nano"], device="cpu", config=config)
-    tracker.inference.selector.window[:] = 1  # the window pulls a little towards the middle
+    selector = tracker.inference.selector
+    selector.windowing[:] = np.eye(len(selector.windowing))  # the window pulls a little towards the middle
     side = TEMPLATE_SIZE / 2  # of a square whose crops are taken pixel for pixel
     assert context_side(side, side) == TEMPLATE_SIZE
     frame = texture(600, 600, 5, 6.0)
