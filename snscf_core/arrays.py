@@ -102,8 +102,14 @@ def rfft2(array: Array, size: int, views: Array | None = None) -> Array:
             first, second = cast(Any, views)[index]
             rows, columns = first.T @ across, down @ second
         both = columns @ (some @ rows)  # small enough for the cache
-        np.subtract(both[..., :size, :half], both[..., size:, half:], out=part.real)
-        np.add(both[..., :size, half:], both[..., size:, :half], out=part.imag)
+        real, imaginary = both[..., :half, :], both[..., half:, :]
+        np.subtract(real[..., :half], imaginary[..., half:], out=part.real[..., :half, :])
+        np.add(real[..., half:], imaginary[..., :half], out=part.imag[..., :half, :])
+        # The wave of row size - k is the conjugate of that of row k.
+        mirrored = slice(size - half, 0, -1)
+        real, imaginary = real[..., mirrored, :], imaginary[..., mirrored, :]
+        np.add(real[..., :half], imaginary[..., half:], out=part.real[..., half:, :])
+        np.subtract(real[..., half:], imaginary[..., :half], out=part.imag[..., half:, :])
     return spectrum
 
 
@@ -112,11 +118,11 @@ def _transforms(rows: int, columns: int, size: int) -> tuple[npt.NDArray[np.floa
     """Returns the matrices of the discrete Fourier transform, their real and imaginary parts side by side.
 
     The first transforms rows of ``columns`` values: columns x 2 (size // 2 + 1). The second transforms columns of
-    ``rows`` values: 2 size x rows.
+    ``rows`` values to the first half of the spectrum: 2 (size // 2 + 1) x rows.
     """
-    places = np.arange(size)
+    places, half = np.arange(size), size // 2 + 1
     waves = np.exp(-2j * np.pi / size * (places[:, None] * places % size))
-    across, down = waves[:columns, : size // 2 + 1], waves[:, :rows]
+    across, down = waves[:columns, :half], waves[:half, :rows]
     return (
         np.concatenate([across.real, across.imag], 1).astype(np.float32),
         np.concatenate([down.real, down.imag], 0).astype(np.float32),
