@@ -97,8 +97,7 @@ def trackers_table() -> str:
             for title in ("snscf_nano", "FEAR-XS")
             if title in speed
         )
-        + ". When each runs alone, FEAR-XS is faster, "
-        "[at best and by the median](docs/speed.md#beside-fear-each-alone-in-its-process).",
+        + ". [With one thread](docs/speed.md#beside-fear-each-alone-in-its-process) the two are nearly as fast.",
         f"¹ On {paper['data']}, with a {paper['device']}. "
         "² In bfloat16, from [another run](docs/accuracy.md#the-17-development-sequences); "
         "its frames / s are in float32. "
