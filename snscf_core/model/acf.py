@@ -45,10 +45,15 @@ def fft_size(cells: int) -> int:
         size += 1
 
 
+def hann_profile(cells: int) -> npt.NDArray[np.float64]:
+    """Returns the Hann window along one axis; it reaches zero just outside the map."""
+    return np.hanning(cells + 2)[1:-1]
+
+
 def hann_window(cells: int) -> npt.NDArray[np.float32]:
-    """Returns a cells x cells Hann window that reaches zero just outside the map."""
-    window = np.hanning(cells + 2)[1:-1].astype(np.float32)
-    return window[:, None] * window[None, :]
+    """Returns the cells x cells Hann window, the product of two `hann_profile`."""
+    profile = hann_profile(cells).astype(np.float32)
+    return profile[:, None] * profile[None, :]
 
 
 def gaussian_label(cells: int, size: int, sigma: Tensor) -> Tensor:

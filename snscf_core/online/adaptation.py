@@ -146,7 +146,7 @@ class Learning:
     def __init__(self, config: TrackerConfig, sections: tuple[int, ...], device: Device) -> None:
         self.config, self.sections, self.device = config, sections, device
         self._rate = 1 - (1 - config.learning_rate) ** config.learning_interval
-        self._profile = np.hanning(config.grid + 2)[1:-1]  # the Hann window along one axis
+        self._profile = acf.hann_profile(config.grid)
 
     def views(self, sizes: Sequence[Point], zooms: Sequence[float], shifts: Sequence[Point]) -> tuple[Array, Array]:
         """Returns matrices that resample and window the maps of N targets, and the labels (eq 6).

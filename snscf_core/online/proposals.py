@@ -108,7 +108,7 @@ class ProposalSelector:
         window_prior = (acf.hann_window(anchors.shape[-1]) * np.float32(config.window_influence)).ravel()
         self._anchors, self._window_prior = anchors, np.tile(window_prior, len(anchors))
         self.window = as_array(acf.hann_window(config.grid), device)
-        self.windowing = np.diag(np.hanning(config.grid + 2)[1:-1].astype(np.float32))
+        self.windowing = np.diag(acf.hann_profile(config.grid).astype(np.float32))
         self.level_weights = as_array(level_weights, device)
         self._array_choice = ArrayChoice(
             config, mode.ranks_by_response, self.share, self.correction, anchors, self._window_prior, self.spacing
