@@ -80,7 +80,7 @@ def rfft2(array: Array, size: int, views: Array | None = None) -> Array:
     """Returns the spectrum of real maps (... x H x W), padded with zeros: ... x size x (size // 2 + 1), complex64.
 
     views: N x 2 x G x G, with maps of N x C x G x G; the maps are `resampled` by them first. On arrays this costs
-        nothing, because the transform is a product with matrices too.
+        next to nothing, because the transform is a product of matrices too.
     """
     if is_tensor(array):
         import torch

@@ -10,7 +10,7 @@ somewhere in a row of blocks, runs to the right edge, and goes on from the left 
 Every block along it differs from the one above by the same amount: the stair is even. Blocks that come from elsewhere
 in the picture leave a rough stair. Along it, the step from one block to the next is far larger than the steps between
 rows of pixels within a block. Edges of real things leave neither. A thin line, as on a sports field or a tiled floor,
-can lie along such a stair and look even. But behind a line the picture is as bright as before; behind damage it is not.
+can lie along such a stair and look even. But the picture is equally bright on both sides of a line.
 """
 
 from __future__ import annotations
@@ -130,9 +130,10 @@ def _rough_stairs(borders: Steps, middles: Steps, columns: int) -> Iterator[int]
 
 
 def _lasts(steps: Steps, changes: Steps) -> bool:
-    """Tells whether the steps along an even stair are alike in levels too, and the picture stays as bright behind it.
+    """Tells whether the steps along an even stair are alike in levels, and the brightness stays changed below it.
 
-    steps, changes: of one channel, in the order of the stair and of the columns; only the middle of both counts.
+    steps: of one channel, in the order of the stair.
+    changes: of the same channel, in the order of the columns, from `_changes`.
     """
     middle = np.median(steps)
     spread = 1.4826 * np.median(np.abs(steps - middle))
