@@ -71,62 +71,57 @@ def joined(parts: Sequence[Array], axis: int = 0) -> Array:
 
 
 def resampled(maps: Array, views: Array) -> Array:
-    """Returns maps N x C x G x G multiplied by matrices N x 2 x G x G: by the first across, by the second down."""
+    """Returns maps N x C x H x H multiplied by matrices N x 2 x G x H: by the first across, by the second down."""
     across, down = cast(Any, views)[:, :1], cast(Any, views)[:, 1:]
     return down @ (maps @ across.swapaxes(2, 3))
 
 
-def rfft2(array: Array, size: int, views: Array | None = None) -> Array:
-    """Returns the spectrum of real maps (... x H x W), padded with zeros: ... x size x (size // 2 + 1), complex64.
+def rfft2(array: Array, size: int, views: Array | None = None, out: Array | None = None) -> Array:
+    """Returns the spectrum of real maps (N x C x H x W), padded with zeros: N x C x size x (size // 2 + 1), complex64.
 
-    views: N x 2 x G x G, with maps of N x C x G x G; the maps are `resampled` by them first. On arrays this costs
-        next to nothing, because the transform is a product of matrices too.
+    views: N x 2 x G x H, by which the maps are `resampled` first. On arrays this costs next to nothing, because the
+        transform is a product of matrices too.
+    out: an array for the result; only with arrays.
     """
     if is_tensor(array):
         import torch
 
         maps = array if views is None else resampled(array, views)
         return torch.fft.rfft2(cast(Any, maps), s=(size, size))
-    maps = cast(Any, array)
-    across, down = _transforms(*maps.shape[-2:], size)
-    half = size // 2 + 1
-    # Products of small matrices take a fifth of the time of NumPy's transform. For large ones, its library would start
+    maps, half = cast(Any, array), size // 2 + 1
+    count, channels = maps.shape[:2]
+    spectrum: Any = np.empty((count, channels, size, half), np.complex64) if out is None else out
+    first, second, waves = _transforms(*(maps.shape[-2:] if views is None else views.shape[-2:-1] * 2), size)
+    # Products of small matrices take a tenth of the time of NumPy's transform. For large ones, its library would start
     # threads that disturb those of the engine.
-    spectrum = np.empty((*maps.shape[:-2], size, half), np.complex64)
-    if not maps.size:
-        return spectrum
-    parts = spectrum.reshape(-1, *spectrum.shape[-3:])
-    for index, (some, part) in enumerate(zip(maps.reshape(-1, *maps.shape[-3:]), parts, strict=True)):
-        rows, columns = across, down
+    for index, some in enumerate(maps):
+        down, across = first, second
         if views is not None:
-            first, second = cast(Any, views)[index]
-            rows, columns = first.T @ across, down @ second
-        both = columns @ (some @ rows)  # small enough for the cache
-        real, imaginary = both[..., :half, :], both[..., half:, :]
-        np.subtract(real[..., :half], imaginary[..., half:], out=part.real[..., :half, :])
-        np.add(real[..., half:], imaginary[..., :half], out=part.imag[..., :half, :])
-        # The wave of row size - k is the conjugate of that of row k.
-        mirrored = slice(size - half, 0, -1)
-        real, imaginary = real[..., mirrored, :], imaginary[..., mirrored, :]
-        np.add(real[..., :half], imaginary[..., half:], out=part.real[..., half:, :])
-        np.subtract(real[..., half:], imaginary[..., :half], out=part.imag[..., half:, :])
-    return spectrum
+            down, across = first @ cast(Any, views)[index, 1], cast(Any, views)[index, 0].T @ second
+        both = (down @ some).reshape(channels, half, 2 * maps.shape[-1]) @ across.reshape(-1, 4 * half)
+        both.view(np.complex64).reshape(channels, 2 * half, half).take(waves, 1, spectrum[index], "clip")
+    return cast("npt.NDArray[Any]", spectrum)
 
 
 @cache
-def _transforms(rows: int, columns: int, size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Returns the matrices of the discrete Fourier transform, their real and imaginary parts side by side.
+def _transforms(rows: int, columns: int, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Returns the matrices of the discrete Fourier transform of maps of rows x columns, and the order of the result.
 
-    The first transforms rows of ``columns`` values: columns x 2 (size // 2 + 1). The second transforms columns of
-    ``rows`` values to the first half of the spectrum: 2 (size // 2 + 1) x rows.
+    The first transforms columns: 2 H x rows, for each of the H = size // 2 + 1 waves its cosine and its sine. The
+    second transforms rows: 2 x columns x 4 H, from cosines and sines of the columns to H complex numbers for the wave
+    itself, and H for its conjugate, which is wave ``size`` - k. The order sorts the waves and their conjugates from 0
+    to ``size`` - 1.
     """
     places, half = np.arange(size), size // 2 + 1
-    waves = np.exp(-2j * np.pi / size * (places[:, None] * places % size))
-    across, down = waves[:columns, :half], waves[:half, :rows]
-    return (
-        np.concatenate([across.real, across.imag], 1).astype(np.float32),
-        np.concatenate([down.real, down.imag], 0).astype(np.float32),
-    )
+    angles = 2 * np.pi / size * (places[:, None] * places[:half] % size)
+    cosine, sine = np.cos(angles), np.sin(angles)
+    first = np.stack([cosine[:rows].T, sine[:rows].T], 1).reshape(2 * half, rows)
+    cosine, sine = cosine[:columns], sine[:columns]
+    # Real and imaginary parts of (cos - i sin) and (cos + i sin) of the columns times (cos - i sin) of the rows.
+    itself, conjugate = ((cosine, -sine), (-sine, -cosine)), ((cosine, -sine), (sine, cosine))
+    second = np.array([itself, conjugate]).transpose(1, 3, 0, 4, 2).reshape(2, columns, 4 * half)
+    order = np.array([*range(0, 2 * half, 2), *range(2 * (size - half) + 1, 2, -2)])
+    return first.astype(np.float32), second.astype(np.float32), order
 
 
 def irfft2(spectrum: Array, size: int) -> Array:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..crops import SEARCH_SIZE, TEMPLATE_SIZE
 from ..devices import Device
 from ..model.checkpoints import Weights, network_of
-from ..model.geometry import TAP_CHANNELS
+from ..model.geometry import STRIDE, TAP_CHANNELS, TAP_STRIDES
 from ..surroundings import own_defaults
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class NetworkSpec:
         if self.weights.trained:
             return (self.weights.geometry.filter_channels,) * len(self.levels)
         return tuple(TAP_CHANNELS[self.weights.model][level] for level in self.levels)
+
+    @property
+    def coarse(self) -> tuple[bool, ...]:
+        """Whether each level of these features was resampled from cells of twice the stride."""
+        return tuple(TAP_STRIDES[self.weights.model][level] > STRIDE for level in self.levels)
 
     @property
     def anchors(self) -> npt.NDArray[np.float32]:

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from functools import cache
+from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Array, irfft2, joined, rfft2
+from ..arrays import Array, irfft2, is_tensor, joined, rfft2
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,6 +161,7 @@ def learn_bank(
     sections: tuple[int, ...],
     regularisation: float,
     views: Array | None = None,
+    coarse: Sequence[bool] = (),
 ) -> FilterBank:
     """Learns a filter for each level (eq 8), as `learn` does, from features scaled by a factor per target and level.
 
@@ -167,25 +169,60 @@ def learn_bank(
     gains: N x L, the factors.
     label: N x 1 x P x P, shared by all levels.
     views: N x 2 x H x H, by which the features are resampled first, see `arrays.resampled`.
+    coarse: for each level, whether it was resampled from twice the stride (`ssf.spatially_semantic_features`); arrays
+        are then transformed from the cells that it had.
     """
     size = label.shape[-1]
-    spectrum = rfft2(features, size, views)
+    spectrum = _spectra(features, size, views, sections, coarse)
     target = rfft2(label, size) * gains[..., None, None]
     power = _sums(spectrum.real**2 + spectrum.imag**2, sections) * (gains**2)[..., None, None]
     return FilterBank(_times(target, spectrum.conj(), sections), power, sections, regularisation)
 
 
-def respond_bank(bank: FilterBank, features: Array, gains: Array, weights: Array, views: Array | None = None) -> Array:
+def respond_bank(
+    bank: FilterBank,
+    features: Array,
+    gains: Array,
+    weights: Array,
+    views: Array | None = None,
+    coarse: Sequence[bool] = (),
+) -> Array:
     """Returns the responses of all levels (eq 9), summed with ``weights`` (L), as N x 1 x H x W.
 
-    features, gains, views: as in `learn_bank`.
+    features, gains, views, coarse: as in `learn_bank`.
     """
     size = bank.numerator.shape[-2]
-    spectrum = rfft2(features, size, views)
+    spectrum = _spectra(features, size, views, bank.sections, coarse)
     factors = (weights * gains)[..., None, None] / (bank.denominator + bank.regularisation)
     # The transform is linear, so summing the levels first saves transforms.
     product = (_sums(bank.numerator * spectrum, bank.sections) * factors).sum(1)[:, None]
     return irfft2(product, size)[..., : features.shape[-2], : features.shape[-1]]
+
+
+def _spectra(
+    features: Array, size: int, views: Array | None, sections: tuple[int, ...], coarse: Sequence[bool]
+) -> Array:
+    """Returns what `arrays.rfft2` does. For coarse levels in arrays, resampling is part of the transform's matrices."""
+    if views is None or is_tensor(features) or not any(coarse):
+        return rfft2(features, size, views)
+    spectrum = np.empty((*features.shape[:2], size, size // 2 + 1), np.complex64)
+    between, start = _from_coarse(features.shape[-1]), 0
+    for doubled, some in groupby(zip(coarse, sections, strict=True), lambda level: level[0]):
+        part = slice(start, start := start + sum(width for _, width in some))
+        maps: Any = features[:, part]
+        if doubled:
+            rfft2(np.ascontiguousarray(maps[..., 1::2, 1::2]), size, cast(Any, views) @ between, spectrum[:, part])
+        else:
+            rfft2(maps, size, views, spectrum[:, part])
+    return spectrum
+
+
+@cache
+def _from_coarse(grid: int) -> npt.NDArray[np.float32]:
+    """Returns the grid x (grid - 1) / 2 matrix by which SSF resamples a level of twice the stride along one axis."""
+    count = (grid - 1) // 2
+    at = ((np.arange(grid) - 1) / 2).clip(0, count - 1)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(count))).astype(np.float32)
 
 
 def levels_of(values: Array, sections: Sequence[int]) -> list[Array]:

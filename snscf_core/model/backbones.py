@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .geometry import NANO, STRIDE, TAP_CHANNELS
+from .geometry import NANO, TAP_CHANNELS, TAP_STRIDES
 
 
 class Backbone(nn.Module):
@@ -34,7 +34,7 @@ class Backbone(nn.Module):
     """
 
     channels: tuple[int, int, int]
-    strides: tuple[int, int, int] = (STRIDE, STRIDE, STRIDE)
+    strides: tuple[int, int, int]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Maps pixels to the input of the first convolution; affine in the three channels."""
@@ -92,6 +92,7 @@ class ResNet50(Backbone):
     """
 
     channels = TAP_CHANNELS["snscf_r50"]
+    strides = TAP_STRIDES["snscf_r50"]
     mean: Tensor
 
     def __init__(self) -> None:
@@ -127,7 +128,7 @@ class FBNetC(Backbone):
     """
 
     channels = TAP_CHANNELS[NANO]
-    strides = (8, 16, 16)
+    strides = TAP_STRIDES[NANO]
     mean: Tensor
     deviation: Tensor
     # (channels inside, 0 for no expansion; kernel; stride; output channels) of each inverted residual block

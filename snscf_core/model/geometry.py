@@ -21,6 +21,7 @@ LEVELS = (0, 1, 2)  # conv3, conv4, conv5
 TAP_CHANNELS: dict[str, tuple[int, int, int]] = {NANO: (32, 64, 112), "snscf_r50": (512, 1024, 2048)}
 
 STRIDE = 8  # crop pixels per cell
+TAP_STRIDES: dict[str, tuple[int, int, int]] = {NANO: (STRIDE, 2 * STRIDE, 2 * STRIDE), "snscf_r50": (STRIDE,) * 3}
 FIRST_CELL = 7  # index of the crop pixel at the centre of cell 0
 RATIOS = (1 / 3, 1 / 2, 1.0, 2.0, 3.0)  # height / width of the anchors of a cell
 ANCHOR_AREA = 64.0**2  # crop pixels: the size of a square target in a template crop

@@ -141,10 +141,13 @@ class Learning:
     a filter learns the background too, and stays on it when the target moves away.
 
     sections: number of channels of each level of the features.
+    coarse: as in `acf.learn_bank`.
     """
 
-    def __init__(self, config: TrackerConfig, sections: tuple[int, ...], device: Device) -> None:
-        self.config, self.sections, self.device = config, sections, device
+    def __init__(
+        self, config: TrackerConfig, sections: tuple[int, ...], device: Device, coarse: tuple[bool, ...] = ()
+    ) -> None:
+        self.config, self.sections, self.device, self.coarse = config, sections, device, coarse
         self._rate = 1 - (1 - config.learning_rate) ** config.learning_interval
         self._profile = acf.hann_profile(config.grid)
 
@@ -188,7 +191,7 @@ class Learning:
         views, labels: see `views`.
         numerator, denominator: the filters so far; if given, the result is their running average with the new ones.
         """
-        new = acf.learn_bank(features, gains, labels, self.sections, self.config.ridge, views)
+        new = acf.learn_bank(features, gains, labels, self.sections, self.config.ridge, views, self.coarse)
         if numerator is not None and denominator is not None:
             old = acf.FilterBank(numerator, denominator, self.sections, self.config.ridge)
             new = old.updated(new, self._rate)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Array, as_array, is_tensor, joined, resampled, to_numpy
+from ..arrays import Array, as_array, joined, to_numpy
 from ..devices import Device
 from ..engines import Engine
 from ..engines.search_output import SearchOutput
@@ -90,6 +90,7 @@ class ProposalSelector:
     sections: number of channels of each level of the features.
     level_weights: L, weights of the levels' responses.
     device: of the features.
+    coarse: as in `acf.learn_bank`.
     """
 
     def __init__(
@@ -100,14 +101,16 @@ class ProposalSelector:
         sections: tuple[int, ...],
         level_weights: npt.ArrayLike,
         device: Device,
+        *,
+        coarse: tuple[bool, ...] = (),
     ) -> None:
-        self.config, self.mode, self.sections = config, mode, sections
+        self.config, self.mode, self.sections, self.coarse = config, mode, sections, coarse
         self.share = config.response_share if mode.response_share is None else mode.response_share
         self.correction = config.centre_correction if mode.corrects_boxes else 0.0
         self.spacing = int(anchors[0, 0, 0, 1] - anchors[0, 0, 0, 0])  # crop pixels
         window_prior = (acf.hann_window(anchors.shape[-1]) * np.float32(config.window_influence)).ravel()
         self._anchors, self._window_prior = anchors, np.tile(window_prior, len(anchors))
-        self.window = as_array(acf.hann_window(config.grid), device)
+        # The Hann window is a product of one along each axis, so it is part of the filters' matrices.
         self.windowing = np.diag(acf.hann_profile(config.grid).astype(np.float32))
         self.level_weights = as_array(level_weights, device)
         self._array_choice = ArrayChoice(
@@ -119,20 +122,12 @@ class ProposalSelector:
 
         views: N x 2 x G x G, by which the features are resampled before they are windowed, see `arrays.resampled`.
         """
-        if is_tensor(features):
-            seen: Any = features if views is None else resampled(features, views)
-            return acf.respond_bank(filters, seen * self.window, gains, self.level_weights)
-        # The Hann window is a product of one along each axis, so it is part of the matrices too.
         windowed: Any = self.windowing if views is None else self.windowing @ views
         windowed = np.broadcast_to(windowed, (len(features), 2, *self.windowing.shape))
-        rows = [slice(index, index + 1) for index in range(len(features))]
         # One target at a time, because its maps fit into the processor's cache.
-        return joined(
-            [
-                acf.respond_bank(filters.of(row), features[row], gains[row], self.level_weights, windowed[row])
-                for row in rows
-            ]
-        )
+        rows = [slice(index, index + 1) for index in range(len(features))]
+        each = [(filters.of(row), features[row], gains[row], self.level_weights, windowed[row]) for row in rows]
+        return joined([acf.respond_bank(*some, self.coarse) for some in each])
 
     def __call__(
         self,

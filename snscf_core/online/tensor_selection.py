@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..arrays import Array, as_array
+from ..arrays import Array, as_array, resampled
 from ..engines.search_output import SearchOutput
 from ..model import acf
 from ..model.geometry import STRIDE
@@ -28,11 +28,17 @@ from .proposals import ProposalSelector
 class TensorSelector(ProposalSelector):
     """Ranks proposals as its base class does."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         device = given[-1]
+        self.window: Any = as_array(acf.hann_window(self.config.grid), device)
         self.anchors: Any = as_array(self._anchors, device)
         self.window_prior: Any = as_array(self._window_prior, device)
+
+    def response(self, features: Any, filters: acf.FilterBank, gains: Array, views: Array | None = None) -> Array:
+        """See `ProposalSelector`."""
+        seen: Any = features if views is None else resampled(features, views)
+        return acf.respond_bank(filters, seen * self.window, gains, self.level_weights)
 
     def choose(self, features: Any, found: SearchOutput, response: Any, reference_shape: Any) -> Tensor:
         """Returns the candidates, given the response, without waiting for the device."""

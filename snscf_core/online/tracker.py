@@ -100,9 +100,10 @@ class Tracker:
         sections = self.spec.sections
         weights = self._response_weights(levels)
         kind = _selector_on(self.device)
-        selector = kind(self.config, self._mode, self.spec.anchors, sections, weights, self.device)
+        coarse = self.spec.coarse
+        selector = kind(self.config, self._mode, self.spec.anchors, sections, weights, self.device, coarse=coarse)
         self.inference = Inference(runtime, self.spec, selector, self.config, self._mode)
-        self.filter_update = FilterUpdate(Learning(self.config, sections, self.device), runtime, self.device)
+        self.filter_update = FilterUpdate(Learning(self.config, sections, self.device, coarse), runtime, self.device)
         self.deferred = Deferred()
         self._costs = Costs()
         # Called with each target and its match before the target changes. Calibrations are fitted to these matches.

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from ..data.draws import Draws
 from ..data.pairs import PairBatch, PairConfig
 from ..files import write_file
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 from ..model.network import SNSCF, centre_crop
 from ..model.rpn import TEMPLATE_CELLS
 

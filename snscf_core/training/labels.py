@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 
 
 @dataclass(frozen=True)

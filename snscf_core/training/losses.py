@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model import acf
-from ..model.backbones import STRIDE
+from ..model.geometry import STRIDE
 from ..model.rpn import Proposals, decode
 from ..model.ssf import spatially_semantic_features
 from ..online.config import TrackerConfig

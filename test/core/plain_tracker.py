@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from snscf_core import Target, Tracker
 from snscf_core.crops import TEMPLATE_SIZE, context_side, crop
 from snscf_core.model import acf
-from snscf_core.model.backbones import STRIDE
+from snscf_core.model.geometry import STRIDE
 from snscf_core.model.rpn import decode
 
 

@@ -29,6 +29,7 @@ class SmallBackbone(Backbone):
     """Stride 8 and the grids of the real ones: 127 pixels give 15 x 15 cells, 255 give 31 x 31, cell k at 7 + 8 k."""
 
     channels = (24, 24, 24)
+    strides = (8, 8, 8)
 
     def __init__(self) -> None:
         super().__init__()
