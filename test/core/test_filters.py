@@ -106,3 +106,32 @@ def test_spectra_of_arrays_are_those_of_tensors(resampled):
     np.testing.assert_allclose(spectrum, np.fft.rfft2(seen, s=(16, 16)), rtol=0, atol=1e-3)
     tensors = arrays.rfft2(torch.from_numpy(maps), 16, None if views is None else torch.from_numpy(views))
     np.testing.assert_allclose(spectrum, tensors, rtol=0, atol=1e-3)
+
+
+def test_coarse_levels_are_transformed_from_their_own_cells():
+    random = np.random.default_rng(4)
+    sections, count, grid, size = (3, 2, 4), 2, 15, 16
+    levels = [torch.from_numpy(random.normal(size=(count, 3, grid, grid)).astype(np.float32))]
+    coarse = [torch.from_numpy(random.normal(size=(count, width, 7, 7)).astype(np.float32)) for width in (2, 4)]
+    maps = torch.cat(spatially_semantic_features(levels + coarse, grid), 1)
+    gains = random.uniform(0.5, 2, (count, 3)).astype(np.float32)
+    label = acf.gaussian_label(grid, size, torch.full((count, 2), 1.5)).numpy()
+    views = np.tile(np.diag(acf.hann_profile(grid)), (count, 2, 1, 1)).astype(np.float32)
+    shares = np.array([0.2, 0.3, 0.5], np.float32)
+
+    def seen(features, flags=()):
+        given = gains, label, shares, views
+        scale, wanted, weights, windows = map(torch.from_numpy, given) if torch.is_tensor(features) else given
+        bank = acf.learn_bank(features, scale, wanted, sections, 0.1, windows, flags)
+        response = acf.respond_bank(bank, features, scale, weights, windows, flags)
+        return np.concatenate([np.asarray(bank.numerator).ravel(), np.asarray(response).ravel()])
+
+    expected = seen(maps.numpy())
+    flags = (False, True, True)
+    np.testing.assert_allclose(seen(maps.numpy(), flags), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(seen(maps, flags), expected, rtol=0, atol=1e-4)
+    # The cells between are not looked at.
+    between = maps.numpy().copy()
+    between[:, 3:, ::2], between[:, 3:, :, ::2] = 9.0, 9.0
+    np.testing.assert_allclose(seen(between, flags), expected, rtol=0, atol=1e-4)
+    assert np.abs(seen(between) - expected).max() > 1
