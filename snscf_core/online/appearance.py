@@ -130,7 +130,7 @@ def light(frame: Frame, centre: tuple[float, float], side: float) -> float:
         np.clip(middle + side * steps, 0, length - 1).astype(np.intp)
         for middle, length in zip(centre, frame.shape[1::-1], strict=True)
     )
-    return float(frame[rows[:, None], columns].mean())
+    return float(frame.take(rows, 0).take(columns, 1).mean())
 
 
 def colours(frame: Frame, box: tuple[float, float, float, float], changes: Sequence[float] = ()) -> Seen:
